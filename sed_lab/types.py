@@ -1,0 +1,185 @@
+"""The vocabulary: Event, Clip, ClassStatistics, Corpus, Batch, Scores. Shapes, units and checks live here, once.
+
+Shape grammar used everywhere: B clips in a batch, N samples, F feature frames, M mel bins, T output frames, C classes.
+Times are seconds, audio is mono float32 in [-1, 1], scores are probabilities in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sed_lab.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Event:
+    """One sound event of a clip: ``onset`` < ``offset`` in seconds from the clip's start."""
+
+    onset: float
+    offset: float
+    event_label: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.onset < self.offset:
+            raise InputError(
+                f"event {self.event_label!r} from {self.onset} s to {self.offset} s: needs 0 <= onset < offset"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording and what is known about it.
+
+    ``clip_id`` is the file's name without its suffix. ``events`` is None where no strong label exists and an empty
+    tuple for a clip known to hold no event; ``event_labels`` likewise for weak labels (a strongly labelled clip
+    carries both). ``synthetic`` marks the synthetic domain.
+    """
+
+    clip_id: str
+    path: Path
+    duration: float
+    events: tuple[Event, ...] | None = None
+    event_labels: tuple[str, ...] | None = None
+    synthetic: bool = False
+
+
+class Subset(Protocol):
+    """An ordered collection of clips whose audio can be loaded; on-the-fly soundscapes implement it too."""
+
+    clips: Sequence[Clip]
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
+        """Clip ``index`` with labels moved along with any crop, and its audio ``[N]`` (fixed length)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """What a class-weighted loss may need, in the order of ``classes``; arrays ``[C]``.
+
+    ``active_frames`` is m_c of Park & Elhilali 2022 (frames in which the class is active), ``source_clips`` their
+    V_c (recordings of the class in the sound bank; None where it is not known), ``clips`` how many clips hold it.
+    """
+
+    classes: tuple[str, ...]
+    active_frames: np.ndarray
+    total_frames: int
+    events: np.ndarray
+    event_seconds: np.ndarray
+    clips: np.ndarray
+    total_clips: int
+    source_clips: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset ready to use: fixed class order and named subsets.
+
+    Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
+    (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
+    disjoint from test; may be absent) and ``test`` (strong, target domain).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    clip_seconds: float
+    sample_rate: int
+    subsets: Mapping[str, Subset]
+    fingerprint: str  # sha256 over the annotations and the listing (name, size) of the audio
+    source_clips: Mapping[str, int] | None = None
+
+
+@dataclass
+class Batch:
+    """What a method sees: exactly one of ``audio [B, N]``, ``feature [B, F, M]``, ``embedding [B, 10, 128]``.
+
+    ``strong [B, T, C]`` and ``weak [B, C]`` hold targets in [0, 1] (zeros where unlabelled); ``has_strong``,
+    ``has_weak``, ``synthetic`` are booleans ``[B]``: losses use these masks, never positions. ``valid_frames [B]``
+    counts output frames that belong to the recording and not to padding. ``index [B]`` is the clip's place in its
+    subset. The three shares correct a mean over this part of a global batch: (clips here x number of parts) / clips
+    in the global batch, 1.0 where every rank and every accumulation step holds the same number.
+    """
+
+    strong: torch.Tensor
+    weak: torch.Tensor
+    has_strong: torch.Tensor
+    has_weak: torch.Tensor
+    synthetic: torch.Tensor
+    valid_frames: torch.Tensor
+    index: torch.Tensor
+    clip_id: list[str]
+    audio: torch.Tensor | None = None
+    feature: torch.Tensor | None = None
+    embedding: torch.Tensor | None = None
+    share_strong: float = 1.0
+    share_weak: float = 1.0
+    share_all: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.clip_id)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A system's scores on one subset, in the order of ``clip_id``.
+
+    ``frame``: one float32 array ``[T, C]`` a clip (T may differ), frame t covering ``[t, t + 1) * frame_hop`` seconds;
+    ``clip``: ``[N, C]``; at least one of the two is there. ``duration [N]`` in seconds. Checked at construction.
+
+    Raises:
+        InputError: a shape, an order or a range is wrong (NaN, outside [0, 1], repeated clip).
+    """
+
+    clip_id: tuple[str, ...]
+    classes: tuple[str, ...]
+    duration: np.ndarray
+    frame_hop: float | None = None
+    frame: tuple[np.ndarray, ...] | None = None
+    clip: np.ndarray | None = None
+    name: str = field(default="scores", compare=False)
+
+    def __post_init__(self) -> None:
+        n, c = len(self.clip_id), len(self.classes)
+        if self.frame is None and self.clip is None:
+            raise InputError(f"{self.name}: neither frame scores nor clip scores are given")
+        if len(set(self.clip_id)) != n:
+            repeated = sorted({i for i in self.clip_id if self.clip_id.count(i) > 1})[:3]
+            raise InputError(f"{self.name}: clips appear more than once: {', '.join(repeated)}")
+        if self.duration.shape != (n,):
+            raise InputError(f"{self.name}: {n} clips but durations of shape {self.duration.shape}")
+        if self.frame is not None:
+            if not self.frame_hop or self.frame_hop <= 0:
+                raise InputError(f"{self.name}: frame scores need a frame_hop above 0 s, got {self.frame_hop}")
+            if len(self.frame) != n:
+                raise InputError(f"{self.name}: {n} clips but frame scores of {len(self.frame)}")
+            for clip_id, array in zip(self.clip_id, self.frame, strict=True):
+                _check_scores(array, (len(array), c), f"{self.name}: frame scores of clip {clip_id}")
+        if self.clip is not None:
+            _check_scores(self.clip, (n, c), f"{self.name}: clip scores")
+
+    def select(self, clip_ids: Iterable[str]) -> Scores:
+        """The same scores for these clips only, in this order."""
+        place = {name: i for i, name in enumerate(self.clip_id)}
+        rows = [place[name] for name in clip_ids]
+        return replace(
+            self,
+            clip_id=tuple(self.clip_id[i] for i in rows),
+            duration=self.duration[rows],
+            frame=None if self.frame is None else tuple(self.frame[i] for i in rows),
+            clip=None if self.clip is None else self.clip[rows],
+        )
+
+
+def _check_scores(array: np.ndarray, shape: tuple[int, int], what: str) -> None:
+    if array.shape != shape:
+        raise InputError(f"{what} have shape {array.shape}, expected {shape}")
+    if array.size and not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        raise InputError(f"{what} hold a value that is not a probability in [0, 1]")
