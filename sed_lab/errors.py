@@ -1,4 +1,4 @@
-"""What a user is told when an input is bad: one sentence on stderr, exit code 2, no traceback."""
+"""What a user is told when something is bad: one sentence on stderr and an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InputError(Exception):
 def run_command(command: Callable[[], int | None]) -> None:
     """Run a command line's body and leave the process with its exit code.
 
-    ``InputError`` and a full disk become one sentence and exit code 2, Ctrl-C becomes exit code 130; with
+    Bad input and a full disk give one sentence and exit code 2, Ctrl-C 130, a defect of ours 1. With
     ``SED_LAB_DEBUG=1`` the traceback is shown as well.
     """
     try:
@@ -22,9 +22,17 @@ def run_command(command: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: finished files are kept, unfinished ones were not put in place", file=sys.stderr)
         code = 130
-    except (InputError, OSError) as error:
+    except Exception as error:
         if os.environ.get("SED_LAB_DEBUG") == "1":
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = 2
+        print(f"error: {describe(error)}", file=sys.stderr)
+        code = 2 if isinstance(error, (InputError, OSError)) else 1
     sys.exit(code)
+
+
+def describe(error: BaseException) -> str:
+    """The error as one line; a defect names its type and how to see the traceback."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (InputError, OSError)):
+        return text
+    return f"{type(error).__name__}: {text} (set SED_LAB_DEBUG=1 to see the traceback)"

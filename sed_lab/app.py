@@ -1,0 +1,85 @@
+"""Starting a Hydra app so that its errors are one sentence: unknown keys, groups and options name the nearest known."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sed_lab.errors import InputError
+from sed_lab.run import register_resolvers
+
+
+def conf_folder() -> Path:
+    """Where the configuration lies: in the wheel beside the code, in a checkout beside the package."""
+    package = Path(__file__).resolve().parent
+    return package / "conf" if (package / "conf" / "config.yaml").exists() else package.parent / "conf"
+
+
+def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Run ``task`` as a Hydra app.
+
+    Raises:
+        InputError: an override names an unknown key, group or option, or cannot be parsed.
+    """
+    register_resolvers()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come out here instead of Hydra's own printing
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_sentence(error, config_name)) from error
+
+
+def _sentence(error: Exception, config_name: str) -> str:
+    text = " ".join(str(error.__cause__ or error).split())
+    override = re.search(r"Could not override '([^']+)'", str(error))
+    if override:
+        key = override.group(1)
+        return f"unknown key {key!r} on the command line{_nearest(key, _known_keys(config_name))}; `{Path(sys.argv[0]).name} --cfg job` shows all keys"  # fmt: skip
+    option = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
+    if option:
+        group, name = option.groups()
+        known = sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+        return f"{group}={name} is unknown{_nearest(name, known)}; known: {', '.join(known)}"
+    group_missing = re.search(r"Could not override '?([\w/]+)'?\. ?No match in the defaults list", str(error))
+    if group_missing:
+        known = sorted(path.name for path in conf_folder().iterdir() if path.is_dir())
+        return f"unknown group {group_missing.group(1)!r}; known groups: {', '.join(known)}"
+    return text
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _known_keys(config_name: str) -> list[str]:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    choices = [word for word in sys.argv[1:] if re.fullmatch(r"\w+=[\w\[\],]+", word)]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        try:
+            cfg = compose(config_name, overrides=choices)
+        except HydraException:
+            cfg = compose(config_name)
+    keys: list[str] = []
+    _walk(OmegaConf.to_container(cfg, resolve=False), "", keys)
+    return keys
+
+
+def _walk(node: Any, prefix: str, keys: list[str]) -> None:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            keys.append(f"{prefix}{key}")
+            _walk(value, f"{prefix}{key}.", keys)

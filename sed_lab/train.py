@@ -1,0 +1,190 @@
+"""sed-train: one run, from configuration to record. Read ``train`` as the table of contents.
+
+As a Hydra app it takes overrides (``sed-train loss=bce seed=1``), sweeps (``sed-train -m loss=bce,tbfl seed=0,1``), and
+Hydra's own flags (``--cfg job``, ``--help``, shell completion). Heavy libraries are imported when training begins, so
+that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from sed_lab import run, sweep
+from sed_lab.app import run_hydra
+from sed_lab.errors import InputError, describe, run_command
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from sed_lab.dataset.module import SedData
+    from sed_lab.method.base import SedMethod
+
+
+def main() -> None:
+    """The console script."""
+    run_command(lambda: run_hydra(task, "config") or (1 if sweep.outcome["failed"] else 0))
+
+
+def task(cfg: DictConfig) -> float | None:
+    """What Hydra calls for each job: in a sweep a fresh process, else the run itself."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return sweep.run_job(cfg, "objective")
+    folder = Path(hydra.runtime.output_dir)
+    if run.is_complete(folder, cfg) and not cfg.rerun:
+        print(f"already complete: {folder} (rerun=true trains it again)")
+        return (run.read_record(folder) or {})["metrics"].get("objective")
+    train(cfg, folder)
+    return None
+
+
+def train(cfg: DictConfig, folder: Path) -> None:
+    """Train, test, measure and report one run in ``folder``; its record says how it ended."""
+    from sed_lab.memory import keep_freed_memory
+
+    keep_freed_memory()
+    import pytorch_lightning as pl
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    record = run.start_record(folder, cfg) if _is_first_rank() else {}
+    loggers: list[Any] = []
+    try:
+        started = time.monotonic()
+        data, method = build(cfg)
+        loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
+        trainer = build_trainer(cfg, folder, data, loggers)
+        fit(trainer, method, data, folder, resume=not cfg.rerun)
+        seconds = time.monotonic() - started
+        trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
+        if trainer.is_global_zero:
+            finish(cfg, folder, record, data, loggers, seconds)
+    except BaseException as error:
+        if _is_first_rank():
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
+            run.finish_record(folder, record, "failed", reason=reason)
+        raise
+    finally:
+        from sed_lab.tracking import finish as finish_tracking
+
+        finish_tracking(loggers, failed=record.get("status") != "complete")
+
+
+def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
+    """Corpus, front end, network, loss and method, as the configuration names them."""
+    from sed_lab.dataset.corpus import class_statistics
+    from sed_lab.dataset.label import frame_count
+    from sed_lab.dataset.module import SedData
+
+    corpus = _instantiate(cfg.dataset)
+    feature = _instantiate(cfg.feature)
+    if feature.sample_rate != corpus.sample_rate:
+        raise InputError(
+            f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={corpus.sample_rate}; set both alike"
+        )
+    model = _instantiate(cfg.model, n_classes=len(corpus.classes), n_mels=feature.n_mels)
+    loss = _instantiate(cfg.loss)
+    n_frames = frame_count(int(corpus.clip_seconds * corpus.sample_rate), feature.hop_length, model.time_pooling)
+    frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
+    validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
+    test = [cfg.tune_on] if cfg.tune_on in corpus.subsets else []
+    data = SedData(corpus, n_frames=n_frames, frame_hop=frame_hop, validation=validation, test=[*test, "test"], seed=cfg.seed, **cfg.batch)  # fmt: skip
+    strong = corpus.subsets.get("synthetic")
+    statistics = class_statistics(strong, corpus.classes, frame_hop, n_frames, corpus.source_clips) if strong else None
+    method = _instantiate(cfg.method, feature=feature, model=model, loss=loss, class_weight=loss.class_weight(statistics), seed=cfg.seed)  # fmt: skip
+    return data, method
+
+
+def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
+    """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.utilities import rank_zero_info
+
+    from sed_lab.evaluation import Evaluation
+    from sed_lab.progress import History, progress_callback
+
+    every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
+    keep = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    callbacks = [
+        Evaluation(folder, cfg.objective, cfg.decoder.median_seconds),
+        History(folder / "history.csv", every),
+        ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
+        ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
+        progress_callback(),
+    ]
+    trainer = _instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), use_distributed_sampler=False,
+        enable_model_summary=False, num_sanity_val_steps=0, check_val_every_n_epoch=every, log_every_n_steps=10,
+    )  # fmt: skip
+    trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
+    parts = trainer.world_size * trainer.accumulate_grad_batches
+    if parts > 1:
+        rank_zero_info(
+            f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x {trainer.accumulate_grad_batches}"
+            " passes; losses are those of one device, batch normalisation sees each part by itself"
+        )
+    return trainer
+
+
+def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
+    """Train, going on from ``last.ckpt`` where an earlier try left one."""
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+    except InputError as error:
+        from sed_lab.dataset.audio import check_audio
+
+        bad = check_audio([clip.path for subset in data.corpus.subsets.values() for clip in subset.clips])
+        if len(bad) > 1:
+            names = "; ".join(f"{path} ({reason})" for path, reason in bad)
+            raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {names}") from error
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def finish(cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float) -> None:  # fmt: skip
+    """Measure from the stored scores, draw, mirror, and close the record."""
+    from sed_lab.evaluate import measure_folder, report_folder
+    from sed_lab.metric.measure import flatten
+    from sed_lab.tracking import mirror
+
+    record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
+    record["training_seconds"] = round(seconds, 2)
+    steps = len(data.sampler()) * cfg.trainer.max_epochs
+    record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
+    metrics = flatten(measure_folder(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
+    run.finish_record(folder, record, "complete", metrics=metrics)
+    page = report_folder(folder, **cfg.report)
+    config = record["config"]
+    mirror(loggers, folder, config, metrics)
+    print(f"run: {folder}")
+    if page:
+        print(f"page: {page}")
+
+
+def _instantiate(node: DictConfig, **given: Any) -> Any:
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, **given, _convert_="all")
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, (InputError, OSError)):
+            raise cause from None
+        raise
+
+
+def _is_first_rank() -> bool:
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+if __name__ == "__main__":
+    main()
