@@ -1,0 +1,310 @@
+"""Annotation files: tab separated, seconds, one header line, as in DCASE task 4.
+
+=============  ======================================  =====================================
+kind           header                                  a row with empty fields
+=============  ======================================  =====================================
+strong         ``filename onset offset event_label``   a clip without events, kept
+weak           ``filename event_labels`` (commas)      a clip without events, kept
+unlabelled     ``filename``
+durations      ``filename duration``
+=============  ======================================  =====================================
+
+Clips stay in the order of their first row. Every wrong row of a file is collected into one sentence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sed_lab.errors import InputError
+from sed_lab.files import write_text
+from sed_lab.types import Event
+
+STRONG = ("filename", "onset", "offset", "event_label")
+WEAK = ("filename", "event_labels")
+UNLABELLED = ("filename",)
+DURATIONS = ("filename", "duration")
+SHOWN = 5  # wrong rows spelled out in one message; the others are counted
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, .mp3, but not the .000 of Y<id>_30.000_40.000
+_EMPTY = frozenset(("", "nan"))  # an empty field, and how a data frame may have written it
+
+
+def clip_id_of(filename: str) -> str:
+    """The clip's name: the file's name without its folder and its last suffix."""
+    return _SUFFIX.sub("", filename.replace("\\", "/").rsplit("/", 1)[-1])
+
+
+def read_strong(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[Event, ...]]:
+    """Events of every clip in ``path``, in seconds; a clip without events has an empty tuple.
+
+    With ``classes`` every label must be one of them; names of 2018 with spaces or slashes
+    (``Alarm/bell/ringing``) are taken for those with underscores.
+
+    Raises:
+        InputError: the file is missing or not text, the header is wrong, or rows are (unknown label, onset >= offset,
+            a time that is no number, a missing field), with file and lines.
+    """
+    clips: dict[str, list[Event]] = {}
+    problems: list[str] = []
+    for line, row in _rows(path, STRONG):
+        try:
+            _add_event(clips, row, classes)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return {filename: tuple(events) for filename, events in clips.items()}
+
+
+def read_weak(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Labels of every clip in ``path``, in the order written; empty where no class is in the clip.
+
+    Raises:
+        InputError: as `read_strong`; also a clip that is listed twice.
+    """
+    clips: dict[str, tuple[str, ...]] = {}
+    problems: list[str] = []
+    for line, (filename, text) in _rows(path, WEAK):
+        try:
+            names = () if text.lower() in _EMPTY else text.split(",")
+            labels = tuple(_known(name.strip(), classes) for name in names)
+            _once(filename, clips)
+            clips[filename] = tuple(dict.fromkeys(labels))  # DESED's weak.tsv repeats a label in three rows
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return clips
+
+
+def read_unlabelled(path: Path) -> tuple[str, ...]:
+    """File names listed in ``path``.
+
+    Raises:
+        InputError: the file is missing, its header is wrong, or a clip is listed twice.
+    """
+    clips: dict[str, None] = {}
+    problems: list[str] = []
+    for line, (filename,) in _rows(path, UNLABELLED):
+        try:
+            _once(filename, clips)
+            clips[filename] = None
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return tuple(clips)
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Duration in seconds of every clip in ``path``.
+
+    Raises:
+        InputError: as `read_unlabelled`; also a duration that is no number above 0.
+    """
+    clips: dict[str, float] = {}
+    problems: list[str] = []
+    for line, (filename, text) in _rows(path, DURATIONS):
+        try:
+            _once(filename, clips)
+            clips[filename] = _number(text, "duration")
+            if clips[filename] <= 0:
+                raise ValueError(f"duration {text} s is not above 0")
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return clips
+
+
+def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[Event, ...]]:
+    """Another system's detected events: the strong columns in any order, other columns ignored.
+
+    Tools write such files with a leading unnamed index or a column of scores, which an annotation must not have.
+
+    Raises:
+        InputError: a column is missing, or as `read_strong`.
+    """
+    lines = _lines(path)
+    header = [name.strip() for name in lines[0].split("\t")] if lines else []
+    missing = [name for name in STRONG if name not in header]
+    if missing:
+        raise InputError(
+            f"{path}: expected the tab separated columns {', '.join(STRONG)} in any order, got "
+            f"{_shown(lines)}; {', '.join(missing)} not found"
+        )
+    places = [header.index(name) for name in STRONG]
+    clips: dict[str, list[Event]] = {}
+    problems: list[str] = []
+    for number, text in enumerate(lines[1:], 2):
+        if not text.strip():
+            continue
+        fields = [field.strip() for field in text.split("\t")]
+        fields += [""] * (len(header) - len(fields))
+        try:
+            _add_event(clips, tuple(fields[place] for place in places), classes)
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+    _refuse(path, problems)
+    return {filename: tuple(events) for filename, events in clips.items()}
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Class names in their fixed order, one a line.
+
+    Raises:
+        InputError: the file is missing or empty, or a name appears twice.
+    """
+    names = tuple(line.strip() for line in _lines(path) if line.strip())
+    if not names:
+        raise InputError(f"{path} names no class; write one event label a line")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path} names {', '.join(repeated)} more than once; every class has one line")
+    return names
+
+
+def read_source_clips(path: Path, classes: Sequence[str] | None = None) -> dict[str, int]:
+    """How many recordings of each class the sound bank holds (V_c of Park & Elhilali 2022), `event_label source_clips`.
+
+    Raises:
+        InputError: as `read_durations`; also a count that is no whole number above 0.
+    """
+    counts: dict[str, int] = {}
+    problems: list[str] = []
+    for line, (label, text) in _rows(path, ("event_label", "source_clips")):
+        try:
+            if not text.isdecimal() or int(text) == 0:
+                raise ValueError(f"source_clips {text!r} is not a whole number above 0")
+            counts[_known(label, classes)] = int(text)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    _refuse(path, problems)
+    return counts
+
+
+def write_strong(path: Path, clips: Mapping[str, Iterable[Event]]) -> None:
+    """Write events per file name; a clip without events becomes a row with empty fields."""
+    rows: list[tuple[str, ...]] = []
+    for filename, events in clips.items():
+        written = [(filename, _time(e.onset), _time(e.offset), e.event_label) for e in events]
+        rows += written or [(filename, "", "", "")]
+    _write(path, STRONG, rows)
+
+
+def write_weak(path: Path, clips: Mapping[str, Iterable[str]]) -> None:
+    """Write labels per file name as a comma list; a clip without labels keeps an empty field."""
+    _write(path, WEAK, [(filename, ",".join(labels)) for filename, labels in clips.items()])
+
+
+def write_unlabelled(path: Path, filenames: Iterable[str]) -> None:
+    """Write file names, one a row."""
+    _write(path, UNLABELLED, [(filename,) for filename in filenames])
+
+
+def write_durations(path: Path, durations: Mapping[str, float]) -> None:
+    """Write durations in seconds per file name."""
+    _write(path, DURATIONS, [(filename, _time(seconds)) for filename, seconds in durations.items()])
+
+
+def _write(path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    for row in rows:
+        if any(mark in field for field in row for mark in "\t\r\n"):
+            raise InputError(f"cannot write {path}: a name holds a tab or a line break ({row!r}); rename it")
+    write_text(path, "".join("\t".join(row) + "\n" for row in [header, *rows]))
+
+
+def _time(seconds: float) -> str:
+    """At least three decimals, more only where they say something (a microsecond is less than a sample)."""
+    text = f"{seconds:.6f}"
+    return text[:-3] + text[-3:].rstrip("0")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; it must list the clips and their labels") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such") from None
+
+
+def _rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line numbers and stripped fields; missing trailing fields are empty, surplus fields are refused."""
+    lines = _lines(path)
+    if not lines or tuple(name.strip() for name in lines[0].split("\t")) != header:
+        raise InputError(
+            f"{path}, line 1: expected the tab separated header '{' '.join(header)}', got {_shown(lines)}; "
+            "correct or add that line"
+        )
+    problems = []
+    for number, text in enumerate(lines[1:], 2):
+        if not text.strip():
+            continue
+        fields = tuple(field.strip() for field in text.split("\t"))
+        if len(fields) > len(header):
+            problems.append(f"line {number}: {len(fields)} fields where the header has {len(header)}")
+        elif not fields[0]:
+            problems.append(f"line {number}: the {header[0]} is empty")
+        else:
+            yield number, fields + ("",) * (len(header) - len(fields))
+    _refuse(path, problems)
+
+
+def _shown(lines: list[str]) -> str:
+    if not lines:
+        return "an empty file"
+    return repr(lines[0] if len(lines[0]) <= 80 else lines[0][:80] + "...")
+
+
+def _add_event(clips: dict[str, list[Event]], row: tuple[str, ...], classes: Sequence[str] | None) -> None:
+    filename, onset_text, offset_text, label = row
+    if not filename:
+        raise ValueError("the filename is empty")
+    if all(text.lower() in _EMPTY for text in row[1:]):
+        clips.setdefault(filename, [])
+        return
+    onset, offset = _number(onset_text, "onset"), _number(offset_text, "offset")
+    label = _known(label, classes)
+    if onset < 0:
+        raise ValueError(f"onset {onset_text} s is below 0")
+    if onset >= offset:
+        raise ValueError(f"onset {onset_text} s is not before offset {offset_text} s")
+    clips.setdefault(filename, []).append(Event(onset, offset, label))
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} {text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} {text!r} is not a finite number")
+    return value
+
+
+def _known(label: str, classes: Sequence[str] | None) -> str:
+    if not label:
+        raise ValueError("the event label is empty")
+    if classes is None or label in classes:
+        return label
+    underscored = re.sub(r"[ /]+", "_", label)
+    if underscored in classes:
+        return underscored
+    near = difflib.get_close_matches(underscored, classes, n=1)
+    hint = f", nearest is {near[0]!r}" if near else f", known are {', '.join(classes)}"
+    raise ValueError(f"unknown event label {label!r}{hint}")
+
+
+def _once(filename: str, seen: Mapping[str, object]) -> None:
+    if filename in seen:
+        raise ValueError(f"{filename} is listed twice")
+
+
+def _refuse(path: Path, problems: list[str]) -> None:
+    if len(problems) == 1:
+        raise InputError(f"{path}, {problems[0]}; correct that row")
+    if problems:
+        rest = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(f"{path}: {len(problems)} wrong rows: {'; '.join(problems[:SHOWN])}{rest}; correct them")

@@ -1,0 +1,312 @@
+"""Audio files: mono float32 at one rate, in parts or whole; bad files are named, never passed on.
+
+``N`` samples, times in seconds. Reading is by libsndfile (WAV, FLAC, OGG, MP3), resampling by soxr.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import soundfile
+import soxr
+from filelock import FileLock
+
+from sed_lab.errors import InputError
+from sed_lab.files import replacing
+
+if TYPE_CHECKING:  # sed_lab.types imports torch, which the worker processes of resample_folder must not wait for
+    from sed_lab.types import Event
+
+T = TypeVar("T")
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+_MARGIN = 0.1  # seconds decoded on each side of a resampled part; soxr's filter is shorter
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a file's header says: ``duration`` in seconds, ``frames`` samples per channel."""
+
+    duration: float
+    sample_rate: int
+    channels: int
+    frames: int
+
+
+def audio_info(path: Path) -> AudioInfo:
+    """Read a header.
+
+    Raises:
+        InputError: the file is missing, empty, no audio, or shorter than its header says.
+    """
+    try:
+        found = soundfile.info(str(path))
+    except soundfile.SoundFileError as error:
+        raise InputError(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
+    if found.frames <= 0 or found.samplerate <= 0:
+        raise InputError(f"{path}: holds no samples; replace or remove the file")
+    _check_riff(path, found.frames, found.channels)
+    return AudioInfo(found.frames / found.samplerate, found.samplerate, found.channels, found.frames)
+
+
+def read_audio(path: Path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """Mono audio ``[N]`` at ``sample_rate``, float32: the mean over channels, resampled by soxr (HQ).
+
+    ``start`` and ``seconds`` pick a part; no more than that part (and a margin for the resampler) is decoded, and the
+    result equals the same part of the whole. Fewer samples come back where the file ends earlier.
+
+    Raises:
+        InputError: the file is missing, empty, unreadable, truncated or not finite, or ends before ``start``.
+    """
+    info = audio_info(path)
+    first = round(start * sample_rate)  # on the output's sample grid
+    last = math.ceil(info.frames * sample_rate / info.sample_rate)
+    if first < 0 or first >= last:
+        raise InputError(f"{path}: start {start} s is outside the file, which has {info.duration:.3f} s")
+    if seconds is not None:
+        last = min(last, first + round(seconds * sample_rate))
+    if info.sample_rate == sample_rate:
+        return _decode(path, first, last, info)
+    # Output sample k lies at k / sample_rate; parts start where both rates have a sample, so that grids agree.
+    common = math.gcd(sample_rate, info.sample_rate)
+    step_in, step_out = info.sample_rate // common, sample_rate // common
+    margin = math.ceil(_MARGIN * common)
+    block_first = max(0, first // step_out - margin)
+    block_last = -(-last // step_out) + margin
+    part = _decode(path, block_first * step_in, min(info.frames, block_last * step_in), info)
+    resampled = soxr.resample(part, info.sample_rate, sample_rate)
+    skipped = block_first * step_out
+    return np.ascontiguousarray(resampled[first - skipped : last - skipped], dtype=np.float32)
+
+
+def _decode(path: Path, first: int, last: int, info: AudioInfo) -> np.ndarray:
+    """Source samples ``[first, last)``, channels averaged."""
+    try:
+        audio, _ = soundfile.read(str(path), last - first, first, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise InputError(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
+    if len(audio) < last - first:
+        raise InputError(
+            f"{path}: truncated, {first + len(audio)} samples where its header says {info.frames}; "
+            "replace or remove the file"
+        )
+    if not np.isfinite(audio).all():
+        raise InputError(f"{path}: holds NaN or infinite samples; replace or remove the file")
+    return audio[:, 0] if info.channels == 1 else audio.mean(axis=1, dtype=np.float32)
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "does not exist"
+    if path.is_dir():
+        return "is a folder, not an audio file"
+    if not os.access(path, os.R_OK):
+        return "cannot be opened (permission denied)"
+    if path.stat().st_size == 0:
+        return "is empty (0 bytes)"
+    return f"cannot be read as audio ({str(error).split(': ')[-1].strip().rstrip('.')})"
+
+
+def _check_riff(path: Path, frames: int, channels: int) -> None:
+    """Refuse a WAV file cut short: libsndfile silently takes what is left as the whole."""
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        size = os.fstat(file.fileno()).st_size
+        position = 12
+        while position + 8 <= size:
+            file.seek(position)
+            name, length = struct.unpack("<4sI", file.read(8))
+            if name == b"data":
+                break
+            position += 8 + length + length % 2
+        else:
+            return
+    left = size - position - 8
+    if length in (0, 0xFFFFFFFF, 0x7FFFFFFF) or length <= left:  # a stream's writer did not know the length
+        return
+    raise InputError(
+        f"{path}: truncated, its header says {length} bytes of samples but {left} are there ({frames} samples); "
+        "replace or remove the file"
+    )
+
+
+def list_audio(folder: Path) -> list[Path]:
+    """Audio files directly in ``folder``, sorted by name; hidden ones (unfinished writes) are left out.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder} is not a folder; name the folder that holds the audio files") from None
+    return [folder / name for name in sorted(names) if os.path.splitext(name)[1].lower() in SUFFIXES]
+
+
+def move_events(events: Iterable[Event], start: float, seconds: float) -> tuple[Event, ...]:
+    """Events as seen from a part ``[start, start + seconds)``: shifted, clipped to it, those outside dropped."""
+    moved = []
+    for event in events:
+        onset, offset = max(0.0, event.onset - start), min(seconds, event.offset - start)
+        if onset < offset:
+            moved.append(replace(event, onset=onset, offset=offset))
+    return tuple(moved)
+
+
+def fit_length(
+    audio: np.ndarray, events: Sequence[Event] | None, n_samples: int, sample_rate: int, start: int = 0
+) -> tuple[np.ndarray, tuple[Event, ...] | None]:
+    """Audio of exactly ``n_samples`` from sample ``start`` on, zeros at the end where it is shorter; events follow."""
+    part = audio[start : start + n_samples]
+    if len(part) < n_samples:
+        part = np.concatenate([part, np.zeros(n_samples - len(part), dtype=audio.dtype)])
+    if events is None:
+        return part, None
+    return part, move_events(events, start / sample_rate, n_samples / sample_rate)
+
+
+def write_audio(path: Path, audio: np.ndarray, sample_rate: int, subtype: str = "PCM_16") -> None:
+    """Write mono ``[N]`` or ``[N, channels]`` as the suffix says (.wav, .flac), whole or not at all.
+
+    Raises:
+        InputError: a sample is NaN or infinite, the suffix is unknown, or the disk is full.
+    """
+    if not np.isfinite(audio).all():
+        raise InputError(f"cannot write {path}: the audio holds NaN or infinite samples")
+    encoded = io.BytesIO()  # libsndfile hides why a write failed, so it encodes to memory and Python writes
+    try:
+        soundfile.write(encoded, audio, sample_rate, subtype=subtype, format=path.suffix[1:].upper())
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
+        raise InputError(f"cannot write {path} as {subtype} at {sample_rate} Hz: {error}") from None
+    with replacing(path) as beside:
+        beside.write_bytes(encoded.getbuffer())
+
+
+def check_audio(paths: Sequence[Path], jobs: int | None = None) -> list[tuple[Path, str]]:
+    """Decode every file; return (path, reason) of all that are missing, empty, unreadable, truncated or not finite."""
+    bad = []
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for path, reason in zip(paths, pool.map(_why_bad, paths), strict=True):
+            if reason:
+                bad.append((path, reason))
+    return bad
+
+
+def _why_bad(path: Path) -> str:
+    try:
+        info = audio_info(path)
+        block = 60 * info.sample_rate  # bounded memory for recordings of hours
+        for first in range(0, info.frames, block):
+            _decode(path, first, min(info.frames, first + block), info)
+    except InputError as error:
+        return short_reason(path, error)
+    return ""
+
+
+def short_reason(path: Path, error: InputError) -> str:
+    """The reason alone, without the path before and the advice after it."""
+    return str(error).removeprefix(f"{path}: ").removesuffix("; replace or remove the file")
+
+
+def refuse_bad(bad: Sequence[tuple[Path, str]], n_files: int) -> None:
+    """Raise one InputError that names every bad file; do nothing where there is none."""
+    if bad:
+        named = ", ".join(f"{path} ({reason})" for path, reason in bad)
+        raise InputError(f"{len(bad)} of {n_files} audio files cannot be used: {named}; replace or remove them")
+
+
+def resample_folder(
+    source: Path, target: Path, sample_rate: int, jobs: int | None = None, progress: bool = True
+) -> tuple[int, int]:
+    """Write every recording of ``source`` to ``target`` at ``sample_rate``, mono, PCM 16 bit; return (made, kept).
+
+    Files already there and not older than their source are kept, each file appears whole or not at all, and a lock
+    keeps a second process waiting: an interrupted call is resumed by calling it again. WAV and FLAC keep their name;
+    other formats become WAV. 16 bits put the rounding noise below the -50 dB at which the DCASE front end clamps.
+
+    Raises:
+        InputError: ``source`` is no folder or holds no audio, files cannot be used (all named, after the others are
+            done), or the disk is full.
+    """
+    sources = list_audio(source)
+    if not sources:
+        raise InputError(f"{source} holds no audio files ({', '.join(SUFFIXES)})")
+    pairs = [(path, resampled_path(path, target)) for path in sources]
+    if not any(_stale(*pair) for pair in pairs):
+        return 0, len(pairs)
+    target.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        for left_over in target.glob(".*.part*"):  # of a killed process: only the holder of the lock writes here
+            left_over.unlink(missing_ok=True)
+        waiting = [pair for pair in pairs if _stale(*pair)]
+        results = _in_processes(waiting, sample_rate, jobs or os.cpu_count() or 1)
+        label = f"resampling {source} to {sample_rate} Hz"
+        bad = sorted(item for item in track(results, len(waiting), label, show=progress) if item)
+    refuse_bad(bad, len(sources))
+    return len(waiting), len(pairs) - len(waiting)
+
+
+def resampled_path(path: Path, target: Path) -> Path:
+    """Where `resample_folder` puts a recording."""
+    return target / (path.name if path.suffix.lower() in (".wav", ".flac") else f"{path.stem}.wav")
+
+
+def _stale(source: Path, target: Path) -> bool:
+    try:
+        return target.stat().st_mtime < source.stat().st_mtime
+    except FileNotFoundError:
+        return True
+
+
+def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[Path, str] | None:
+    try:
+        audio = read_audio(source, sample_rate)
+    except InputError as error:
+        return source, short_reason(source, error)
+    write_audio(target, np.clip(audio, -1, 1), sample_rate)
+    return None
+
+
+def _in_processes(pairs: Sequence[tuple[Path, Path]], sample_rate: int, jobs: int) -> Iterator[tuple[Path, str] | None]:
+    """Outcomes as they come. Processes, because soxr holds the interpreter's lock; spawned, because torch's threads
+    do not survive a fork."""
+    jobs = min(jobs, len(pairs) // 32)  # a process takes 0.2 s to start, a clip 5 ms
+    if jobs < 2:
+        yield from (_resample_file(source, target, sample_rate) for source, target in pairs)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        tasks: list[Future] = [pool.submit(_resample_file, *pair, sample_rate) for pair in pairs]
+        try:
+            yield from (task.result() for task in as_completed(tasks))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def track(items: Iterable[T], total: int, label: str, show: bool = True) -> Iterator[T]:
+    """Pass items on and show how many have come: a bar on a terminal, ten plain lines on stderr elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not show:
+        yield from items
+    elif console.is_terminal:
+        with Progress(console=console) as bar:
+            yield from bar.track(items, total=total, description=label)
+    else:
+        for count, item in enumerate(items, 1):
+            yield item
+            if count == total or count % max(1, total // 10) == 0:
+                print(f"{label}: {count} of {total}", file=sys.stderr, flush=True)
