@@ -1,0 +1,126 @@
+"""The front end: waveform -> linear mel -> normalised log mel. Mixup works between the two steps."""
+
+from __future__ import annotations
+
+import torch
+import torchaudio
+from torch import nn
+
+from sed_lab.errors import InputError
+
+WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
+SCALERS = ("clip_minmax", "none")
+
+
+class LogMel(nn.Module):
+    """Log mel spectrogram of mono audio, with the settings of the DCASE 2021 task 4 baseline as defaults.
+
+    Args:
+        sample_rate: of the audio, Hz.
+        n_fft, win_length, hop_length: samples. Frames are centred, with reflection at the clip's ends, so a clip of N
+            samples gives ``F = N // hop_length + 1`` frames.
+        n_mels, f_min, f_max: mel bins M and the range they cover, Hz; ``f_max`` None means half the sample rate.
+        window, periodic: ``hamming`` or ``hann``; the baseline's Hamming window is the symmetric one.
+        power: 1 for magnitudes, 2 for energies.
+        amin: floor of the linear mel before the logarithm.
+        db_range: decibels are clamped to it; None clamps nothing.
+        scaler: ``clip_minmax`` maps each clip's decibels to [0, 1]; ``none`` leaves decibels.
+        mel_scale, mel_norm: ``htk`` or ``slaney``; filters of equal height (None) or of equal area (``slaney``).
+
+    Raises:
+        InputError: an unknown window or scaler, or lengths that do not fit together.
+    """
+
+    mel_filters: torch.Tensor
+    window_samples: torch.Tensor
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 2048,
+        win_length: int = 2048,
+        hop_length: int = 256,
+        n_mels: int = 128,
+        f_min: float = 0.0,
+        f_max: float | None = 8000.0,
+        window: str = "hamming",
+        periodic: bool = False,
+        power: float = 1.0,
+        amin: float = 1e-5,
+        db_range: tuple[float, float] | None = (-50.0, 80.0),
+        scaler: str = "clip_minmax",
+        mel_scale: str = "htk",
+        mel_norm: str | None = None,
+    ) -> None:
+        super().__init__()
+        f_max = sample_rate / 2 if f_max is None else f_max
+        if window not in WINDOWS:
+            raise InputError(f"feature.window={window!r} is unknown; use one of {', '.join(WINDOWS)}")
+        if scaler not in SCALERS:
+            raise InputError(f"feature.scaler={scaler!r} is unknown; use one of {', '.join(SCALERS)}")
+        if not 0 < win_length <= n_fft or hop_length <= 0:
+            raise InputError(
+                f"feature.win_length={win_length} and hop_length={hop_length} do not fit n_fft={n_fft};"
+                " use 0 < win_length <= n_fft and hop_length > 0"
+            )
+        if not 0 <= f_min < f_max <= sample_rate / 2:
+            raise InputError(
+                f"feature.f_min={f_min} and f_max={f_max} do not fit sample_rate={sample_rate};"
+                f" use 0 <= f_min < f_max <= {sample_rate / 2}"
+            )
+        self.sample_rate, self.n_fft, self.win_length, self.hop_length = sample_rate, n_fft, win_length, hop_length
+        self.n_mels, self.power, self.amin, self.scaler = n_mels, power, amin, scaler
+        self.db_range = None if db_range is None else (float(db_range[0]), float(db_range[1]))
+        filters = torchaudio.functional.melscale_fbanks(
+            n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, mel_norm, mel_scale
+        )
+        # Both follow from the arguments, so they are not part of a checkpoint.
+        self.register_buffer("mel_filters", filters, persistent=False)
+        self.register_buffer("window_samples", WINDOWS[window](win_length, periodic=periodic), persistent=False)
+
+    @property
+    def hop_seconds(self) -> float:
+        """Time from one feature frame to the next."""
+        return self.hop_length / self.sample_rate
+
+    def frames(self, n_samples: int) -> int:
+        """Feature frames F of a clip of ``n_samples``."""
+        return n_samples // self.hop_length + 1
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        """Normalised log mel ``[B, F, M]`` of ``audio [B, N]``."""
+        return self.scale(self.mel(audio))
+
+    @torch.no_grad()
+    def mel(self, audio: torch.Tensor) -> torch.Tensor:
+        """Linear mel ``[B, F, M]`` of ``audio [B, N]``."""
+        # Spectra hold many times the clip's own memory: few clips at a time stay within the processor's caches.
+        return torch.cat([self._mel(part) for part in audio.split(audio.shape[0] if audio.is_cuda else 1)])
+
+    def _mel(self, audio: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.stft(
+            audio,
+            self.n_fft,
+            self.hop_length,
+            self.win_length,
+            self.window_samples,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        magnitude = spectrum.abs()
+        if self.power != 1.0:
+            magnitude = magnitude.pow(self.power)
+        return magnitude.transpose(1, 2) @ self.mel_filters
+
+    @torch.no_grad()
+    def scale(self, mel: torch.Tensor) -> torch.Tensor:
+        """Decibels of linear ``mel [B, F, M]``, clamped and scaled clip by clip; same shape."""
+        decibel = (20.0 / self.power) * mel.clamp(min=self.amin).log10()
+        if self.db_range is not None:
+            decibel = decibel.clamp(*self.db_range)
+        if self.scaler == "none":
+            return decibel
+        low, high = torch.aminmax(decibel.flatten(1), dim=1)
+        low, high = low[:, None, None], high[:, None, None]
+        return (decibel - low) / (high - low + 1e-8)

@@ -1,0 +1,286 @@
+"""Losses on logits: binary cross-entropy, focal, class-balanced focal and time-balanced focal.
+
+All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with logits and soft targets ``[B, ..., C]``
+and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
+empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None. Everything
+is computed from logits in at least float32, so bfloat16 and saturated outputs are safe.
+
+Sources: Park & Elhilali, "Time-balanced focal loss for audio event detection" (ICASSP 2022), equations as numbered
+there; Arora et al. (ICASSP 2019) for :class:`WeightedBinary`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from sed_lab.errors import InputError
+from sed_lab.types import ClassStatistics
+
+# Table 1 of Park & Elhilali 2022: V_c (source clips) and r_c (share of active frames) of DESED's training set.
+TABLE_1 = {
+    "Alarm_bell_ringing": (190, 0.0368),
+    "Blender": (98, 0.0526),
+    "Cat": (88, 0.0322),
+    "Dishes": (109, 0.0388),
+    "Dog": (136, 0.0334),
+    "Electric_shaver_toothbrush": (56, 0.1165),
+    "Frying": (64, 0.1551),
+    "Running_water": (68, 0.1002),
+    "Speech": (128, 0.3130),
+    "Vacuum_cleaner": (72, 0.1212),
+}
+
+
+class Loss(Protocol):
+    """What a method needs of a loss."""
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        class_weight: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor: ...
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None: ...
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Binary cross-entropy; ``class_weight``, where one is given, weighs positives and negatives of a class."""
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None:
+        return None
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        class_weight: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return masked_mean(_weighted(focal(logits, target, 0.0), class_weight), mask)
+
+
+@dataclass(frozen=True)
+class WeightedBinary:
+    """``-(w_c y log p + (1 - y) log(1 - p))``, ``w_c = max_c n_c / n_c`` over clips (Arora et al. 2019, eq. 2).
+
+    Only positive targets carry the weight.
+    """
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+        clips = _counts(statistics.clips, statistics, "clips")
+        return torch.tensor(clips.max() / clips, dtype=torch.float32)
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        class_weight: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        logits, target = _same_float(logits, target)
+        weight = None if class_weight is None else class_weight.to(logits)
+        return masked_mean(
+            F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none"), mask
+        )
+
+
+@dataclass(frozen=True)
+class Focal:
+    """Focal loss (eq. 1): ``-a y (1-p)^g log p - (1-a)(1-y) p^g log(1-p)``.
+
+    ``alpha`` None leaves out both factors, so gamma 0 is binary cross-entropy; alpha 0.5 is half of that.
+    """
+
+    gamma: float = 2.0
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_gamma(self.gamma)
+        if self.alpha is not None and not 0 < self.alpha < 1:
+            raise InputError(f"loss.alpha={self.alpha} is outside (0, 1); use null for none")
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None:
+        return None
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        class_weight: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return masked_mean(_weighted(focal(logits, target, self.gamma, self.alpha), class_weight), mask)
+
+
+@dataclass(frozen=True)
+class ClassBalancedFocal(Focal):
+    """Focal loss weighted by the inverse effective number of samples (Cui et al. 2019; eq. 2 and 3).
+
+    ``1/eps_c = (1 - b) / (1 - b^{n_c})`` with ``b = (N - 1) / N``, N all samples, scaled to a sum of C so that the
+    learning rate keeps its meaning. ``samples`` says what n_c counts: ``events``, ``clips`` or ``frames``.
+    """
+
+    samples: str = "events"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples not in ("events", "clips", "frames"):
+            raise InputError(f"loss.samples={self.samples!r} is unknown; use events, clips or frames")
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+        counted = {"events": statistics.events, "clips": statistics.clips, "frames": statistics.active_frames}
+        n = _counts(counted[self.samples], statistics, self.samples)
+        return _scaled(inverse_effective_number(n, np.full_like(n, n.sum())))
+
+
+@dataclass(frozen=True)
+class TimeBalancedFocal(Focal):
+    """Time-balanced focal loss (eq. 4): focal loss with weights from sound sources and active time.
+
+    Args:
+        gamma: focusing exponent; the paper's best is 2.
+        alpha: balancing factor of eq. 1; eq. 4 has none.
+        k: turns a class's share of active frames into a number of samples; the paper's best is 1000, ``inf`` leaves
+            only the number of sources.
+        statistics: ``dataset`` counts on the training annotations, ``table1`` takes the paper's Table 1.
+        strict: refuse a k for which ``floor(k r_c)`` is 0; otherwise it counts as 1.
+    """
+
+    k: float = 1000.0
+    statistics: str = "dataset"
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "k", _number(self.k, "loss.k"))
+        if not self.k > 0:
+            raise InputError(f"loss.k={self.k} must be above 0; the paper uses 1000, inf is allowed")
+        if self.statistics not in ("dataset", "table1"):
+            raise InputError(f"loss.statistics={self.statistics!r} is unknown; use dataset or table1")
+
+    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+        if self.statistics == "table1":
+            unknown = [name for name in statistics.classes if name not in TABLE_1]
+            if unknown:
+                raise InputError(
+                    f"loss.statistics=table1 knows DESED's classes only, not {', '.join(unknown)}; use dataset"
+                )
+            sources, shares = np.array([TABLE_1[name] for name in statistics.classes], np.float64).T
+        else:
+            if statistics.source_clips is None:
+                raise InputError(
+                    "loss=tbfl needs the number of source clips of each class, which this dataset does not state;"
+                    " give source_clips in the dataset's configuration or set loss.statistics=table1"
+                )
+            sources = _counts(statistics.source_clips, statistics, "source clips")
+            shares = _counts(statistics.active_frames, statistics, "active frames")
+        return time_balanced_weight(shares, sources, self.k, self.strict, statistics.classes)
+
+
+def time_balanced_weight(
+    active_frames: np.ndarray,
+    source_clips: np.ndarray,
+    k: float,
+    strict: bool = False,
+    classes: tuple[str, ...] | None = None,
+) -> torch.Tensor:
+    """Class weights ``[C]`` of eq. 4: ``(1 - b_c) / (1 - b_c^floor(k r_c))``, ``b_c = (V_c - 1) / V_c``, sum C.
+
+    Args:
+        active_frames: ``[C]`` m_c, or shares r_c of it (normalised here only if they are counts, so printed shares
+            that sum to 0.9998 stay as printed).
+        source_clips: ``[C]`` V_c.
+        k: scale of the exponent; ``inf`` gives weights in proportion to ``1 / V_c``.
+        strict, classes: with ``strict``, an exponent of 0 is an error naming its classes.
+
+    Raises:
+        InputError: an exponent is 0 and ``strict`` is set.
+    """
+    active = np.asarray(active_frames, np.float64)
+    shares = active if active.sum() <= 1 + 1e-6 else active / active.sum()
+    sources = np.asarray(source_clips, np.float64)
+    if math.isinf(k):
+        return _scaled(1 / sources)
+    # 10000 * 0.1551 is 1550.9999999999998 in binary.
+    samples = np.floor(k * shares + 1e-9)
+    if strict and (samples < 1).any():
+        names = classes or tuple(map(str, range(len(samples))))
+        bad = ", ".join(name for name, n in zip(names, samples, strict=True) if n < 1)
+        raise InputError(f"loss.k={k:g} gives floor(k r_c) = 0 for {bad}; use a larger k or strict=false")
+    return _scaled(inverse_effective_number(np.maximum(samples, 1), sources))
+
+
+def inverse_effective_number(samples: np.ndarray, volume: np.ndarray) -> np.ndarray:
+    """``1 / eps_c`` of eq. 2, with ``b_c = (V_c - 1) / V_c``."""
+    beta = (volume - 1) / volume
+    return np.asarray((1 - beta) / (1 - beta**samples))
+
+
+def focal(logits: torch.Tensor, target: torch.Tensor, gamma: float, alpha: float | None = None) -> torch.Tensor:
+    """The focal loss of each element, from logits; ``gamma`` 0 is torch's binary cross-entropy itself."""
+    logits, target = _same_float(logits, target)
+    if gamma == 0 and alpha is None:
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    positive, negative = F.softplus(-logits), F.softplus(logits)  # -log p, -log(1 - p)
+    on, off = target * positive, (1 - target) * negative
+    if gamma:
+        on, off = on * torch.exp(-gamma * negative), off * torch.exp(-gamma * positive)
+    return on + off if alpha is None else alpha * on + (1 - alpha) * off
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean of ``values [B, ...]`` over the clips of ``mask [B]``; 0, still in the graph, where there is none."""
+    if mask is None:
+        return values.mean()
+    chosen = values[mask]
+    return chosen.mean() if chosen.numel() else values.sum() * 0
+
+
+def _weighted(values: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:
+    return values if class_weight is None else values * class_weight.to(values)
+
+
+def _same_float(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits, target.to(logits.dtype)
+
+
+def _scaled(raw: np.ndarray) -> torch.Tensor:
+    return torch.tensor(raw * (len(raw) / raw.sum()), dtype=torch.float32)
+
+
+def _counts(values: np.ndarray, statistics: ClassStatistics, what: str) -> np.ndarray:
+    counts = np.asarray(values, np.float64)
+    missing = [name for name, count in zip(statistics.classes, counts, strict=True) if not count > 0]
+    if missing:
+        raise InputError(
+            f"the training set has no {what} of {', '.join(missing)}, so this loss has no weight for them;"
+            " remove these classes from the dataset or use loss=bce or loss=focal"
+        )
+    return counts
+
+
+def _check_gamma(gamma: float) -> None:
+    if not (isinstance(gamma, (int, float)) and 0 <= gamma < math.inf):
+        raise InputError(f"loss.gamma={gamma!r} must be a number of at least 0")
+
+
+def _number(value: object, key: str) -> float:
+    """``value`` as a float; Hydra's command line hands on ``.inf`` as text."""
+    try:
+        return float(str(value).removeprefix("+").replace(".inf", "inf"))
+    except ValueError:
+        raise InputError(f"{key}={value!r} is not a number") from None

@@ -1,0 +1,63 @@
+"""What every method is to the trainer: predictions with names, an optimiser, reproducible random numbers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from sed_lab.types import Batch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of one system: ``frame [B, T, C]`` and/or ``clip [B, C]``."""
+
+    frame: torch.Tensor | None = None
+    clip: torch.Tensor | None = None
+
+
+class SedMethod(pl.LightningModule):
+    """One paper's training: subclasses add ``training_step`` and :meth:`predict`.
+
+    Nothing here measures: evaluation steps return :meth:`predict`'s result and the evaluation callback collects it.
+
+    Args:
+        optimizer: makes the optimiser from the parameters that need gradients.
+        seed: of the random numbers drawn while training.
+    """
+
+    outputs: tuple[str, ...] = ("model",)
+    """Names of the systems :meth:`predict` gives, the one to report first."""
+
+    def __init__(self, optimizer: Callable[..., torch.optim.Optimizer], seed: int = 0) -> None:
+        super().__init__()
+        self.make_optimizer, self.seed = optimizer, seed
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> dict[str, Prediction]:
+        """Probabilities of every system in :attr:`outputs`."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout, mixup and the like must not depend on how many numbers were drawn before: seeded by step, a resumed
+        # run draws what an uninterrupted one does, without random states in checkpoints. Ranks draw differently.
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        state = np.random.SeedSequence([self.seed, step, self.global_rank]).generate_state(2)
+        torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        return self.predict(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        return self.predict(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        return self.predict(batch)
+
+    def configure_optimizers(self) -> Any:
+        return self.make_optimizer([p for p in self.parameters() if p.requires_grad])

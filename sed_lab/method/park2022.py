@@ -1,0 +1,173 @@
+"""Mean teacher with a class-weighted loss: Park & Elhilali 2022 on the DCASE 2021 task 4 baseline.
+
+The paper replaces the baseline's binary cross-entropy by a time-balanced focal loss and changes nothing else, so this
+file is the baseline, exactly, and the loss is an argument. Equation numbers are the paper's::
+
+    L      = L_cls + lambda(s) L_reg                                                       (5)
+    L_cls  = loss_{x in S}(p_x, y^s) + loss_{x in W}(E_m[p_x], y^w)
+    L_reg  = MSE(p, p_teacher) on all clips, of frames and (in the baseline's code) of clips as well
+    lambda = consistency_max exp(-5 (1 - min(s, S) / S)^2), s = 1, 2, ... optimizer steps, S = rampup_epochs
+    lr     = the same ramp times the optimiser's rate
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sed_lab.augment import mixup
+from sed_lab.dataset.feature import LogMel
+from sed_lab.errors import InputError
+from sed_lab.loss import Loss
+from sed_lab.method.base import Prediction, SedMethod
+from sed_lab.types import Batch
+
+
+class MeanTeacher(SedMethod):
+    """The DCASE 2021 task 4 baseline with any frame loss.
+
+    Args:
+        feature: waveform to log mel; mixup works on its linear mel.
+        model: feature ``[B, F, M]`` to frame logits ``[B, T, C]`` and clip logits ``[B, C]``. The teacher is a copy.
+        loss: used for strong and for weak labels.
+        class_weight: ``[C]`` weights for it, or None.
+        optimizer: makes the optimiser; its learning rate is the ramp's upper end.
+        mixup: ``probability`` per batch, ``alpha`` of Beta(alpha, alpha), ``labels`` soft or hard.
+        consistency_max: the consistency weight after its ramp.
+        rampup_epochs: length of both ramps; 0 for none.
+        ema_decay: largest decay of the teacher's moving average.
+        teacher_train_mode: the baseline's teacher trains with dropout and batch statistics; False uses its evaluation
+            mode.
+        first_step_full_rate: the baseline's first update runs at the full rate, since its schedule starts after it.
+        seed: of dropout and mixup.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    outputs = ("student", "teacher")
+
+    def __init__(
+        self,
+        feature: LogMel,
+        model: nn.Module,
+        loss: Loss,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        mixup: Mapping[str, Any],
+        class_weight: torch.Tensor | None = None,
+        consistency_max: float = 2.0,
+        rampup_epochs: float = 50,
+        ema_decay: float = 0.999,
+        teacher_train_mode: bool = True,
+        first_step_full_rate: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, seed)
+        self.feature, self.student, self.loss = feature, model, loss
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.register_buffer("class_weight", class_weight)
+        self.mixup_probability, self.mixup_alpha, self.mixup_labels = _check_mixup(mixup)
+        self.consistency_max, self.rampup_epochs, self.ema_decay = consistency_max, rampup_epochs, ema_decay
+        self.teacher_train_mode, self.first_step_full_rate = teacher_train_mode, first_step_full_rate
+        self._losses = torch.zeros(2, 2)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        x, strong, weak = self._mixed(batch)
+        x = self.feature.scale(x)
+        frame, clip = self.student(x)
+        with torch.no_grad():  # the same input: student and teacher differ by dropout alone
+            teacher_frame, teacher_clip = self.teacher(x)
+        w = self.class_weight
+        loss_strong = self.loss(frame, strong, class_weight=w, mask=batch.has_strong) * batch.share_strong  # (5), S
+        loss_weak = self.loss(clip, weak, class_weight=w, mask=batch.has_weak) * batch.share_weak  # (5), W
+        consistency_strong = _probability_mse(frame, teacher_frame) * batch.share_all  # (5), L_reg
+        consistency_weak = _probability_mse(clip, teacher_clip) * batch.share_all  # the code's second term
+        weight = self.consistency_max * self._ramp(self._step())  # lambda(s)
+        loss: torch.Tensor = loss_strong + loss_weak + weight * (consistency_strong + consistency_weak)  # (5)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_dict(
+            {
+                "train/loss_strong": loss_strong,
+                "train/loss_weak": loss_weak,
+                "train/consistency_strong": consistency_strong,
+                "train/consistency_weak": consistency_weak,
+                "train/consistency_weight": weight,
+                "train/lr": self.trainer.optimizers[0].param_groups[0]["lr"],
+            },
+            batch_size=len(batch),
+        )
+        return loss
+
+    def predict(self, batch: Batch) -> dict[str, Prediction]:
+        x = self.feature(batch.audio)
+        logits = {"student": self.student(x), "teacher": self.teacher(x)}
+        return {
+            name: Prediction(frame.float().sigmoid(), clip.float().sigmoid()) for name, (frame, clip) in logits.items()
+        }
+
+    def _mixed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
+        assert batch.audio is not None
+        mel = self.feature.mel(batch.audio)
+        strong, weak = batch.strong, batch.weak
+        if torch.rand(()) < self.mixup_probability:
+            beta = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha)
+            mel, weak = mixup(mel, weak, batch.has_weak, float(beta.sample()), self.mixup_labels)
+            mel, strong = mixup(mel, strong, batch.has_strong, float(beta.sample()), self.mixup_labels)
+        return mel, strong, weak
+
+    def _step(self) -> int:
+        """s: the number of this optimizer step, from 1."""
+        return int(self.trainer.global_step) + 1
+
+    def _ramp(self, s: int) -> float:
+        """``exp(-5 (1 - min(s, S) / S)^2)`` with S optimizer steps in ``rampup_epochs``."""
+        if self._rampup_steps == 0:
+            return 1.0
+        return math.exp(-5 * (1 - min(s / self._rampup_steps, 1)) ** 2)
+
+    def on_fit_start(self) -> None:
+        steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        self._rampup_steps = self.rampup_epochs * steps_per_epoch
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        total = self.trainer.estimated_stepping_batches  # also counts the loader's batches
+        self._rampup_steps = self.rampup_epochs * float(total) / max(self.trainer.max_epochs or 1, 1)
+        full = self.first_step_full_rate
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda done: 1.0 if full and not done else self._ramp(done + 1)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # The baseline's hook (on_before_zero_grad under its Lightning versions) runs after the forward pass and before
+        # the update, so the teacher averages the student as it was in this step's forward pass.
+        s = self._step()
+        decay = min(1 - 1 / (s + 1), self.ema_decay)
+        for teacher, student in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+            teacher.lerp_(student, 1 - decay)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self.teacher.train(self.teacher_train_mode)
+
+
+def _probability_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    return F.mse_loss(student.float().sigmoid(), teacher.float().sigmoid())
+
+
+def _check_mixup(mixup: Mapping[str, Any]) -> tuple[float, float, str]:
+    probability, alpha, labels = mixup["probability"], mixup["alpha"], mixup["labels"]
+    if not 0 <= probability <= 1 or not alpha > 0:
+        raise InputError(f"method.mixup: probability={probability}, alpha={alpha}; use 0..1 and above 0")
+    if labels not in ("soft", "hard"):
+        raise InputError(f"method.mixup.labels={labels!r} is unknown; use soft or hard")
+    return float(probability), float(alpha), str(labels)
