@@ -1,0 +1,365 @@
+"""The folder layout of DCASE 2021 task 4, for any classes: annotation and audio files -> `Corpus`.
+
+Under one folder, with any audio suffix (an annotated ``a.wav`` is also found as ``a.flac``); every part is optional::
+
+    subset                annotation (metadata/)                              audio (audio/)
+    synthetic             train/synthetic21_train/soundscapes.tsv             train/synthetic21_train/soundscapes
+    weak                  train/weak.tsv                                      train/weak
+    unlabelled            train/unlabel_in_domain.tsv, or what is there       train/unlabel_in_domain
+    synthetic_validation  validation/synthetic21_validation/soundscapes.tsv   validation/synthetic21_validation/soundscapes
+    weak_validation       train/weak_validation.tsv, or a share of weak.tsv   train/weak
+    validation            validation/tuning.tsv                               validation/tuning
+    test                  validation/validation.tsv                           validation/validation
+    public                eval/public.tsv                                     eval/public
+
+``metadata/classes.txt`` fixes the order of classes, ``metadata/soundbank.tsv`` (``event_label source_clips``) gives the
+recordings per class behind the synthetic part. The synthetic parts may lie under ``dcase_synth/`` as from 2022 on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sed_lab.dataset.annotation import (
+    clip_id_of,
+    read_classes,
+    read_durations,
+    read_source_clips,
+    read_strong,
+    read_unlabelled,
+    read_weak,
+)
+from sed_lab.dataset.audio import AudioInfo, audio_info, list_audio, refuse_bad, resample_folder, short_reason
+from sed_lab.dataset.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.errors import InputError
+from sed_lab.types import Clip, Corpus, Event
+
+log = logging.getLogger(__name__)
+
+# DESED's own files end events up to 1.0 s after their clip (public.tsv: 11.0 s in 10 s); more is a wrong annotation.
+END_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a subset lies below the corpus folder; ``annotation`` decides by its columns what labels clips have."""
+
+    subset: str
+    kind: str  # strong, weak or unlabelled
+    annotation: str
+    audio: str
+    durations: str = ""
+    synthetic: bool = False
+    training: bool = False
+
+
+_SYNTHETIC = "synthetic21_train"
+_SYNTHETIC_VALIDATION = "synthetic21_validation"
+LAYOUT = (
+    Split(
+        "synthetic",
+        "strong",
+        f"metadata/train/{_SYNTHETIC}/soundscapes.tsv",
+        f"audio/train/{_SYNTHETIC}/soundscapes",
+        f"metadata/train/{_SYNTHETIC}/durations.tsv",
+        synthetic=True,
+        training=True,
+    ),
+    Split("weak", "weak", "metadata/train/weak.tsv", "audio/train/weak", training=True),
+    Split(
+        "unlabelled",
+        "unlabelled",
+        "metadata/train/unlabel_in_domain.tsv",
+        "audio/train/unlabel_in_domain",
+        training=True,
+    ),
+    Split(
+        "synthetic_validation",
+        "strong",
+        f"metadata/validation/{_SYNTHETIC_VALIDATION}/soundscapes.tsv",
+        f"audio/validation/{_SYNTHETIC_VALIDATION}/soundscapes",
+        f"metadata/validation/{_SYNTHETIC_VALIDATION}/durations.tsv",
+        synthetic=True,
+    ),
+    Split("weak_validation", "weak", "metadata/train/weak_validation.tsv", "audio/train/weak"),
+    Split(
+        "validation",
+        "strong",
+        "metadata/validation/tuning.tsv",
+        "audio/validation/tuning",
+        "metadata/validation/tuning_durations.tsv",
+    ),
+    Split(
+        "test",
+        "strong",
+        "metadata/validation/validation.tsv",
+        "audio/validation/validation",
+        "metadata/validation/validation_durations.tsv",
+    ),
+    Split("public", "strong", "metadata/eval/public.tsv", "audio/eval/public", "metadata/eval/public_durations.tsv"),
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The annotated clips of a split by file name, before any audio is looked for."""
+
+    split: Split
+    audio: Path
+    events: Mapping[str, tuple[Event, ...]] = field(default_factory=dict)
+    event_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    filenames: tuple[str, ...] = ()
+    durations: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()  # annotation files that were read
+
+
+def read_layout(
+    folder: Path | str,
+    classes: Sequence[str] | None = None,
+    sample_rate: int = 16000,
+    clip_seconds: float = 10.0,
+    weak_split: float = 0.9,
+    weak_split_seed: int = 42,
+    resampled: bool = True,
+    source_clips: Mapping[str, int] | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> Corpus:
+    """Read a corpus in this layout; subsets without files are absent.
+
+    Args:
+        classes: their order; otherwise metadata/classes.txt, otherwise all labels found, sorted.
+        weak_split: share of weak.tsv used for training where no weak_validation.tsv says which clips are; drawn as in
+            the DCASE 2021 baseline, over the listed clips whether found or not.
+        resampled: write recordings of another rate once to ``<audio folder>_16k`` and read these; otherwise resample
+            while reading.
+        source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
+        jobs: processes and threads, all cores by default.
+        seed: of the crops of recordings longer than ``clip_seconds``.
+
+    Events of ``clips`` are as annotated (what published scores are computed against); `ClipFiles.load` clips them.
+
+    Raises:
+        InputError: annotations are wrong (all files' mistakes together), audio files cannot be used (all named), a
+            labelled audio folder has no annotation, or there is no audio at all. Missing clips are only a warning.
+    """
+    folder = Path(folder)
+    classes = classes_of(folder) if classes is None else tuple(classes)
+    listings = list_splits(folder, classes)
+    if not classes:
+        classes = tuple(sorted({label for listing in listings.values() for label in _labels(listing)}))
+    if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
+        listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
+    audio = {each.audio: usable_audio(each.audio, sample_rate, resampled, jobs) for each in listings.values()}
+    found = {name: match(listing, audio[listing.audio]) for name, listing in listings.items()}
+    if not any(found.values()):
+        folders = ", ".join(str(each.audio) for each in listings.values()) or str(folder / "audio")
+        raise InputError(f"{folder} holds no audio that its annotations list; put the recordings in {folders}")
+    headers = read_headers({path for paths in found.values() for path in paths.values()}, jobs)
+    subsets = {}
+    for subset, listing in listings.items():
+        _warn_missing(listing, len(found[subset]))
+        if found[subset]:
+            clips = _clips(listing, found[subset], headers, clip_seconds)
+            subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, listing.split.training, seed)
+    extra = [path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()]
+    annotations = {path for listing in listings.values() for path in listing.files}
+    if source_clips is None and soundbank_of(folder).is_file():
+        source_clips = read_source_clips(soundbank_of(folder), classes)
+    return Corpus(
+        name=name or folder.resolve().name,
+        classes=classes,
+        clip_seconds=clip_seconds,
+        sample_rate=sample_rate,
+        subsets=subsets,
+        fingerprint=fingerprint([*annotations, *extra, *headers]),
+        source_clips=source_clips,
+    )
+
+
+def classes_of(folder: Path) -> tuple[str, ...]:
+    """The order of classes that ``metadata/classes.txt`` fixes; empty where it is absent."""
+    path = folder / "metadata/classes.txt"
+    return read_classes(path) if path.is_file() else ()
+
+
+def soundbank_of(folder: Path) -> Path:
+    """Where a corpus says how many recordings of each class its sound bank holds."""
+    return folder / "metadata/soundbank.tsv"
+
+
+def list_splits(folder: Path, classes: Sequence[str] = ()) -> dict[str, Listing]:
+    """Read the annotations of every split that is there, in the order of `LAYOUT`; audio is not opened.
+
+    Raises:
+        InputError: the folder is missing, annotations are wrong, or labelled audio has no annotation (all together).
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name the one that holds audio/ and metadata/")
+    listings, problems = {}, []
+    for split in LAYOUT:
+        try:
+            listing = list_split(folder, split, classes)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            if listing is not None:
+                listings[split.subset] = listing
+    if problems:
+        raise InputError("; also ".join(problems))
+    if not listings:
+        raise InputError(f"{folder} holds none of the known annotation files, such as {folder / LAYOUT[0].annotation}")
+    return listings
+
+
+def list_split(folder: Path, split: Split, classes: Sequence[str] = ()) -> Listing | None:
+    """Read one split's annotation; None where the corpus does not have the split."""
+    if split.synthetic and not (folder / split.annotation).is_file() and (folder / "dcase_synth").is_dir():
+        folder = folder / "dcase_synth"
+    annotation, durations, audio = folder / split.annotation, folder / split.durations, folder / split.audio
+    if not annotation.is_file():
+        names = tuple(path.name for path in list_audio(audio)) if audio.is_dir() else ()
+        if not names or split.subset == "weak_validation":
+            return None
+        if split.kind != "unlabelled":
+            raise InputError(f"{annotation} does not exist, but {audio} holds {len(names)} recordings; restore it")
+        return Listing(split, audio, filenames=names)
+    listed = read_durations(durations) if split.durations and durations.is_file() else {}
+    files = (annotation, durations) if listed else (annotation,)
+    if split.kind == "strong":
+        events = read_strong(annotation, classes or None)
+        return Listing(split, audio, events=events, filenames=tuple(events), durations=listed, files=files)
+    if split.kind == "weak":
+        labels = read_weak(annotation, classes or None)
+        return Listing(split, audio, event_labels=labels, filenames=tuple(labels), durations=listed, files=files)
+    return Listing(split, audio, filenames=read_unlabelled(annotation), durations=listed, files=files)
+
+
+def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
+    """Training and validation clips of weak.tsv, chosen as ``DataFrame.sample(frac=share, random_state=seed)`` does."""
+    if not 0 < share < 1:
+        raise InputError(f"weak_split is {share}: needs a share between 0 and 1 of the clips, for training")
+    n = len(weak.filenames)
+    chosen = set(np.random.RandomState(seed).choice(n, round(share * n), replace=False).tolist())
+    parts = {
+        "weak": (True, weak.split),
+        "weak_validation": (False, next(s for s in LAYOUT if s.subset == "weak_validation")),
+    }
+    return {
+        subset: Listing(
+            split,
+            weak.audio,
+            event_labels=weak.event_labels,
+            filenames=tuple(name for i, name in enumerate(weak.filenames) if (i in chosen) is wanted),
+            durations=weak.durations,
+            files=weak.files,
+        )
+        for subset, (wanted, split) in parts.items()
+    }
+
+
+def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
+    """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
+    sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
+    own = list_audio(folder) if folder.is_dir() else []
+    if not own:
+        return list_audio(sibling) if sibling.is_dir() else []
+    if not resampled or (not sibling.is_dir() and _first_rate(own) == sample_rate):
+        return own
+    resample_folder(folder, sibling, sample_rate, jobs)
+    return list_audio(sibling)
+
+
+def _first_rate(paths: Iterable[Path]) -> int | None:
+    """Rate of the first readable recording; a folder with others among them is still read right, only slower."""
+    for path in paths:
+        try:
+            return audio_info(path).sample_rate
+        except InputError:
+            continue
+    return None
+
+
+def match(listing: Listing, audio: Sequence[Path]) -> dict[str, Path]:
+    """Recordings of the listed clips, by file name or, with another suffix, by clip_id; missing ones are left out."""
+    by_name = {path.name: path for path in audio}
+    by_id = {clip_id_of(path.name): path for path in audio}
+    found = {}
+    for filename in listing.filenames:
+        path = by_name.get(Path(filename).name) or by_id.get(clip_id_of(filename))
+        if path is not None:
+            found[filename] = path
+    return found
+
+
+def read_headers(paths: Iterable[Path], jobs: int | None = None) -> dict[Path, AudioInfo]:
+    """Headers of recordings.
+
+    Raises:
+        InputError: some cannot be used; all are named.
+    """
+
+    def header(path: Path) -> AudioInfo | tuple[Path, str]:
+        try:
+            return audio_info(path)
+        except InputError as error:
+            return path, short_reason(path, error)
+
+    paths = sorted(paths)
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        results = list(pool.map(header, paths))
+    refuse_bad([result for result in results if isinstance(result, tuple)], len(paths))
+    return {path: result for path, result in zip(paths, results, strict=True) if isinstance(result, AudioInfo)}
+
+
+def _clips(
+    listing: Listing, found: Mapping[str, Path], headers: Mapping[Path, AudioInfo], clip_seconds: float
+) -> list[Clip]:
+    clips, late, short = [], [], 0
+    for filename, path in found.items():
+        duration = listing.durations.get(filename, headers[path].duration)
+        events = listing.events.get(filename)
+        for event in events or ():
+            end = max(duration, clip_seconds)
+            if event.onset >= end or event.offset > end + END_TOLERANCE:
+                late.append(f"{filename} {event.event_label} {event.onset:g}-{event.offset:g} s of {duration:g} s")
+        short += bool(events) and max(event.offset for event in events or ()) > duration + 0.5
+        labels = listing.event_labels.get(filename) if events is None else labels_of(events)
+        clips.append(Clip(clip_id_of(filename), path, duration, events, labels, listing.split.synthetic))
+    where = listing.files[0] if listing.files else listing.audio
+    if late:
+        more = f" and {len(late) - 5} more" if len(late) > 5 else ""
+        raise InputError(f"{where}: events lie past the end of their clips: {'; '.join(late[:5])}{more}; correct them")
+    if short:
+        log.warning("%s: %d clips are recorded shorter than their last event; it is cut where it is used", where, short)
+    if len({clip.clip_id for clip in clips}) < len(clips):
+        ids = [clip.clip_id for clip in clips]
+        repeated = sorted({name for name in ids if ids.count(name) > 1})[:5]
+        raise InputError(f"{where}: clips differ by their suffix only: {', '.join(repeated)}; keep one of each")
+    return clips
+
+
+def _warn_missing(listing: Listing, n_found: int) -> None:
+    n_listed = len(listing.filenames)
+    if n_found < n_listed:
+        log.warning(
+            "%s: %d of %d listed clips found in %s%s (sed-prepare check names the others)",
+            listing.split.subset,
+            n_found,
+            n_listed,
+            listing.audio,
+            "" if n_found else "; the subset is left out",
+        )
+
+
+def _labels(listing: Listing) -> set[str]:
+    labels = {label for labels in listing.event_labels.values() for label in labels}
+    return labels | {event.event_label for events in listing.events.values() for event in events}
