@@ -1,0 +1,1 @@
+"""From scores and events to numbers: pure functions."""

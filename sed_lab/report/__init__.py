@@ -1,0 +1,1 @@
+"""From records and scores to figures, tables, claims and the page of a run."""

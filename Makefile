@@ -1,0 +1,66 @@
+# Every target makes the virtual environment it needs. Another interpreter: make demo PYTHON=/path/to/python3.12
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Warnings of pip's about its own configuration say nothing about sed_lab; errors are still printed.
+# The environment variable, unlike -c, also holds for the isolated builds of packages without a wheel.
+INSTALL = PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env demo test test-all lint format bench wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing sed_lab and what it runs on into $(VENV) (5 GB, mostly PyTorch with CUDA; some minutes, once)"
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing sed_lab, what it runs on and the development tools into $(VENV) (6 GB, some minutes, once)"
+	$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.runtime $@
+
+env: $(VENV)/.dev ## make the environment with the development tools
+	@echo "source $(BIN)/activate"
+
+# BANK names a folder of recordings, one sub-folder a class (or an ESC-50 layout).
+DEMO = $(if $(BANK),dataset=soundbank dataset.bank_folder=$(abspath $(BANK)))
+
+demo: $(VENV)/.runtime ## train, evaluate and illustrate a detector on embedded data; BANK=folder: on your own sounds
+	$(BIN)/sed-train $(DEMO)
+
+# COV=1: measure which lines of sed_lab the tests run, and fail below the bound.
+COV_MIN = 85
+COVERAGE = $(if $(COV),--cov --cov-report=term --cov-fail-under=$(COV_MIN))
+
+test: $(VENV)/.dev ## the fast tests; ARGS="-k decoder" passes options to pytest, COV=1 measures coverage
+	$(BIN)/python -m pytest -m "not slow" $(COVERAGE) $(ARGS)
+
+test-all: $(VENV)/.dev ## every test, the slow ones too
+	$(BIN)/python -m pytest $(COVERAGE) $(ARGS)
+
+lint: $(VENV)/.dev ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure against peers, both sides in one run, into results/bench.json; ARGS=metric: one of them
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(VENV)/.dev ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean: ## remove the environment, builds and caches; runs/ stays
+	rm -rf $(VENV) build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

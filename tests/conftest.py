@@ -1,0 +1,34 @@
+"""For every test: no deadline for examples, few threads, caches and runs in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# The test machine may be busy: an example's time says nothing about the code.
+settings.register_profile("sed_lab", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("sed_lab")
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep tests (and the commands they start) away from the user's caches, runs and W&B account."""
+    base: Path = tmp_path_factory.mktemp("home")
+    os.environ.update(
+        SED_LAB_CACHE=str(base / "cache"),
+        SED_LAB_RUNS=str(base / "runs"),
+        MPLCONFIGDIR=str(base / "matplotlib"),
+        MPLBACKEND="Agg",
+        WANDB_MODE="offline",
+        WANDB_DIR=str(base / "wandb"),
+        WANDB_CACHE_DIR=str(base / "wandb"),
+        WANDB_CONFIG_DIR=str(base / "wandb"),
+        WANDB_DATA_DIR=str(base / "wandb"),
+    )
+    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "SED_LAB_DEBUG"):
+        os.environ.pop(name, None)

@@ -1,0 +1,119 @@
+"""Every YAML of conf/ fits the code it names, and every option of every group composes with the root config."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+# Hydra's own words in a node; everything else is an argument of its _target_.
+HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+ROOT = OmegaConf.load(CONF / "config.yaml")
+# group -> True where config.yaml chooses a list of options, `logger: [csv]`
+IS_LIST = {
+    str(g): OmegaConf.is_list(v) for entry in ROOT.defaults if OmegaConf.is_dict(entry) for g, v in entry.items()
+}
+OPTIONS = [
+    (file.parent.relative_to(CONF).as_posix(), file.stem)
+    for file in FILES
+    if file.parent != CONF and file.relative_to(CONF).parts[0] != "hydra"
+]
+
+
+def nodes(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping of a plain config that has a _target_, with its dotted place."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield place or "top", value
+        for key, item in value.items():
+            yield from nodes(item, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from nodes(item, f"{place}[{index}]")
+
+
+def plain(file: Path) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+
+
+def binding_error(node: dict[str, Any]) -> str | None:
+    """What is wrong with a node's target or keys, as one sentence; None when they fit.
+
+    Arguments may be missing: train.py fills in what only the data can say, such as the number of classes.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:
+        return f"{node['_target_']} does not import: {' '.join(str(error).split())[:300]}"
+    signature = inspect.signature(target)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if node["_target_"].startswith("sed_lab.") and inspect.Parameter.VAR_KEYWORD in kinds:
+        return f"{node['_target_']} takes **kwargs, so a misspelt key would pass: name its arguments"
+    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS and key != "defaults"}
+    try:
+        signature.bind_partial(*node.get("_args_", []), **arguments)
+    except TypeError as error:
+        return f"{node['_target_']}: {error}; it takes {', '.join(signature.parameters)}"
+    return None
+
+
+def test_every_node_binds_to_its_target() -> None:
+    errors = [
+        f"conf/{file.relative_to(CONF)}, {place}: {error}"
+        for file in FILES
+        for place, node in nodes(plain(file))
+        if (error := binding_error(node))
+    ]
+    assert not errors, "\n" + "\n".join(errors)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "pathlib.Path"}, None),
+        ({"_target_": "fractions.Fraction", "numerator": 1, "_partial_": True}, None),
+        ({"_target_": "fractions.Fraction", "numeratr": 1}, "unexpected keyword argument 'numeratr'"),
+        ({"_target_": "fractions.Frction"}, "does not import"),
+    ],
+)
+def test_the_binding_check_finds_errors(node: dict[str, Any], message: str | None) -> None:
+    error = binding_error(node)
+    assert (error is None) if message is None else (error is not None and message in error)
+
+
+def test_every_group_of_the_root_config_has_options() -> None:
+    folders = {group for group, _ in OPTIONS} | {"hydra"}
+    assert set(IS_LIST) <= folders, f"config.yaml names groups without a folder: {sorted(set(IS_LIST) - folders)}"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
+def test_every_option_composes(group: str, option: str) -> None:
+    choice = f"[{option}]" if IS_LIST.get(group) else option
+    prefix = "" if group in IS_LIST else "+"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[f"{prefix}{group}={choice}"])
+    dangling = dangling_interpolations(config)
+    assert not dangling, f"{group}={option}: nothing stands at {', '.join(dangling)}"
+
+
+def dangling_interpolations(config: DictConfig) -> list[str]:
+    """The ``${a.b}`` of a composed config that name no node; resolvers (``${env:HOME}``) are left alone."""
+    text = OmegaConf.to_yaml(config, resolve=False)
+    names = set(re.findall(r"\$\{([A-Za-z_][\w.]*)\}", text))
+    return sorted(name for name in names if not exists(config, name))
+
+
+def exists(config: DictConfig, name: str) -> bool:
+    """Whether a dotted name stands in the config, be its value null, ??? or an interpolation of its own."""
+    *parents, last = name.split(".")
+    node: Any = OmegaConf.select(config, ".".join(parents)) if parents else config
+    return OmegaConf.is_dict(node) and last in OmegaConf.to_container(node, resolve=False)  # type: ignore[operator]
