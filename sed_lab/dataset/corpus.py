@@ -30,7 +30,7 @@ class ClipFiles:
         random_crop: bool = False,
         seed: int = 0,
     ) -> None:
-        self.clips = tuple(clips)
+        self.clips: Sequence[Clip] = tuple(clips)
         self.sample_rate = sample_rate
         self.clip_seconds = clip_seconds
         self.random_crop = random_crop

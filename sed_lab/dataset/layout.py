@@ -1,16 +1,16 @@
 """The folder layout of DCASE 2021 task 4, for any classes: annotation and audio files -> `Corpus`.
 
-Under one folder, with any audio suffix (an annotated ``a.wav`` is also found as ``a.flac``); every part is optional::
+Every part is optional, and an annotated ``a.wav`` is also found as ``a.flac``. A place P stands for the annotation
+``metadata/P.tsv`` (and ``P_durations.tsv``) and the recordings ``audio/P/``::
 
-    subset                annotation (metadata/)                              audio (audio/)
-    synthetic             train/synthetic21_train/soundscapes.tsv             train/synthetic21_train/soundscapes
-    weak                  train/weak.tsv                                      train/weak
-    unlabelled            train/unlabel_in_domain.tsv, or what is there       train/unlabel_in_domain
-    synthetic_validation  validation/synthetic21_validation/soundscapes.tsv   validation/synthetic21_validation/soundscapes
-    weak_validation       train/weak_validation.tsv, or a share of weak.tsv   train/weak
-    validation            validation/tuning.tsv                               validation/tuning
-    test                  validation/validation.tsv                           validation/validation
-    public                eval/public.tsv                                     eval/public
+    synthetic             train/synthetic21_train/soundscapes
+    weak                  train/weak
+    unlabelled            train/unlabel_in_domain, a list or just the recordings
+    synthetic_validation  validation/synthetic21_validation/soundscapes
+    weak_validation       train/weak_validation.tsv with the audio of train/weak, or a share of weak.tsv
+    validation            validation/tuning
+    test                  validation/validation
+    public                eval/public
 
 ``metadata/classes.txt`` fixes the order of classes, ``metadata/soundbank.tsv`` (``event_label source_clips``) gives the
 recordings per class behind the synthetic part. The synthetic parts may lie under ``dcase_synth/`` as from 2022 on.
@@ -49,62 +49,37 @@ END_TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Split:
-    """Where a subset lies below the corpus folder; ``annotation`` decides by its columns what labels clips have."""
+    """A subset's place below the corpus folder: ``metadata/<place>.tsv`` and ``audio/<place>``, or ``audio/<audio>``."""
 
     subset: str
     kind: str  # strong, weak or unlabelled
-    annotation: str
-    audio: str
-    durations: str = ""
+    place: str
     synthetic: bool = False
     training: bool = False
+    audio: str = ""
+
+    def annotation_in(self, folder: Path) -> Path:
+        return folder / f"metadata/{self.place}.tsv"
+
+    def audio_in(self, folder: Path) -> Path:
+        return folder / f"audio/{self.audio or self.place}"
+
+    def durations_in(self, folder: Path) -> Path:
+        """As DESED names them: soundscapes.tsv has durations.tsv, validation.tsv has validation_durations.tsv."""
+        return folder / f"metadata/{self.place.removesuffix('soundscapes')}_durations.tsv".replace("/_", "/")
 
 
-_SYNTHETIC = "synthetic21_train"
-_SYNTHETIC_VALIDATION = "synthetic21_validation"
 LAYOUT = (
-    Split(
-        "synthetic",
-        "strong",
-        f"metadata/train/{_SYNTHETIC}/soundscapes.tsv",
-        f"audio/train/{_SYNTHETIC}/soundscapes",
-        f"metadata/train/{_SYNTHETIC}/durations.tsv",
-        synthetic=True,
-        training=True,
-    ),
-    Split("weak", "weak", "metadata/train/weak.tsv", "audio/train/weak", training=True),
-    Split(
-        "unlabelled",
-        "unlabelled",
-        "metadata/train/unlabel_in_domain.tsv",
-        "audio/train/unlabel_in_domain",
-        training=True,
-    ),
-    Split(
-        "synthetic_validation",
-        "strong",
-        f"metadata/validation/{_SYNTHETIC_VALIDATION}/soundscapes.tsv",
-        f"audio/validation/{_SYNTHETIC_VALIDATION}/soundscapes",
-        f"metadata/validation/{_SYNTHETIC_VALIDATION}/durations.tsv",
-        synthetic=True,
-    ),
-    Split("weak_validation", "weak", "metadata/train/weak_validation.tsv", "audio/train/weak"),
-    Split(
-        "validation",
-        "strong",
-        "metadata/validation/tuning.tsv",
-        "audio/validation/tuning",
-        "metadata/validation/tuning_durations.tsv",
-    ),
-    Split(
-        "test",
-        "strong",
-        "metadata/validation/validation.tsv",
-        "audio/validation/validation",
-        "metadata/validation/validation_durations.tsv",
-    ),
-    Split("public", "strong", "metadata/eval/public.tsv", "audio/eval/public", "metadata/eval/public_durations.tsv"),
+    Split("synthetic", "strong", "train/synthetic21_train/soundscapes", synthetic=True, training=True),
+    Split("weak", "weak", "train/weak", training=True),
+    Split("unlabelled", "unlabelled", "train/unlabel_in_domain", training=True),
+    Split("synthetic_validation", "strong", "validation/synthetic21_validation/soundscapes", synthetic=True),
+    Split("weak_validation", "weak", "train/weak_validation", audio="train/weak"),
+    Split("validation", "strong", "validation/tuning"),
+    Split("test", "strong", "validation/validation"),
+    Split("public", "strong", "eval/public"),
 )
+SPLITS = {split.subset: split for split in LAYOUT}
 
 
 @dataclass(frozen=True)
@@ -216,15 +191,17 @@ def list_splits(folder: Path, classes: Sequence[str] = ()) -> dict[str, Listing]
     if problems:
         raise InputError("; also ".join(problems))
     if not listings:
-        raise InputError(f"{folder} holds none of the known annotation files, such as {folder / LAYOUT[0].annotation}")
+        raise InputError(
+            f"{folder} holds none of the known annotation files, such as {LAYOUT[0].annotation_in(folder)}"
+        )
     return listings
 
 
 def list_split(folder: Path, split: Split, classes: Sequence[str] = ()) -> Listing | None:
     """Read one split's annotation; None where the corpus does not have the split."""
-    if split.synthetic and not (folder / split.annotation).is_file() and (folder / "dcase_synth").is_dir():
+    if split.synthetic and not split.annotation_in(folder).is_file() and (folder / "dcase_synth").is_dir():
         folder = folder / "dcase_synth"
-    annotation, durations, audio = folder / split.annotation, folder / split.durations, folder / split.audio
+    annotation, durations, audio = split.annotation_in(folder), split.durations_in(folder), split.audio_in(folder)
     if not annotation.is_file():
         names = tuple(path.name for path in list_audio(audio)) if audio.is_dir() else ()
         if not names or split.subset == "weak_validation":
@@ -232,7 +209,7 @@ def list_split(folder: Path, split: Split, classes: Sequence[str] = ()) -> Listi
         if split.kind != "unlabelled":
             raise InputError(f"{annotation} does not exist, but {audio} holds {len(names)} recordings; restore it")
         return Listing(split, audio, filenames=names)
-    listed = read_durations(durations) if split.durations and durations.is_file() else {}
+    listed = read_durations(durations) if durations.is_file() else {}
     files = (annotation, durations) if listed else (annotation,)
     if split.kind == "strong":
         events = read_strong(annotation, classes or None)
@@ -249,20 +226,17 @@ def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
         raise InputError(f"weak_split is {share}: needs a share between 0 and 1 of the clips, for training")
     n = len(weak.filenames)
     chosen = set(np.random.RandomState(seed).choice(n, round(share * n), replace=False).tolist())
-    parts = {
-        "weak": (True, weak.split),
-        "weak_validation": (False, next(s for s in LAYOUT if s.subset == "weak_validation")),
-    }
+    parts = {"weak": True, "weak_validation": False}
     return {
         subset: Listing(
-            split,
+            SPLITS[subset],
             weak.audio,
             event_labels=weak.event_labels,
             filenames=tuple(name for i, name in enumerate(weak.filenames) if (i in chosen) is wanted),
             durations=weak.durations,
             files=weak.files,
         )
-        for subset, (wanted, split) in parts.items()
+        for subset, wanted in parts.items()
     }
 
 
