@@ -1,0 +1,103 @@
+"""``make bench``: every benchmarks/bench_*.py in a process of its own, ours and the peer's side in the same run.
+
+A benchmark is a module with ``run() -> dict``. Its ``rows`` are what is compared, each a mapping of
+
+    what    one phrase
+    ours    our number
+    peer    the other side's number, measured in the same run (absent where there is none)
+    name    who the peer is
+    unit    of both numbers; "s" and "GB" are better when lower, rates ("1/s", "clips/s") when higher
+    better  "lower" or "higher", where the unit does not say it
+
+and whatever else it returns is stored with them. ``results/bench.json`` keeps the last measurement of each benchmark
+with its date, hardware and code version, so that a part measured again does not disguise the age of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sed_lab.errors import InputError, run_command
+from sed_lab.files import read_json, write_json
+from sed_lab.run import code_version, hardware
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER.parent / "results" / "bench.json"
+LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line (all by default), print and store them; 1 when one failed."""
+    known = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure sed_lab against its peers.")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)} (default: all)")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # the child: run one and leave its result here
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(known))
+    if unknown:
+        raise InputError(f"no benchmark is called {', '.join(unknown)}; known: {', '.join(known)}")
+    if arguments.into:
+        write_json(arguments.into, measure(arguments.names[0]))
+        return 0
+    stored = read_json(RESULTS) if RESULTS.exists() else {}
+    failed = []
+    for name in arguments.names or known:
+        measured = in_own_process(name)
+        if measured is None:
+            failed.append(name)
+            continue
+        stored[name] = measured
+        write_json(RESULTS, stored)
+        print(f"\n{name}\n" + "\n".join(table(measured["result"].get("rows", []))), flush=True)
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure(name: str) -> dict[str, Any]:
+    """One benchmark's result with date, hardware and code version."""
+    result = importlib.import_module(f"benchmarks.bench_{name}").run()
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "hardware": hardware(), "code": code_version(), "result": result}
+
+
+def in_own_process(name: str) -> dict[str, Any] | None:
+    """:func:`measure` in a fresh process: one benchmark's allocator and threads must not help or hurt the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        into = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "benchmarks", name, "--into", str(into)]
+        done = subprocess.run(command, cwd=FOLDER.parent, check=False)
+        return read_json(into) if done.returncode == 0 else None
+
+
+def ratio(row: dict[str, Any]) -> float | None:
+    """How many times better than the peer we are: above 1 is better, whichever way the unit counts."""
+    ours, peer = row["ours"], row.get("peer")
+    if not ours or not peer:
+        return None
+    better = row.get("better") or ("lower" if row["unit"] in LOWER_IS_BETTER else "higher")
+    return peer / ours if better == "lower" else ours / peer
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as aligned lines: what, ours, the peer's, times better."""
+    lines = []
+    for row in rows:
+        line = f"  {row['what']:<52} ours {row['ours']:>9.4g} {row['unit']}"
+        if row.get("peer") is not None:
+            times = ratio(row)
+            line += f"   {row.get('name', 'peer')} {row['peer']:.4g} {row['unit']}"
+            line += f"   {times:.2f} times better" if times else ""
+        lines.append(line)
+    return lines
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,1 +1,0 @@
-"""The values: config.yaml and one folder a group. Ships in the wheel, read by Hydra as pkg://sed_lab.conf."""
