@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -194,21 +195,24 @@ def write_audio(path: Path, audio: np.ndarray, sample_rate: int, subtype: str = 
         beside.write_bytes(encoded.getbuffer())
 
 
-def check_audio(paths: Sequence[Path], jobs: int | None = None) -> list[tuple[Path, str]]:
-    """Decode every file; return (path, reason) of all that are missing, empty, unreadable, truncated or not finite."""
-    bad = []
+def check_audio(
+    paths: Sequence[Path], jobs: int | None = None, decode: bool = True, label: str = ""
+) -> list[tuple[Path, str]]:
+    """(path, reason) of all files that are missing, empty, unreadable, truncated or not finite.
+
+    Without ``decode`` only headers are read. With ``label`` progress is shown under this name.
+    """
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        for path, reason in zip(paths, pool.map(_why_bad, paths), strict=True):
-            if reason:
-                bad.append((path, reason))
-    return bad
+        reasons = pool.map(partial(_why_bad, decode=decode), paths)
+        tracked = track(reasons, len(paths), label, show=bool(label))
+        return [(path, reason) for path, reason in zip(paths, tracked, strict=True) if reason]
 
 
-def _why_bad(path: Path) -> str:
+def _why_bad(path: Path, decode: bool) -> str:
     try:
         info = audio_info(path)
         block = 60 * info.sample_rate  # bounded memory for recordings of hours
-        for first in range(0, info.frames, block):
+        for first in range(0, info.frames if decode else 0, block):
             _decode(path, first, min(info.frames, first + block), info)
     except InputError as error:
         return short_reason(path, error)
@@ -292,6 +296,28 @@ def _in_processes(pairs: Sequence[tuple[Path, Path]], sample_rate: int, jobs: in
             yield from (task.result() for task in as_completed(tasks))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
+    """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
+    sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
+    own = list_audio(folder) if folder.is_dir() else []
+    if not own:
+        return list_audio(sibling) if sibling.is_dir() else []
+    if not resampled or (not sibling.is_dir() and _first_rate(own) == sample_rate):
+        return own
+    resample_folder(folder, sibling, sample_rate, jobs)
+    return list_audio(sibling)
+
+
+def _first_rate(paths: Iterable[Path]) -> int | None:
+    """Rate of the first readable recording; a folder with others among them is still read right, only slower."""
+    for path in paths:
+        try:
+            return audio_info(path).sample_rate
+        except InputError:
+            continue
+    return None
 
 
 def track(items: Iterable[T], total: int, label: str, show: bool = True) -> Iterator[T]:

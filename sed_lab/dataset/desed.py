@@ -6,9 +6,10 @@ counted for `DESED_EXPECTED`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sed_lab.dataset.check import Expected, SplitCheck, check_layout
 from sed_lab.dataset.layout import read_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
@@ -26,8 +27,29 @@ DESED_CLASSES = (
     "Vacuum_cleaner",
 )
 
+
+def _per_class(counts: Sequence[int]) -> dict[str, int]:
+    return dict(zip(DESED_CLASSES, counts, strict=True))
+
+
 # Recordings per class in the training sound bank, V_c: Park & Elhilali 2022, Table 1 (sum 1009).
-DESED_SOURCE_CLIPS = dict(zip(DESED_CLASSES, (190, 98, 88, 109, 136, 56, 64, 68, 128, 72), strict=True))
+DESED_SOURCE_CLIPS = _per_class((190, 98, 88, 109, 136, 56, 64, 68, 128, 72))
+
+_WEAK = (206, 134, 173, 184, 214, 103, 171, 345, 550, 167)
+_VALIDATION_4239 = (420, 94, 341, 559, 570, 65, 94, 237, 1752, 92)
+_VALIDATION_4251 = (420, 96, 341, 567, 570, 65, 94, 237, 1754, 92)
+_PUBLIC = (196, 84, 240, 488, 441, 108, 90, 109, 913, 96)
+
+
+# Clips, and labels per class of the annotation files; validation.tsv was corrected once, so two editions are around.
+DESED_EXPECTED = {
+    "synthetic": Expected(10000),
+    "weak": Expected(1578, {"2018": _per_class(_WEAK)}),
+    "unlabelled": Expected(14412),
+    "synthetic_validation": Expected(2500),
+    "test": Expected(1168, {"4239 rows": _per_class(_VALIDATION_4239), "4251 rows": _per_class(_VALIDATION_4251)}),
+    "public": Expected(692, {"2765 rows": _per_class(_PUBLIC)}, optional=True),
+}
 
 
 def read_desed(
@@ -66,3 +88,10 @@ def read_desed(
         seed,
         name="desed",
     )
+
+
+def check_desed(
+    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
+) -> list[SplitCheck]:
+    """What is there, missing and wrong in a copy of DESED, against the published counts; see `check_layout`."""
+    return check_layout(Path(folder), DESED_CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)

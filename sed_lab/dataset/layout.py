@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from sed_lab.dataset.annotation import (
     read_unlabelled,
     read_weak,
 )
-from sed_lab.dataset.audio import AudioInfo, audio_info, list_audio, refuse_bad, resample_folder, short_reason
+from sed_lab.dataset.audio import AudioInfo, audio_info, list_audio, refuse_bad, short_reason, usable_audio
 from sed_lab.dataset.corpus import ClipFiles, fingerprint, labels_of
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
@@ -49,7 +50,7 @@ END_TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Split:
-    """A subset's place below the corpus folder: ``metadata/<place>.tsv`` and ``audio/<place>``, or ``audio/<audio>``."""
+    """A subset's place below the corpus folder: ``metadata/<place>.tsv``, ``audio/<place>`` (or ``audio/<audio>``)."""
 
     subset: str
     kind: str  # strong, weak or unlabelled
@@ -94,6 +95,11 @@ class Listing:
     durations: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()  # annotation files that were read
 
+    @property
+    def where(self) -> Path:
+        """What a message about these clips names."""
+        return self.files[0] if self.files else self.audio
+
 
 def read_layout(
     folder: Path | str,
@@ -127,10 +133,8 @@ def read_layout(
             labelled audio folder has no annotation, or there is no audio at all. Missing clips are only a warning.
     """
     folder = Path(folder)
-    classes = classes_of(folder) if classes is None else tuple(classes)
+    classes = known_classes(folder) if classes is None else tuple(classes)
     listings = list_splits(folder, classes)
-    if not classes:
-        classes = tuple(sorted({label for listing in listings.values() for label in _labels(listing)}))
     if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
         listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
     audio = {each.audio: usable_audio(each.audio, sample_rate, resampled, jobs) for each in listings.values()}
@@ -143,7 +147,7 @@ def read_layout(
     for subset, listing in listings.items():
         _warn_missing(listing, len(found[subset]))
         if found[subset]:
-            clips = _clips(listing, found[subset], headers, clip_seconds)
+            clips = _read_clips(listing, found[subset], headers, clip_seconds)
             subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, listing.split.training, seed)
     extra = [path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()]
     annotations = {path for listing in listings.values() for path in listing.files}
@@ -164,6 +168,17 @@ def classes_of(folder: Path) -> tuple[str, ...]:
     """The order of classes that ``metadata/classes.txt`` fixes; empty where it is absent."""
     path = folder / "metadata/classes.txt"
     return read_classes(path) if path.is_file() else ()
+
+
+def known_classes(folder: Path) -> tuple[str, ...]:
+    """Classes of a corpus in order: ``metadata/classes.txt``, otherwise all labels of its annotations, sorted."""
+    if fixed := classes_of(folder):
+        return fixed
+    listings = list_splits(folder).values()
+    events = {event.event_label for each in listings for clip in each.events.values() for event in clip}
+    return tuple(
+        sorted(events | {label for each in listings for labels in each.event_labels.values() for label in labels})
+    )
 
 
 def soundbank_of(folder: Path) -> Path:
@@ -240,28 +255,6 @@ def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
     }
 
 
-def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
-    """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
-    sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
-    own = list_audio(folder) if folder.is_dir() else []
-    if not own:
-        return list_audio(sibling) if sibling.is_dir() else []
-    if not resampled or (not sibling.is_dir() and _first_rate(own) == sample_rate):
-        return own
-    resample_folder(folder, sibling, sample_rate, jobs)
-    return list_audio(sibling)
-
-
-def _first_rate(paths: Iterable[Path]) -> int | None:
-    """Rate of the first readable recording; a folder with others among them is still read right, only slower."""
-    for path in paths:
-        try:
-            return audio_info(path).sample_rate
-        except InputError:
-            continue
-    return None
-
-
 def match(listing: Listing, audio: Sequence[Path]) -> dict[str, Path]:
     """Recordings of the listed clips, by file name or, with another suffix, by clip_id; missing ones are left out."""
     by_name = {path.name: path for path in audio}
@@ -294,46 +287,55 @@ def read_headers(paths: Iterable[Path], jobs: int | None = None) -> dict[Path, A
     return {path: result for path, result in zip(paths, results, strict=True) if isinstance(result, AudioInfo)}
 
 
-def _clips(
-    listing: Listing, found: Mapping[str, Path], headers: Mapping[Path, AudioInfo], clip_seconds: float
-) -> list[Clip]:
-    clips, late, short = [], [], 0
-    for filename, path in found.items():
-        duration = listing.durations.get(filename, headers[path].duration)
-        events = listing.events.get(filename)
-        for event in events or ():
-            end = max(duration, clip_seconds)
-            if event.onset >= end or event.offset > end + END_TOLERANCE:
-                late.append(f"{filename} {event.event_label} {event.onset:g}-{event.offset:g} s of {duration:g} s")
-        short += bool(events) and max(event.offset for event in events or ()) > duration + 0.5
-        labels = listing.event_labels.get(filename) if events is None else labels_of(events)
-        clips.append(Clip(clip_id_of(filename), path, duration, events, labels, listing.split.synthetic))
-    where = listing.files[0] if listing.files else listing.audio
+def past_end(events: Iterable[Event], duration: float, clip_seconds: float) -> list[Event]:
+    """Events that cannot belong to a clip: beginning after its end, or ending `END_TOLERANCE` seconds past it.
+
+    A recording shorter than ``clip_seconds`` (a shortened download) may carry labels up to there.
+    """
+    end = max(duration, clip_seconds)
+    return [event for event in events if event.onset >= end or event.offset > end + END_TOLERANCE]
+
+
+def refuse_late(where: Path, late: Sequence[tuple[str, Event]]) -> None:
+    """Raise for events past the end of their clips, (file name, event); do nothing where there is none."""
     if late:
+        named = "; ".join(f"{name} {e.event_label} {e.onset:g}-{e.offset:g} s" for name, e in late[:5])
         more = f" and {len(late) - 5} more" if len(late) > 5 else ""
-        raise InputError(f"{where}: events lie past the end of their clips: {'; '.join(late[:5])}{more}; correct them")
-    if short:
-        log.warning("%s: %d clips are recorded shorter than their last event; it is cut where it is used", where, short)
-    if len({clip.clip_id for clip in clips}) < len(clips):
-        ids = [clip.clip_id for clip in clips]
-        repeated = sorted({name for name in ids if ids.count(name) > 1})[:5]
-        raise InputError(f"{where}: clips differ by their suffix only: {', '.join(repeated)}; keep one of each")
+        raise InputError(f"{where}: {len(late)} events lie past the end of their clips: {named}{more}; correct them")
+
+
+def clips_of(listing: Listing, paths: Mapping[str, Path], durations: Mapping[str, float]) -> list[Clip]:
+    """Clips of the listing that have a path, in its order; both mappings go by file name, durations in seconds."""
+    clips = []
+    for filename, path in paths.items():
+        events = listing.events.get(filename)
+        labels = listing.event_labels.get(filename) if events is None else labels_of(events)
+        clip_id = clip_id_of(filename)
+        clips.append(Clip(clip_id, path, durations[filename], events, labels, listing.split.synthetic))
+    counts = Counter(clip.clip_id for clip in clips)
+    if len(counts) < len(clips):
+        repeated = ", ".join([name for name, count in counts.items() if count > 1][:5])
+        raise InputError(f"{listing.where}: clips differ by folder or suffix only: {repeated}; keep one of each")
     return clips
 
 
+def _read_clips(
+    listing: Listing, found: Mapping[str, Path], headers: Mapping[Path, AudioInfo], clip_seconds: float
+) -> list[Clip]:
+    durations = {name: listing.durations.get(name, headers[path].duration) for name, path in found.items()}
+    late, cut = [], 0
+    for name, duration in durations.items():
+        events = listing.events.get(name, ())
+        late += [(name, event) for event in past_end(events, duration, clip_seconds)]
+        cut += any(event.offset > duration + 0.5 for event in events)
+    refuse_late(listing.where, late)
+    if cut:
+        log.warning("%s: %d recordings end before their last event, which is cut there", listing.where, cut)
+    return clips_of(listing, found, durations)
+
+
 def _warn_missing(listing: Listing, n_found: int) -> None:
-    n_listed = len(listing.filenames)
+    subset, n_listed = listing.split.subset, len(listing.filenames)
     if n_found < n_listed:
-        log.warning(
-            "%s: %d of %d listed clips found in %s%s (sed-prepare check names the others)",
-            listing.split.subset,
-            n_found,
-            n_listed,
-            listing.audio,
-            "" if n_found else "; the subset is left out",
-        )
-
-
-def _labels(listing: Listing) -> set[str]:
-    labels = {label for labels in listing.event_labels.values() for label in labels}
-    return labels | {event.event_label for events in listing.events.values() for event in events}
+        fate = "sed-prepare check names the others" if n_found else "the subset is left out"
+        log.warning("%s: %d of %d listed clips found in %s; %s", subset, n_found, n_listed, listing.audio, fate)

@@ -1,0 +1,194 @@
+"""``sed-prepare``: look at and prepare a corpus on disk. One function a subcommand; heavy imports wait inside it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sed_lab.errors import InputError, run_command
+
+if TYPE_CHECKING:
+    from sed_lab.dataset.check import SplitCheck
+    from sed_lab.types import ClassStatistics
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main() -> None:
+    """Entry point of ``sed-prepare``."""
+    run_command(lambda: prepare(sys.argv[1:]))
+
+
+def prepare(arguments: list[str]) -> int:
+    """Run one subcommand; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="sed-prepare", description="Check, describe and prepare a corpus.")
+    commands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
+    add_check(commands)
+    add_stats(commands)
+    add_resample(commands)
+    options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def add_check(commands: Commands) -> None:
+    """``check``: its arguments."""
+    parser = commands.add_parser(
+        "check",
+        help="say what is there, missing and wrong in a corpus",
+        description="Say what is there, missing and wrong, split by split. Exit code 0: complete, or warnings only; "
+        "2: errors (annotations, corrupt recordings, no audio).",
+    )
+    parser.add_argument("corpus", choices=("desed", "layout"), help="desed, or layout: your own data in DESED's layout")
+    parser.add_argument("folder", type=Path, help="holds audio/ and metadata/")
+    parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
+    parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
+    parser.add_argument("--missing", type=Path, metavar="FILE", help="write all missing recordings to this file")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.set_defaults(run=check)
+
+
+def check(options: argparse.Namespace) -> int:
+    """``sed-prepare check CORPUS FOLDER``."""
+    from sed_lab.dataset.check import check_layout
+    from sed_lab.dataset.desed import check_desed
+    from sed_lab.dataset.layout import classes_of
+    from sed_lab.files import write_text
+
+    if options.corpus == "desed":
+        checks = check_desed(options.folder, not options.quick, options.jobs, progress=True)
+    else:
+        classes = classes_of(options.folder)
+        checks = check_layout(options.folder, classes, decode=not options.quick, jobs=options.jobs, progress=True)
+    if options.missing:
+        write_text(options.missing, "".join(f"{one.subset}\t{name}\n" for one in checks for name in one.missing))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(one) for one in checks], indent=1, default=str))
+    else:
+        _print_checks(checks)
+    return 2 if not checks or any(one.errors or one.bad for one in checks) else 0
+
+
+def _print_checks(checks: list[SplitCheck]) -> None:
+    from sed_lab.dataset.check import effect
+
+    columns = ("subset", "expected", "listed", "found", "missing", "unlisted", "corrupt")
+    rows = [
+        (one.subset, one.expected or "-", one.listed, one.found, len(one.missing), one.unlisted, len(one.bad))
+        for one in checks
+    ]
+    _print_table(columns, rows)
+    for one in checks:
+        for text in one.errors:
+            print(f"error: {one.subset}: {text}")
+        for path, reason in one.bad:
+            print(f"error: {one.subset}: {path} {reason}")
+        if one.missing and one.found:
+            more = f" and {len(one.missing) - 5} more (--missing FILE lists them)" if len(one.missing) > 5 else ""
+            print(f"warning: {one.subset}: {one.found} of {one.listed} found; not {', '.join(one.missing[:5])}{more}")
+        for text in one.warnings:
+            print(f"warning: {one.subset}: {text}")
+    for text in filter(None, map(effect, checks)):
+        print(f"effect: {text}")
+    n_errors = sum(len(one.errors) + len(one.bad) for one in checks)
+    print(f"{n_errors} errors" if n_errors else "no errors")
+
+
+def add_stats(commands: Commands) -> None:
+    """``stats``: its arguments."""
+    parser = commands.add_parser(
+        "stats",
+        help="count events, frames and durations per class",
+        description="Per class of every labelled split: clips, events, seconds, active frames m_c, their share r_c and "
+        "recordings in the sound bank V_c (Park & Elhilali 2022). Reads annotations only.",
+    )
+    parser.add_argument("folder", type=Path, help="a corpus in DESED's layout (metadata/ is enough)")
+    parser.add_argument("--frame-hop", type=float, default=0.064, help="seconds of an output frame (default: 0.064)")
+    parser.add_argument("--clip-seconds", type=float, default=10.0, help="length of a clip (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=stats)
+
+
+def stats(options: argparse.Namespace) -> int:
+    """``sed-prepare stats FOLDER``."""
+    from sed_lab.dataset.annotation import read_source_clips
+    from sed_lab.dataset.check import describe_layout
+    from sed_lab.dataset.desed import DESED_CLASSES, DESED_SOURCE_CLIPS
+    from sed_lab.dataset.layout import known_classes, soundbank_of
+
+    if not (options.frame_hop > 0 and options.clip_seconds >= options.frame_hop):
+        raise InputError(f"--frame-hop {options.frame_hop} needs to be above 0 and at most --clip-seconds")
+    classes = known_classes(options.folder)
+    source_clips = DESED_SOURCE_CLIPS if classes == DESED_CLASSES else None
+    if soundbank_of(options.folder).is_file():
+        source_clips = read_source_clips(soundbank_of(options.folder), classes)
+    described = describe_layout(options.folder, classes, options.frame_hop, options.clip_seconds, source_clips)
+    if options.json:
+        print(json.dumps({name: _stats_rows(one) for name, one in described.items()}, indent=1))
+        return 0
+    for name, one in described.items():
+        rows = _stats_rows(one)
+        print(f"{name}: {one.total_clips} clips, {int(one.events.sum())} events, {one.total_frames} frames")
+        _print_table(tuple(rows[0]), [tuple("-" if v is None else v for v in row.values()) for row in rows])
+    return 0
+
+
+def _stats_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
+    total = max(1, int(one.active_frames.sum()))
+    return [
+        {
+            "event_label": label,
+            "clips": int(one.clips[i]),
+            "events": int(one.events[i]),
+            "seconds": round(float(one.event_seconds[i]), 3),
+            "mean_seconds": round(float(one.event_seconds[i] / one.events[i]), 3) if one.events[i] else None,
+            "m_c": int(one.active_frames[i]),
+            "r_c": round(float(one.active_frames[i]) / total, 4),
+            "V_c": None if one.source_clips is None else int(one.source_clips[i]),
+        }
+        for i, label in enumerate(one.classes)
+    ]
+
+
+def add_resample(commands: Commands) -> None:
+    """``resample``: its arguments."""
+    parser = commands.add_parser(
+        "resample",
+        help="copy a folder of recordings at another sample rate",
+        description="Write mono 16 bit copies; files already there are kept, so an interrupted call can be repeated.",
+    )
+    parser.add_argument("source", type=Path, help="folder of recordings")
+    parser.add_argument("target", type=Path, help="folder for the copies, made where absent")
+    parser.add_argument("--sample-rate", type=int, default=16000, help="in Hz (default: 16000)")
+    parser.add_argument("--jobs", type=int, help="processes (default: all cores)")
+    parser.set_defaults(run=resample)
+
+
+def resample(options: argparse.Namespace) -> int:
+    """``sed-prepare resample SOURCE TARGET``."""
+    from sed_lab.dataset.audio import resample_folder
+
+    made, kept = resample_folder(options.source, options.target, options.sample_rate, options.jobs)
+    print(f"{made} recordings written to {options.target}, {kept} were there")
+    return 0
+
+
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
