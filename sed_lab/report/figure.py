@@ -1,0 +1,319 @@
+"""The pictures of a run: learning curves, per-class F1, PSD-ROC, and a clip with all that is known about it.
+
+Every function returns a matplotlib Figure made without pyplot (no display, no global state). Colours are Okabe and
+Ito's, told apart also by colour-blind readers; past seven classes the line style changes too.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from sed_lab.files import replacing
+from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
+from sed_lab.report.run_folder import RunFolder, in_order, read_run
+from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7500")
+DASHES = ("-", "--", ":", "-.")
+INK, MUTED, LINE, PAPER = "#1b2026", "#5b6570", "#dde1e5", "#ffffff"
+STYLE = {
+    "font.size": 9.5,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "text.parse_math": False,  # a class called "a_$x$" is a name
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",  # letters stay letters: small files, text can be searched
+    "svg.hashsalt": "sed_lab",  # the same run gives the same bytes
+    "hatch.linewidth": 0.6,
+}
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def class_style(index: int) -> tuple[str, str]:
+    """Colour and line style of class ``index``, the same in every picture of a run."""
+    return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+@_styled
+def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses and validation measures against epochs; ``history`` holds one row an epoch with ``train/...``, ``val/...``."""
+    keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(("train/", "val/"))))
+    losses = [key for key in keys if "loss" in key]
+    measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
+    panels = [(title, found) for title, found in (("Loss", losses), ("Validation", measures)) if found]
+    figure = _figure(4.6 * max(1, len(panels)), 3.1)
+    for place, (title, found) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        for number, key in enumerate(found):
+            points = [(row.get("epoch", i), row[key]) for i, row in enumerate(history) if key in row]
+            colour, dash = class_style(number)
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, dash, color=colour, lw=1.5, marker="o" if len(points) < 12 else "", ms=3, label=key)
+        axes.set(title=title, xlabel="epoch")
+        axes.margins(x=0.02)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(ncols=1 if len(found) < 8 else 2, fontsize=8.5 if len(found) < 8 else 7)
+    return figure
+
+
+@_styled
+def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
+    """Event F1 of each class and system as bars, rarest class at the bottom, with its number of reference events."""
+    systems = metrics.get("systems", {})
+    names = [name for name in in_order(dict(systems)) if (systems[name].get("event_f1") or {}).get("per_class")]
+    tables = {name: systems[name]["event_f1"]["per_class"] for name in names}
+    counts = {label: row.get("n_reference") or 0 for table in tables.values() for label, row in table.items()}
+    labels = sorted(counts, key=lambda label: counts[label])
+    figure = _figure(6.4, 1.1 + 0.42 * max(1, len(labels)))
+    axes = figure.add_subplot()
+    height = 0.8 / max(1, len(names))
+    for number, name in enumerate(names):
+        values = [tables[name].get(label, {}).get("f1") for label in labels]
+        places = np.arange(len(labels)) + 0.4 - height * (number + 0.5)
+        axes.barh(places, [value or 0 for value in values], height * 0.92, color=COLOURS[number], label=name)
+        for place, value in zip(places, values, strict=True):
+            text = "none" if value is None else f"{value:.2f}"
+            axes.text((value or 0) + 0.008, place, text, va="center", fontsize=7.5, color=MUTED)
+    axes.set_yticks(range(len(labels)), [f"{label}  (n = {counts[label]:g})" for label in labels])
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(visible=False, axis="y")
+    axes.set(title="Event F1 per class", xlabel="F1 (n: reference events)", xlim=(0, 1))
+    if len(names) > 1:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0.1)
+    return figure
+
+
+@_styled
+def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Figure:
+    """PSD-ROC of both scenarios: effective TP rate over effective FP rate, with one thin line a class.
+
+    The staircases are drawn as they are integrated (Bilen et al. 2020; exact ones after Ebbers et al. 2022). Thin
+    lines belong to the first system.
+    """
+    systems = in_order(dict(curves))
+    names = [name for name in ("psds1", "psds2") if any(curves[system].get(name) for system in systems)]
+    figure = _figure(4.6 * max(1, len(names)), 3.6)
+    handles: dict[str, Any] = {}
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), place)
+        for order, system in enumerate(systems):
+            curve = curves[system].get(name) or {}
+            for number, (label, line) in enumerate((curve.get("per_class") or {}).items() if order == 0 else ()):
+                colour, dash = class_style(number)
+                x, y = _first(line, "efpr", "fpr"), _first(line, "etpr", "tpr")
+                (handles[label],) = axes.plot(x, y, dash, color=colour, lw=0.9, alpha=0.85, drawstyle="steps-post")
+            if curve:
+                x, y = _first(curve, "efpr", "fpr"), _first(curve, "etpr", "tpr")
+                dash = DASHES[order % len(DASHES)]
+                (handles[system],) = axes.plot(x, y, dash, color=INK, lw=2.2, drawstyle="steps-post", zorder=3)
+        value = _exact((metrics or {}).get("systems", {}).get(systems[0], {}).get(name))
+        axes.set(title=name.upper() + ("" if value is None else f"  {value:.3f}  ({systems[0]})"))
+        axes.set(xlabel="effective FP rate [per hour]", ylabel="effective TP rate", ylim=(0, 1.02), xlim=(0, 100))
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside right upper")
+    return figure
+
+
+@_styled
+def clip_picture(
+    verdict: Verdict,
+    classes: Sequence[str],
+    duration: float,
+    audio: np.ndarray | None = None,
+    log_mel: LogMelPicture | None = None,
+    posteriors: np.ndarray | None = None,
+    frame_hop: float = 1.0,
+    threshold: float | None = None,
+) -> Figure:
+    """One clip over one time axis: audio ``[N]``, log-mel ``[F, M]``, posteriors ``[T, C]``, true and detected events."""
+    shown = shown_classes(verdict, classes, posteriors)
+    rows = max(1, len(shown))
+    parts = [("audio", 0.6, audio is not None), ("log_mel", 1.5, log_mel is not None)]
+    parts += [("posterior", 1.3, posteriors is not None), ("events", 0.25 + 0.34 * rows, True)]
+    heights = {name: height for name, height, there in parts if there}
+    figure = _figure(8.0, 0.9 + sum(heights.values()))
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights.values()))[:, 0]
+    where = dict(zip(heights, panels, strict=True))
+    for axes in panels:
+        axes.set_xlim(0, duration)
+        axes.grid(visible=False)
+    if audio is not None:
+        _draw_audio(where["audio"], audio, duration)
+    if log_mel is not None:
+        log_mel.draw(where["log_mel"], duration)
+    if posteriors is not None:
+        _draw_posteriors(where["posterior"], posteriors, frame_hop, classes, shown, threshold)
+    _draw_events(where["events"], verdict, classes, shown)
+    panels[0].set_title(
+        f"{verdict.clip_id}   F1 {verdict.f1:.2f}: {verdict.hits} hit, {verdict.misses} missed, "
+        f"{verdict.false_alarms} false alarms"
+    )
+    panels[-1].set_xlabel("time [s]")
+    return figure
+
+
+def write_figures(run_dir: Path, n_clips: int = 6) -> list[Path]:
+    """Draw every figure the run has material for into ``run_dir/figures``; returns the files.
+
+    Curves come as PNG and SVG, clips as PNG: half of them the worst ones, half spread over the ranking.
+    """
+    run = read_run(run_dir)
+    written = []
+    for name, figure in curve_figures(run).items():
+        written += [save(figure, run_dir / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
+    if n_clips and run.systems:
+        written += _write_clip_pictures(run, n_clips)
+    return written
+
+
+def curve_figures(run: RunFolder) -> dict[str, Figure]:
+    """Learning curves, per-class F1 and PSD-ROC, as far as the run has the numbers for them."""
+    figures = {}
+    if any(key.startswith(("train/", "val/")) for row in run.history for key in row):
+        figures["learning_curves"] = learning_curves(run.history)
+    if any((system.get("event_f1") or {}).get("per_class") for system in run.metrics.get("systems", {}).values()):
+        figures["per_class_f1"] = per_class_f1(run.metrics)
+    if any(curve for system in run.curves.values() for curve in system.values()):
+        figures["psd_roc"] = psd_roc(run.curves, run.metrics)
+    return figures
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure in the format of the path's suffix."""
+    with matplotlib.rc_context(STYLE), replacing(path) as beside:
+        figure.savefig(beside, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return path
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as an ``<svg>`` element with no background, for a page that has its own."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _first(line: Mapping[str, Any], *names: str) -> Sequence[float]:
+    return next((line[name] for name in names if name in line), ())
+
+
+def _exact(value: Any) -> float | None:
+    return value.get("exact") if isinstance(value, Mapping) else None
+
+
+def _draw_audio(axes: Axes, audio: np.ndarray, duration: float) -> None:
+    """Lowest and highest sample of 1500 slices: the shape of the wave without its samples."""
+    parts = np.array_split(audio, min(len(audio), 1500)) if len(audio) else []
+    time = (np.arange(len(parts)) + 0.5) * duration / max(1, len(parts))
+    axes.fill_between(time, [part.min() for part in parts], [part.max() for part in parts], color=MUTED, lw=0.3)
+    axes.set(yticks=[], ylabel="audio")
+
+
+def _draw_posteriors(
+    axes: Axes, frame: np.ndarray, hop: float, classes: Sequence[str], shown: Sequence[int], threshold: float | None
+) -> None:
+    time = (np.arange(len(frame)) + 0.5) * hop
+    for index in shown:
+        colour, dash = class_style(index)
+        axes.plot(time, frame[:, index], dash, color=colour, lw=1.3)
+    if threshold is not None:
+        axes.axhline(threshold, color=MUTED, lw=0.7, ls=(0, (1, 3)))
+    axes.set(ylim=(0, 1.02), yticks=[0, 0.5, 1], ylabel="posterior")
+
+
+def _draw_events(axes: Axes, verdict: Verdict, classes: Sequence[str], shown: Sequence[int]) -> None:
+    """A row a class: true events above, detections below; filled where they meet, hatched where they do not."""
+    row = {classes[index]: len(shown) - 1 - place for place, index in enumerate(shown)}
+    colour = {classes[index]: class_style(index)[0] for index in shown}
+    for events, good, lift in ((verdict.truth, verdict.hit, 0.04), (verdict.detected, verdict.correct, -0.40)):
+        for event, right in zip(events, good, strict=True):
+            if event.event_label not in row:
+                continue
+            corner = (event.onset, row[event.event_label] + lift)
+            kind: dict[str, Any] = {"facecolor": colour[event.event_label]} if right else {"fill": False, "hatch": "/////"}
+            axes.add_patch(
+                Rectangle(corner, event.offset - event.onset, 0.36, edgecolor=colour[event.event_label], lw=1, **kind)
+            )
+    for place in range(len(shown)):
+        axes.axhline(place + 0.5, color=LINE, lw=0.7)
+    axes.set(ylim=(-0.5, max(1, len(shown)) - 0.5))
+    axes.set_yticks(list(row.values()), list(row))
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.annotate(
+        "upper: truth, lower: detected; hatched: missed or false alarm",
+        (1, 0),
+        xycoords="axes fraction",
+        xytext=(0, -14),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=7.5,
+        color=MUTED,
+    )
+
+
+def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
+    system = run.systems[0]
+    ranked = choose(judge_run(run, system).values(), n_clips)
+    maker, scores = LogMelMaker(run.config.get("feature")), run.scores.get(system)
+    place = {clip_id: i for i, clip_id in enumerate(scores.clip_id)} if scores else {}
+    written = []
+    for rank, verdict in enumerate(ranked, start=1):
+        sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
+        frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
+        ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
+        length = run.duration.get(verdict.clip_id) or (len(sound) / maker.sample_rate if sound is not None else max(ends, default=1))
+        figure = clip_picture(
+            verdict,
+            run.classes,
+            length,
+            sound,
+            None if sound is None else maker.picture(sound),
+            frame,
+            scores.frame_hop or 1.0 if scores else 1.0,
+            run.threshold(),
+        )
+        written.append(save(figure, run.path / "figures" / f"clip_{rank:02d}.png"))
+    return written

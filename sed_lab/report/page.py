@@ -1,0 +1,163 @@
+"""One self-contained HTML file of a run: its facts, metrics and figures, and its test clips to look at and listen to.
+
+    python -m sed_lab.report.page RUN [OUTPUT.html]
+
+The file needs no server and no network; its content security policy forbids both. Clips come worst first: by their
+event F1 over all classes (the run's collars), at equal F1 by the number of missed events and false alarms.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from sed_lab.errors import InputError, run_command
+from sed_lab.files import write_text
+from sed_lab.report.figure import COLOURS, INK, LINE, MUTED, curve_figures, svg_text
+from sed_lab.report.page_clip import ClipCards, clip_cards
+from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_markup, tiles_markup
+from sed_lab.report.run_folder import RunFolder, read_run
+
+CAPTIONS = {
+    "learning_curves": "Losses and validation measures, epoch by epoch",
+    "per_class_f1": "Event F1 of each class, most frequent class at the top",
+    "psd_roc": "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system",
+}
+
+
+def write_page(
+    run_dir: Path, output: Path | None = None, max_clips: int = 40, audio_budget: int = 8_000_000
+) -> Path:
+    """Write the page of a finished run to ``output`` (default ``run_dir/page.html``), whole or not at all.
+
+    Args:
+        max_clips: so many test clips are shown; most of them the worst, the rest spread over the ranking.
+        audio_budget: bytes of encoded audio to embed, worst clips first; clips beyond it are shown without sound.
+
+    Raises:
+        InputError: the folder holds no run, one of its files cannot be understood, or the page cannot be written.
+    """
+    run = read_run(Path(run_dir))
+    cards = clip_cards(run, max_clips, audio_budget)
+    script = _asset("page.js")
+    data = {
+        "classes": run.classes,
+        "systems": run.systems,
+        "threshold": run.threshold(),
+        "judged": bool(run.truth),
+        "clips": cards.data,
+    }
+    page = Template(_asset("page.html")).substitute(
+        title=escape(str(run.record.get("name") or run.path.resolve().name)),
+        version=escape(str((run.record.get("code") or {}).get("sed_lab", ""))),
+        css=_asset("page.css"),
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        tiles=tiles_markup(run),
+        facts=facts_markup(run),
+        sections=_sections(run),
+        clips_note=_clips_note(run, cards),
+        class_options=_class_options(run, cards),
+        system_options="".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in run.systems),
+        system_hidden=" hidden" if len(run.systems) < 2 else "",
+        cards=cards.markup,
+        data=script_json(data),
+    )
+    path = Path(output) if output else run.path / "page.html"
+    write_text(path, page)
+    return path
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand inside a ``<script>`` element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _asset(name: str) -> str:
+    return files("sed_lab.report").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def _sections(run: RunFolder) -> str:
+    parts = [("metrics", "Metrics", metrics_markup(run)), ("classes", "Per class", per_class_markup(run))]
+    drawings = [
+        f'<figure aria-label="{escape(CAPTIONS[name])}">{page_svg(svg_text(figure), name)}'
+        f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"
+        for name, figure in curve_figures(run).items()
+    ]
+    parts.append(("figures", "Figures", "\n".join(drawings)))
+    return "\n".join(
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}\n</section>' for key, title, body in parts if body
+    )
+
+
+def page_svg(svg: str, name: str) -> str:
+    """A figure for the page: colours become the page's own (light or dark), identifiers unique within it."""
+    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', ' role="img"', svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    named = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {colour: f"--c{i}" for i, colour in enumerate(COLOURS)}
+    for colour, variable in named.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
+
+
+def _clips_note(run: RunFolder, cards: ClipCards) -> str:
+    if not cards.data:
+        return '<p class="note">This run kept no scores or detections of test clips.</p>'
+    if not run.truth:
+        return (
+            '<p class="note">The test clips have no strong labels: detections are shown without a verdict, by name.</p>'
+        )
+    onset, offset, share = run.collars()
+    shown = len(cards.data)
+    which = "All" if shown == cards.total else f"{shown} of"
+    more = "" if shown == cards.total else "Most are the worst ones, the others are spread over the ranking. "
+    quiet = f"{cards.silent} clips come without sound. " if cards.silent else ""
+    return (
+        f'<p class="note">{which} {cards.total} test clips, worst first: by the clip\'s event F1 over all classes, '
+        f"2·found / (2·found + missed + false alarms); at equal F1 the clip with more errors first. {more}{quiet}"
+        f"An event is found when a detection of its class begins within {onset:g} s of its onset and ends within "
+        f"{offset:g} s or {share:.0%} of its length of its offset. A clip without events scores 1 when nothing is "
+        "detected, else 0.</p>"
+    )
+
+
+def _class_options(run: RunFolder, cards: ClipCards) -> str:
+    """Classes with the number of shown clips in which they are true or detected."""
+    counts = [0] * len(run.classes)
+    for clip in cards.data:
+        events = clip["truth"] + [event for system in clip["systems"].values() for event in system["detected"]]
+        for index in {event[2] for event in events}:
+            counts[index] += 1
+    options = [
+        f'<option value="{i}">{escape(label)} ({count})</option>'
+        for i, (label, count) in enumerate(zip(run.classes, counts, strict=True))
+        if count
+    ]
+    return '<option value="">all classes</option>' + "".join(options)
+
+
+def main() -> None:
+    """Write the page of the run named on the command line."""
+
+    def command() -> None:
+        if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
+            raise InputError("usage: python -m sed_lab.report.page RUN [OUTPUT.html], with RUN a finished run's folder")
+        print(write_page(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else None))
+
+    run_command(command)
+
+
+if __name__ == "__main__":
+    main()

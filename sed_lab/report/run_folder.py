@@ -1,0 +1,139 @@
+"""Reading what a finished run left in its folder; every part but ``run.json`` may be absent."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sed_lab.dataset.annotation import clip_id_of, read_durations, read_strong
+from sed_lab.errors import InputError
+from sed_lab.files import read_json
+from sed_lab.scores import load_scores
+from sed_lab.types import Event, Scores
+
+SYSTEM_ORDER = ("student", "teacher")  # the system a run is judged by comes first
+
+T = TypeVar("T")
+EventsOf = dict[str, tuple[Event, ...]]  # clip_id -> its events
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as its files tell it. ``truth``, ``duration`` and ``audio`` are keyed by clip_id, the rest by system."""
+
+    path: Path
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    curves: dict[str, Any]
+    history: list[dict[str, float]]
+    scores: dict[str, Scores]
+    detections: dict[str, EventsOf]
+    truth: EventsOf
+    duration: dict[str, float]
+    audio: dict[str, Path]
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Systems with scores or detections, student first."""
+        return in_order(set(self.scores) | set(self.detections))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class order of the scores, then any other label met in the annotations, sorted."""
+        known = next((scores.classes for scores in self.scores.values()), ())
+        groups = [self.truth, *self.detections.values()]
+        met = {event.event_label for group in groups for events in group.values() for event in events}
+        return (*known, *sorted(met - set(known)))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.record.get("config") or {}
+
+    def collars(self) -> tuple[float, float, float]:
+        """Onset collar [s], offset collar [s], offset share of the reference length, as the run's metrics state."""
+        return collars(self.metrics)
+
+    def threshold(self) -> float | None:
+        """The run's one decision threshold, None where classes have their own."""
+        value = (self.config.get("decoder") or {}).get("threshold")
+        return float(value) if isinstance(value, int | float) else None
+
+
+def in_order(systems: set[str] | dict[str, Any]) -> tuple[str, ...]:
+    """Names of systems in the order in which they are shown."""
+    known = [name for name in SYSTEM_ORDER if name in systems]
+    return (*known, *sorted(name for name in systems if name not in SYSTEM_ORDER))
+
+
+def collars(metrics: dict[str, Any]) -> tuple[float, float, float]:
+    """Collars out of a metrics record's settings; DCASE's 0.2 s, 0.2 s, 20 % where it names none."""
+    found: dict[str, float] = {}
+    for settings in [metrics.get("settings") or {}, (metrics.get("settings") or {}).get("event_f1") or {}]:
+        found |= {key: value for key, value in settings.items() if isinstance(value, int | float)}
+    onset = found.get("onset_collar", 0.2)
+    return onset, found.get("offset_collar", onset), found.get("offset_share", 0.2)
+
+
+def read_run(path: Path) -> RunFolder:
+    """Read a run's folder.
+
+    Raises:
+        InputError: the folder holds no ``run.json``, or a file in it cannot be understood.
+    """
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path} holds no run.json; name the folder of a finished run")
+    part = _subset_folder(path)
+    return RunFolder(
+        path=path,
+        record=read_json(path / "run.json"),
+        metrics=_json_or_empty(path / "metrics.json"),
+        curves=_json_or_empty(path / "curves.json"),
+        history=_read_history(path / "history.csv"),
+        scores={file.stem: load_scores(file) for file in sorted((path / "scores" / part).glob("*.npz"))},
+        detections={file.stem: _by_clip(file, read_strong) for file in sorted((path / "detections" / part).glob("*.tsv"))},
+        truth=_by_clip(path / "scores" / part / "ground_truth.tsv", read_strong),
+        duration=_by_clip(path / "scores" / part / "durations.tsv", read_durations),
+        audio=_by_clip(path / "scores" / part / "audio.tsv", _read_audio),
+    )
+
+
+def _subset_folder(path: Path) -> str:
+    """``test``, or the only other subset there is."""
+    names = sorted(folder.name for folder in (path / "scores").glob("*") if folder.is_dir())
+    return "test" if "test" in names or not names else names[0]
+
+
+def _json_or_empty(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _by_clip(path: Path, read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
+    """An annotation file by clip_id; empty where it is absent."""
+    return {clip_id_of(filename): value for filename, value in read(path).items()} if path.is_file() else {}
+
+
+def _read_audio(path: Path) -> dict[str, Path]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return {row[0]: Path(row[1]) for row in rows[1:] if len(row) == 2}
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    """One dict an epoch; blank cells are left out."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, text in row.items() if (value := _number(text)) is not None} for row in rows]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
