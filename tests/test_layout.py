@@ -216,10 +216,24 @@ def test_no_machine_path_and_no_registry_address() -> None:
     report(broken)
 
 
-def test_every_package_ships_in_the_wheel() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+def test_everything_ships_in_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packages, data = set(setuptools["packages"]), setuptools["package-data"]
     there = {".".join(["sed_lab", *p.parent.relative_to(PACKAGE).parts]) for p in PACKAGE.rglob("__init__.py")}
-    assert listed - {"sed_lab.conf"} == there, "packages of [tool.setuptools] and the folders of sed_lab differ"
+    assert packages - {"sed_lab.conf"} == there, "packages of [tool.setuptools] and the folders of sed_lab differ"
+    listed = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (ROOT / setuptools["package-dir"].get(package, package.replace(".", "/"))).glob(pattern)
+    }
+    unlisted = {
+        path.relative_to(ROOT).as_posix()
+        for folder in (PACKAGE, ROOT / "conf")
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py" and path not in listed
+    }
+    assert not unlisted, "[tool.setuptools.package-data] of pyproject.toml leaves these out"
 
 
 @pytest.mark.parametrize("name", LIGHT)
