@@ -44,7 +44,8 @@ def _sentence(error: Exception, config_name: str) -> str:
     override = re.search(r"Could not override '([^']+)'", str(error))
     if override:
         key = override.group(1)
-        return f"unknown key {key!r} on the command line{_nearest(key, _known_keys(config_name))}; `{Path(sys.argv[0]).name} --cfg job` shows all keys"  # fmt: skip
+        near = _nearest(key, _known_keys(config_name))
+        return f"unknown key {key!r} on the command line{near}; `{Path(sys.argv[0]).name} --cfg job` shows all keys"
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
     if option:
         group, name = option.groups()

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from sed_lab.dataset.annotation import write_durations, write_strong
 from sed_lab.dataset.module import SedData
+from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.files import write_text
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
@@ -31,11 +32,11 @@ class Evaluation(pl.Callback):
         folder: the run's folder; test scores go to ``scores/<subset>/<system>.npz``.
         objective: names ``<subset>/<system>/<metric>`` whose sum is logged as ``val/objective``; metrics are
             ``tagging_f1`` (weak labels) and ``intersection_f1`` (strong labels), macro, at threshold 0.5.
-        median_seconds: the median filter used for the quick intersection F1.
+        decoder: its median filter is used for the quick intersection F1.
     """
 
-    def __init__(self, folder: Path, objective: Iterable[str], median_seconds: float | Mapping[str, float]) -> None:
-        self.folder, self.objective, self.median_seconds = folder, tuple(objective), median_seconds
+    def __init__(self, folder: Path, objective: Iterable[str], decoder: MedianDecoder) -> None:
+        self.folder, self.objective, self.decoder = folder, tuple(objective), decoder
         self.rows: dict[tuple[str, str], Rows] = {}
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,15 +46,25 @@ class Evaluation(pl.Callback):
         self.rows = {}
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
         dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._collect(_data(trainer).validation[dataloader_idx], outputs, batch)
 
     def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
         dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._collect(_data(trainer).test[dataloader_idx], outputs, batch)
 
     def _collect(self, subset: str, outputs: Any, batch: Batch) -> None:
@@ -90,7 +101,7 @@ class Evaluation(pl.Callback):
         values = {}
         if all(clip.events is not None for clip in clips) and scores.frame is not None:
             truth = {clip.clip_id: clip.events or () for clip in clips}
-            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.median_seconds)
+            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder)
         if scores.clip is not None or scores.frame is not None:
             labels = {clip.clip_id: _labels(clip) for clip in clips}
             values["tagging_f1"] = quick_tagging_f1(scores, labels)
@@ -150,5 +161,3 @@ def _scores(data: SedData, subset: str, rows: Rows) -> Scores:
         clip=None if clip[0] is None else np.stack(clip),
         name=f"{subset} scores",
     )
-
-

@@ -39,7 +39,10 @@ class PlainProgress(pl.Callback):
         rate = int(trainer.num_training_batches) / (now - self.epoch_started)
         logged = trainer.callback_metrics
         parts = [f"{name} {float(logged[name]):.4f}" for name in ("train/loss", "val/objective") if name in logged]
-        print(f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(parts)}  {rate:.2f} batches/s  {left:.0f} s left", flush=True)  # fmt: skip
+        print(
+            f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(parts)}  {rate:.2f} batches/s  {left:.0f} s left",
+            flush=True,
+        )
 
 
 class History(pl.Callback):

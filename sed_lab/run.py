@@ -28,7 +28,16 @@ from sed_lab.files import read_json, write_json
 NOT_IDENTITY = ("logger", "paths", "report", "rerun", "hydra")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
-PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "hydra-core", "numpy", "sed_eval", "psds_eval", "sed_scores_eval")
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "pytorch-lightning",
+    "hydra-core",
+    "numpy",
+    "sed_eval",
+    "psds_eval",
+    "sed_scores_eval",
+)
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
@@ -109,7 +118,9 @@ def code_version() -> dict[str, Any]:
     if (root / ".git").exists():
         git = ["git", "-C", str(root)]
         try:
-            version["commit"] = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+            version["commit"] = subprocess.run(
+                [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+            ).stdout.strip()
             changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
             version["changed"] = bool(changed.strip())
         except (OSError, subprocess.CalledProcessError):
@@ -124,7 +135,9 @@ def hardware() -> dict[str, Any]:
     facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         facts["processor"] = names[0] if names else platform.processor()
     facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts

@@ -28,7 +28,16 @@ from sed_lab.files import read_json, write_json
 from sed_lab.run import read_record
 
 # What an outer launcher may have left in the environment and a job must not take for its own rank.
-RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
+RANK_VARIABLES = (
+    "LOCAL_RANK",
+    "RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 outcome = {"failed": 0}
 
@@ -67,7 +76,13 @@ def needed_gpus(cfg: DictConfig) -> int:
     if cfg.trainer.get("accelerator", "auto") not in ("gpu", "cuda"):
         return 0
     devices = cfg.trainer.get("devices", 1)
-    return len(gpu_pool()) if devices in ("auto", -1) else int(devices) if not hasattr(devices, "__len__") else len(devices)
+    return (
+        len(gpu_pool())
+        if devices in ("auto", -1)
+        else int(devices)
+        if not hasattr(devices, "__len__")
+        else len(devices)
+    )
 
 
 def gpu_pool() -> list[str]:
@@ -115,7 +130,9 @@ def note(folder: Path, number: int, status: str, reason: str = "") -> None:
     """Leave word of a job for the sweep's process, which may be another one or on another machine."""
     place = os.environ.get(SWEEP_VARIABLE)
     if place:
-        write_json(Path(place) / f"{number}.json", {"job": number, "folder": str(folder), "status": status, "reason": reason})
+        write_json(
+            Path(place) / f"{number}.json", {"job": number, "folder": str(folder), "status": status, "reason": reason}
+        )
 
 
 class SweepReport(Callback):
@@ -172,4 +189,3 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1].removeprefix("error: ") if lines else ""
-

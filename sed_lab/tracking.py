@@ -12,9 +12,13 @@ from pytorch_lightning.utilities import rank_zero_info
 
 
 def wandb_logger(
-    folder: str, project: str, entity: str | None = None, group: str | None = None, tags: list[str] | None = None,
+    folder: str,
+    project: str,
+    entity: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
     mode: str = "auto",
-) -> WandbLogger:  # fmt: skip
+) -> WandbLogger:
     """A W&B logger for the run in ``folder``: online when logged in, else offline with one line on how to sync.
 
     The run's id is the folder's name, so a resumed run goes on in the same W&B run (online; offline runs cannot be
@@ -27,9 +31,16 @@ def wandb_logger(
     Path(folder).mkdir(parents=True, exist_ok=True)
     name = Path(folder).name
     return WandbLogger(
-        name=name, id=name, save_dir=folder, project=project, entity=entity, group=group, tags=tags or [],
-        offline=mode == "offline", resume="allow" if mode == "online" else None,
-    )  # fmt: skip
+        name=name,
+        id=name,
+        save_dir=folder,
+        project=project,
+        entity=entity,
+        group=group,
+        tags=tags or [],
+        offline=mode == "offline",
+        resume="allow" if mode == "online" else None,
+    )
 
 
 def _logged_in() -> bool:
@@ -42,7 +53,7 @@ def _logged_in() -> bool:
 
 
 def mirror(loggers: list[Any], folder: Path, config: dict[str, Any], metrics: dict[str, float]) -> None:
-    """Send the run's configuration, final metrics, per-class table and figures to every W&B logger among ``loggers``."""
+    """Send the run's configuration, final metrics, per-class table and figures to the W&B loggers among ``loggers``."""
     for logger in loggers:
         if not isinstance(logger, WandbLogger):
             continue

@@ -93,10 +93,20 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
     test = [cfg.tune_on] if cfg.tune_on in corpus.subsets else []
-    data = SedData(corpus, n_frames=n_frames, frame_hop=frame_hop, validation=validation, test=[*test, "test"], seed=cfg.seed, **cfg.batch)  # fmt: skip
+    data = SedData(
+        corpus,
+        n_frames=n_frames,
+        frame_hop=frame_hop,
+        validation=validation,
+        test=[*test, "test"],
+        seed=cfg.seed,
+        **cfg.batch,
+    )
     strong = corpus.subsets.get("synthetic")
     statistics = class_statistics(strong, corpus.classes, frame_hop, n_frames, corpus.source_clips) if strong else None
-    method = _instantiate(cfg.method, feature=feature, model=model, loss=loss, class_weight=loss.class_weight(statistics), seed=cfg.seed)  # fmt: skip
+    method = _instantiate(
+        cfg.method, feature=feature, model=model, loss=loss, class_weight=loss.class_weight(statistics), seed=cfg.seed
+    )
     return data, method
 
 
@@ -111,22 +121,30 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
     every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
     keep = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks = [
-        Evaluation(folder, cfg.objective, cfg.decoder.median_seconds),
+        Evaluation(folder, cfg.objective, _instantiate(cfg.decoder)),
         History(folder / "history.csv", every),
         ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
         progress_callback(),
     ]
     trainer = _instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), use_distributed_sampler=False,
-        enable_model_summary=False, num_sanity_val_steps=0, check_val_every_n_epoch=every, log_every_n_steps=10,
-    )  # fmt: skip
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=str(folder),
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=every,
+        log_every_n_steps=10,
+    )
     trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
     parts = trainer.world_size * trainer.accumulate_grad_batches
     if parts > 1:
         rank_zero_info(
-            f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x {trainer.accumulate_grad_batches}"
-            " passes; losses are those of one device, batch normalisation sees each part by itself"
+            f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x"
+            f" {trainer.accumulate_grad_batches} passes; logged losses are those of one device,"
+            " and batch normalisation sees each part by itself"
         )
     return trainer
 
@@ -148,19 +166,27 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt
 
 
-def finish(cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float) -> None:  # fmt: skip
+def finish(
+    cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float
+) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
-    from sed_lab.evaluate import measure_folder, report_folder
+    from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.tracking import mirror
 
+    record["detector"] = {
+        "classes": data.corpus.classes,
+        "clip_seconds": data.corpus.clip_seconds,
+        "frame_hop": data.loader.frame_hop,
+        "n_frames": data.loader.n_frames,
+    }
     record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * cfg.trainer.max_epochs
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    metrics = flatten(measure_folder(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
+    metrics = flatten(measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
     run.finish_record(folder, record, "complete", metrics=metrics)
-    page = report_folder(folder, **cfg.report)
+    page = report_run(folder, **cfg.report)
     config = record["config"]
     mirror(loggers, folder, config, metrics)
     print(f"run: {folder}")

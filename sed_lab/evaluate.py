@@ -1,0 +1,208 @@
+"""sed-evaluate: from stored scores to metrics, tables, figures and the page; no model in memory.
+
+Works on a run's folder, on another system's score files (sed_scores_eval's TSV form or our .npz), or on detections.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from sed_lab.app import run_hydra
+from sed_lab.errors import InputError, run_command
+from sed_lab.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from sed_lab.decoder import MedianDecoder
+    from sed_lab.types import Event, Scores
+
+    Events = Mapping[str, tuple[Event, ...]]
+
+
+def main() -> None:
+    """The console script."""
+    run_command(lambda: run_hydra(task, "evaluate"))
+
+
+def task(cfg: DictConfig) -> None:
+    """What Hydra calls: find the scores, measure, write, print."""
+    from hydra.utils import instantiate
+
+    given = [name for name in ("run", "scores", "detections") if cfg[name]]
+    if len(given) != 1:
+        raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
+    target = Path(cfg.output or cfg.run or "evaluation")
+    if cfg.run:
+        decoder, metric = _of_run(cfg, Path(cfg.run))
+        metrics = measure_run(Path(cfg.run), instantiate(decoder, _convert_="all"), metric, cfg.tune_on, target)
+        if not cfg.output:
+            report_run(target, **cfg.report)
+    else:
+        metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
+    print_metrics(metrics)
+    print(f"written: {target / 'metrics.json'}")
+
+
+def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
+    """The decoder and metric settings of the run, changed by what the command line says."""
+    from sed_lab.run import read_record
+
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
+    merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").split("=", 1)[0]
+        group, _, inner = key.partition(".")
+        if group in merged and not inner:
+            merged[group] = cfg[group]
+        elif group in merged:
+            OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
+    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"]))  # type: ignore[arg-type]
+
+
+def measure_run(
+    folder: Path, decoder: MedianDecoder, metric: Mapping[str, Any], tune_on: str | None, target: Path | None = None
+) -> dict[str, Any]:
+    """Measure every system of a run on its test subset and write the results into ``target`` (default: the folder).
+
+    The tuned threshold is chosen on subset ``tune_on`` where the run has stored scores of it, never on test.
+
+    Raises:
+        InputError: the run has no stored scores.
+    """
+    from sed_lab.decoder import tune_thresholds
+    from sed_lab.scores import load_scores
+
+    paths = sorted((folder / "scores" / "test").glob("*.npz"))
+    if not paths:
+        raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")
+    systems = {path.stem: load_scores(path) for path in paths}
+    tuned = {}
+    tuning = folder / "scores" / str(tune_on)
+    if (tuning / "ground_truth.tsv").exists():
+        truth, durations = read_truth(tuning / "ground_truth.tsv"), read_seconds(tuning / "durations.tsv")
+        for name, scores in systems.items():
+            if scores.frame is not None:
+                tuned[name] = tune_thresholds(load_scores(tuning / f"{name}.npz"), truth, durations, decoder)
+    truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
+    durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
+    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned)
+
+
+def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
+    """Measure another system's score files or detections against an annotation."""
+    from sed_lab.dataset.annotation import read_detections
+    from sed_lab.metric.measure import measure_detections
+    from sed_lab.scores import load_scores, read_scores_folder
+
+    if not cfg.truth or not cfg.durations:
+        raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
+    truth, durations = read_truth(Path(cfg.truth)), read_seconds(Path(cfg.durations))
+    metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
+    if cfg.detections:
+        detected = dict.fromkeys(durations, ()) | _by_clip(read_detections(Path(cfg.detections)))
+        metrics = measure_detections({"system": detected}, truth, durations, **metric)
+        write_metrics(target, metrics)
+        return metrics
+    place = Path(cfg.scores)
+    scores = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
+    return measure_and_write(target, {"system": scores}, truth, durations, decoder, metric, {})
+
+
+def measure_and_write(
+    target: Path,
+    systems: Mapping[str, Scores],
+    truth: Events,
+    durations: Mapping[str, float],
+    decoder: MedianDecoder,
+    metric: Mapping[str, Any],
+    tuned: Mapping[str, float],
+) -> dict[str, Any]:
+    """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
+    from sed_lab.metric.measure import measure_with_curves
+
+    metrics, curves = measure_with_curves(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
+    for name, scores in systems.items():
+        if scores.frame is not None:
+            detected = decoder.decode(scores)
+            rows = [
+                f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
+                for clip_id, events in detected.items()
+                for event in events
+            ]
+            write_text(
+                target / "detections" / "test" / f"{name}.tsv", "filename\tonset\toffset\tevent_label\n" + "".join(rows)
+            )
+    write_json(target / "curves.json", curves)
+    write_metrics(target, metrics)
+    return metrics
+
+
+def write_metrics(target: Path, metrics: Mapping[str, Any]) -> None:
+    """Write per_class.csv and metrics.json."""
+    from sed_lab.metric.measure import per_class_rows
+
+    rows = per_class_rows(metrics)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(target / "per_class.csv", text.getvalue())
+    write_json(target / "metrics.json", metrics)
+
+
+def report_run(folder: Path, figures: bool, page: bool, page_clips: int) -> Path | None:
+    """Draw the figures and write the page of the run in ``folder``; the page's place, None where it is not wanted."""
+    from sed_lab.report.figure import write_figures
+    from sed_lab.report.page import write_page
+
+    if figures:
+        write_figures(folder)
+    return write_page(folder, max_clips=page_clips) if page else None
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """The metrics as one table, a column a system."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sed_lab.metric.measure import flatten
+
+    flat = flatten(metrics)
+    systems = list(metrics["systems"])
+    table = Table(title=f"metrics on {metrics['subset']}")
+    table.add_column("metric")
+    for system in systems:
+        table.add_column(system, justify="right")
+    names = dict.fromkeys(name.split("/", 1)[1] for name in flat if "per_class" not in name)
+    for name in names:
+        values = [flat.get(f"{system}/{name}") for system in systems]
+        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    Console().print(table)
+
+
+def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:
+    """A strong annotation by clip_id; clips without events are there with none."""
+    from sed_lab.dataset.annotation import read_strong
+
+    return _by_clip(read_strong(path))
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """Durations by clip_id."""
+    from sed_lab.dataset.annotation import read_durations
+
+    return _by_clip(read_durations(path))
+
+
+def _by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
+    from sed_lab.dataset.annotation import clip_id_of
+
+    return {clip_id_of(filename): value for filename, value in rows.items()}
