@@ -94,8 +94,11 @@ class LogMel(nn.Module):
     @torch.no_grad()
     def mel(self, audio: torch.Tensor) -> torch.Tensor:
         """Linear mel ``[B, F, M]`` of ``audio [B, N]``."""
-        # Spectra hold many times the clip's own memory: few clips at a time stay within the processor's caches.
-        return torch.cat([self._mel(part) for part in audio.split(audio.shape[0] if audio.is_cuda else 1)])
+        # Half precision would show in quiet bins. A clip's spectrum holds many times its own memory, so on a CPU one
+        # clip at a time stays within the caches.
+        at_once = len(audio) if audio.is_cuda else 1
+        with torch.autocast(audio.device.type, enabled=False):
+            return torch.cat([self._mel(part) for part in audio.float().split(at_once)])
 
     def _mel(self, audio: torch.Tensor) -> torch.Tensor:
         spectrum = torch.stft(

@@ -35,9 +35,13 @@ class SedMethod(pl.LightningModule):
     outputs: tuple[str, ...] = ("model",)
     """Names of the systems :meth:`predict` gives, the one to report first."""
 
+    validation_losses: tuple[str, ...] = ()
+    """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
+
     def __init__(self, optimizer: Callable[..., torch.optim.Optimizer], seed: int = 0) -> None:
         super().__init__()
         self.make_optimizer, self.seed = optimizer, seed
+        self._validation_sums = torch.zeros(len(self.validation_losses), 2)
 
     @abstractmethod
     def predict(self, batch: Batch) -> dict[str, Prediction]:
@@ -49,6 +53,20 @@ class SedMethod(pl.LightningModule):
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
         state = np.random.SeedSequence([self.seed, step, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+    def add_validation_loss(self, name: str, mean: torch.Tensor, clips: torch.Tensor) -> None:
+        """Count a batch's ``mean`` loss over so many ``clips`` towards ``val/<name>``."""
+        mean = torch.where(clips > 0, mean, 0)
+        self._validation_sums[self.validation_losses.index(name)] += torch.stack([mean * clips, clips]).float()
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation_sums = torch.zeros(len(self.validation_losses), 2, device=self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        sums = self.trainer.strategy.reduce(self._validation_sums, reduce_op="sum")
+        for name, (total, clips) in zip(self.validation_losses, sums, strict=True):
+            if clips > 0:
+                self.log(f"val/{name}", total / clips, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         return self.predict(batch)

@@ -52,6 +52,7 @@ class MeanTeacher(SedMethod):
     """
 
     outputs = ("student", "teacher")
+    validation_losses = ("student/loss_strong", "student/loss_weak", "teacher/loss_strong", "teacher/loss_weak")
 
     def __init__(
         self,
@@ -73,9 +74,9 @@ class MeanTeacher(SedMethod):
         self.teacher = copy.deepcopy(model).requires_grad_(False)
         self.register_buffer("class_weight", class_weight)
         self.mixup_probability, self.mixup_alpha, self.mixup_labels = _check_mixup(mixup)
+        self._rampup_steps = 0.0
         self.consistency_max, self.rampup_epochs, self.ema_decay = consistency_max, rampup_epochs, ema_decay
         self.teacher_train_mode, self.first_step_full_rate = teacher_train_mode, first_step_full_rate
-        self._losses = torch.zeros(2, 2)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         x, strong, weak = self._mixed(batch)
@@ -105,11 +106,22 @@ class MeanTeacher(SedMethod):
         return loss
 
     def predict(self, batch: Batch) -> dict[str, Prediction]:
+        return _probabilities(self._logits(batch))
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        logits = self._logits(batch)
+        for system, (frame, clip) in logits.items():
+            for kind, output, target, mask in (
+                ("strong", frame, batch.strong, batch.has_strong),
+                ("weak", clip, batch.weak, batch.has_weak),
+            ):
+                mean = self.loss(output, target, class_weight=self.class_weight, mask=mask)
+                self.add_validation_loss(f"{system}/loss_{kind}", mean, mask.sum())
+        return _probabilities(logits)
+
+    def _logits(self, batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         x = self.feature(batch.audio)
-        logits = {"student": self.student(x), "teacher": self.teacher(x)}
-        return {
-            name: Prediction(frame.float().sigmoid(), clip.float().sigmoid()) for name, (frame, clip) in logits.items()
-        }
+        return {"student": self.student(x), "teacher": self.teacher(x)}
 
     def _mixed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
@@ -132,19 +144,17 @@ class MeanTeacher(SedMethod):
             return 1.0
         return math.exp(-5 * (1 - min(s / self._rampup_steps, 1)) ** 2)
 
-    def on_fit_start(self) -> None:
-        steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        self._rampup_steps = self.rampup_epochs * steps_per_epoch
-
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
-        total = self.trainer.estimated_stepping_batches  # also counts the loader's batches
-        self._rampup_steps = self.rampup_epochs * float(total) / max(self.trainer.max_epochs or 1, 1)
-        full = self.first_step_full_rate
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda done: 1.0 if full and not done else self._ramp(done + 1)
-        )
+        self.trainer.fit_loop.setup_data()  # the ramps are in epochs, so their length is known with the loader's
+        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        self._rampup_steps = self.rampup_epochs * steps
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, steps_done: int) -> float:
+        """The learning rate's factor in the next optimizer step."""
+        return 1.0 if steps_done == 0 and self.first_step_full_rate else self._ramp(steps_done + 1)
 
     @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -158,6 +168,10 @@ class MeanTeacher(SedMethod):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         self.teacher.train(self.teacher_train_mode)
+
+
+def _probabilities(logits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Prediction]:
+    return {system: Prediction(frame.float().sigmoid(), clip.sigmoid()) for system, (frame, clip) in logits.items()}
 
 
 def _probability_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

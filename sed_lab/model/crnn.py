@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.gate import gated_pool
 
 
 class ConvBlock(nn.Module):
@@ -27,8 +28,8 @@ class ConvBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, C, F, M]`` -> ``[B, C', F // pool[0], M // pool[1]]``."""
         x = self.norm(self.conv(x))
-        x = self.gate(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) * x.sigmoid()
-        return F.avg_pool2d(F.dropout(x, self.dropout, self.training), self.pool)
+        dropout = self.dropout if self.training else 0.0
+        return gated_pool(x, self.gate.weight, self.gate.bias, dropout, self.pool)
 
 
 class CRNN(nn.Module):

@@ -1,0 +1,93 @@
+"""The CRNN's gate, dropout and pooling as one step, which on a CPU works in pieces that fit its caches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from sed_lab.model.dropout import keep_mask
+
+# Elements worked on at once: a few such tensors fit two cores' second-level caches.
+_PIECE = 2**19
+
+
+def gated_pool(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dropout: float, pool: tuple[int, int]
+) -> torch.Tensor:
+    """``avg_pool(dropout((weight x + bias) * sigmoid(x)))`` of ``x [B, C, F, M]``, the product over channels.
+
+    ``dropout`` is the probability in effect (0 when evaluating). Outside autocast a CPU takes :class:`_GatedPool`,
+    the same function with the same dropout distribution: of the intermediate tensors, each as large as ``x``, it keeps
+    none for the backward pass except the dropout mask, one byte an element.
+    """
+    if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        out: torch.Tensor = _GatedPool.apply(x, weight, bias, dropout, pool)
+        return out
+    gate = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+    return F.avg_pool2d(F.dropout(gate * x.sigmoid(), dropout), pool)
+
+
+class _GatedPool(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        dropout: float,
+        pool: tuple[int, int],
+    ) -> torch.Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        pieces = x.split(_clips_at_once(x))
+        masks = [keep_mask(_rows(piece).shape, dropout) for piece in pieces] if dropout else None
+        out = []
+        for i, piece in enumerate(pieces):
+            rows = _rows(piece)
+            gate = torch.addmm(bias, rows, weight.t()).mul_(rows.sigmoid())
+            if masks is not None:
+                gate.mul_(masks[i].view(torch.uint8))
+            out.append(F.avg_pool2d(_like(gate, piece), pool))
+        ctx.save_for_backward(x, weight, bias)
+        ctx.masks, ctx.pool, ctx.keep = masks, pool, 1 - dropout
+        pooled = torch.cat(out)
+        return pooled.mul_(1 / ctx.keep) if dropout else pooled
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, bias = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
+        size = _clips_at_once(x)
+        grad = grad.contiguous(memory_format=torch.channels_last) / ctx.keep
+        for i, (piece, grad_piece, out) in enumerate(
+            zip(x.split(size), grad.split(size), grad_x.split(size), strict=True)
+        ):
+            rows = _rows(piece)
+            d = _rows(
+                torch.ops.aten.avg_pool2d_backward(grad_piece, piece, ctx.pool, ctx.pool, (0, 0), False, True, None)
+            )
+            if ctx.masks is not None:
+                d.mul_(ctx.masks[i].view(torch.uint8))
+            gate, sigmoid = torch.addmm(bias, rows, weight.t()), rows.sigmoid()
+            d_sigmoid = torch.ops.aten.sigmoid_backward(gate.mul_(d), sigmoid)
+            d_gate = d.mul_(sigmoid)
+            torch.addmm(d_sigmoid, d_gate, weight, out=_rows(out))
+            grad_weight.addmm_(d_gate.t(), rows)
+            grad_bias += d_gate.sum(0)
+        return grad_x, grad_weight, grad_bias, None, None
+
+
+def _clips_at_once(x: torch.Tensor) -> int:
+    return max(1, _PIECE * len(x) // max(x.numel(), 1))
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """``[B, C, F, M]`` in channels-last order as a matrix ``[B F M, C]``, without a copy."""
+    return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+
+
+def _like(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    batch, channels, frames, mels = x.shape
+    return rows.view(batch, frames, mels, channels).permute(0, 3, 1, 2)
