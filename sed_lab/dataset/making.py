@@ -1,0 +1,185 @@
+"""Corpora of soundscapes made on first use: once, whole, and in DESED's folder layout, to be read as DESED is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from sed_lab.dataset import bank, mixing, soundscape
+from sed_lab.dataset.annotation import write_durations, write_strong, write_unlabelled, write_weak
+from sed_lab.dataset.audio import track
+from sed_lab.dataset.bank import Bank
+from sed_lab.dataset.corpus import labels_of
+from sed_lab.dataset.layout import LAYOUT, Split, read_layout, soundbank_of
+from sed_lab.dataset.mixing import LiveSoundscapes, mix, write_wav
+from sed_lab.dataset.soundscape import Recipe, Specification, draw_recipe, write_recipes
+from sed_lab.errors import InputError
+from sed_lab.files import write_json, write_text
+from sed_lab.types import Corpus, Event
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subset to make: ``size`` soundscapes after ``specification`` from a split of a bank."""
+
+    subset: str
+    bank: Bank
+    split: str
+    size: int
+    specification: Specification
+
+
+@dataclass(frozen=True)
+class Banks:
+    """The two domains of a corpus: banks, what soundscapes to draw from them, and recordings per class (V_c)."""
+
+    synthetic: Bank
+    real: Bank
+    synthetic_soundscapes: Specification
+    real_soundscapes: Specification
+    source_clips: Mapping[str, int]
+
+
+def soundscape_corpus(
+    cache: Path, name: str, settings: Mapping[str, Any], open_banks: Callable[[], Banks], live: bool = False
+) -> Corpus:
+    """The corpus of ``settings`` (which hold ``sizes``, ``seed``, ``sample_rate``, ``clip_seconds``), made once.
+
+    With ``live`` the synthetic training subset is not on disk but mixed anew each epoch. ``open_banks`` is called
+    only where something has to be mixed.
+
+    Raises:
+        InputError: a size is wrong, ``cache`` cannot be written to, or what ``open_banks`` raises.
+    """
+    sizes, seed = settings["sizes"], settings["seed"]
+    wrong = [f"{subset}={size!r}" for subset, size in sizes.items() if not isinstance(size, int) or size < 0]
+    if wrong:
+        raise InputError(f"{name}: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
+    on_disk = {**sizes, "synthetic": 0} if live else dict(sizes)
+    if not any(on_disk.values()):
+        raise InputError(f"{name}: every subset has size 0; give at least one some soundscapes")
+    text = json.dumps({**settings, "sizes": on_disk, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
+    folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    banks = open_banks() if live or not folder.is_dir() else None
+    if banks is not None:
+        _made_once(folder, json.loads(text), banks, on_disk)
+    corpus = read_layout(folder, sample_rate=settings["sample_rate"], clip_seconds=settings["clip_seconds"], name=name)
+    if not live or banks is None:
+        return corpus
+    scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
+    marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
+    return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+
+
+def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
+    """The subsets of a corpus: which domain, which split of its bank. Weakly labelled clips hold an event each."""
+    labelled = replace(banks.real_soundscapes, empty_share=0.0)
+    synthetic, real = (banks.synthetic, banks.synthetic_soundscapes), (banks.real, banks.real_soundscapes)
+    rows = (
+        ("synthetic", "train", *synthetic),
+        ("weak", "train", banks.real, labelled),
+        ("unlabelled", "train", *real),
+        ("synthetic_validation", "validation", *synthetic),
+        ("weak_validation", "validation", banks.real, labelled),
+        ("validation", "validation", *real),
+        ("test", "test", *real),
+    )
+    return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in rows if sizes[subset]]
+
+
+def _made_once(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mapping[str, int]) -> None:
+    """Make ``folder`` if it is not there.
+
+    A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
+    process waits for the first one's result and a killed one leaves nothing but a hidden folder, removed next time.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(f".{folder.name}.lock"), folder):
+            if not folder.is_dir():
+                for left_over in folder.parent.glob(f".{folder.name}.*.part"):
+                    shutil.rmtree(left_over)
+                _make(folder, settings, banks, sizes)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot make {folder}: {reason}; free some space or name another cache folder") from error
+
+
+def code_of(*modules: ModuleType) -> str:
+    """A hash of modules' source, for settings: another version of the code makes another corpus."""
+    digest = hashlib.sha256()
+    for module in modules:
+        path = Path(str(module.__file__))
+        for file in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _locked(path: Path, folder: Path) -> FileLock:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is making {folder}; waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    return lock
+
+
+def _make(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mapping[str, int]) -> None:
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    parts = parts_of(banks, sizes)
+    try:
+        written = write_corpus(beside, banks.source_clips, parts, settings["seed"])
+        for _ in track(written, sum(part.size for part in parts), f"making {folder.name}"):
+            pass
+        write_json(beside / "settings.json", settings)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_corpus(folder: Path, source_clips: Mapping[str, int], parts: Sequence[Part], seed: int) -> Iterator[str]:
+    """Write every part into DESED's layout below ``folder``; gives each clip_id when its audio is written.
+
+    ``source_clips`` names the classes in their order. ``recipes/<subset>.jsonl`` keeps what was mixed.
+    """
+    write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in source_clips))
+    rows = "".join(f"{name}\t{count}\n" for name, count in source_clips.items())
+    write_text(soundbank_of(folder), "event_label\tsource_clips\n" + rows)
+    places = {split.subset: split for split in LAYOUT}
+    for part in parts:
+        yield from _write_part(folder, places[part.subset], part, seed)
+
+
+def _write_part(folder: Path, place: Split, part: Part, seed: int) -> Iterator[str]:
+    audio_folder = place.audio_in(folder)
+    audio_folder.mkdir(parents=True, exist_ok=True)
+    buffer = np.empty(round(part.specification.seconds * part.bank.sample_rate), dtype=np.float32)
+    drawn: list[Recipe] = []
+    clips: dict[str, tuple[Event, ...]] = {}
+    for index in range(part.size):
+        recipe = draw_recipe(part.specification, part.bank, part.split, part.subset, index, seed)
+        filename = f"{recipe.clip_id}.wav"
+        audio, clips[filename] = mix(recipe, part.bank, out=buffer)
+        write_wav(audio_folder / filename, audio, part.bank.sample_rate)
+        drawn.append(recipe)
+        yield recipe.clip_id
+    if place.kind == "strong":
+        write_strong(place.annotation_in(folder), clips)
+        write_durations(place.durations_in(folder), dict.fromkeys(clips, part.specification.seconds))
+    elif place.kind == "weak":
+        write_weak(place.annotation_in(folder), {name: labels_of(events) for name, events in clips.items()})
+    else:
+        write_unlabelled(place.annotation_in(folder), clips)
+    write_recipes(folder / "recipes" / f"{part.subset}.jsonl", drawn)
