@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+TOP = Path(__file__).resolve().parents[1]
+CONF = TOP / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 # Hydra's own words in a node; everything else is an argument of its _target_.
 HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -103,6 +104,28 @@ def test_every_option_composes(group: str, option: str) -> None:
         config = compose("config", overrides=[f"{prefix}{group}={choice}"])
     dangling = dangling_interpolations(config)
     assert not dangling, f"{group}={option}: nothing stands at {', '.join(dangling)}"
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in CONF.glob("*.yaml")))
+def test_every_root_config_composes(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert not dangling_interpolations(compose(name))
+
+
+def advertised_commands() -> list[str]:
+    """The ``sed-train`` and ``sed-evaluate`` lines with overrides that documents and configurations show."""
+    texts = [file.read_text(encoding="utf-8") for file in [*TOP.glob("*.md"), *FILES]]
+    found = re.findall(r"sed-(?:train|evaluate)(?: +(?:-m|[\w/.+~@]+=(?:\[[^]]*\]|[^\s`|;)#]+)))+", "\n".join(texts))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", advertised_commands())
+def test_every_advertised_command_composes(command: str) -> None:
+    program, *words = re.sub(r"\bFOLDER|\bFILE\b", "x", command).split()
+    # A sweep's `seed=0,1,2` is composed with its first value.
+    overrides = [word if "[" in word else word.split(",")[0] for word in words if word != "-m"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("config" if program == "sed-train" else "evaluate", overrides=overrides)
 
 
 def dangling_interpolations(config: DictConfig) -> list[str]:
