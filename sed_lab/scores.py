@@ -1,0 +1,200 @@
+"""Score files: one .npz without pickle a system, and sed_scores_eval's folder of one TSV a clip."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sed_lab.errors import InputError
+from sed_lab.files import replacing, write_text
+from sed_lab.types import Scores
+
+REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
+SHOWN = 5  # wrong files spelled out in one message; the others are counted
+
+
+def save_scores(path: Path, scores: Scores) -> None:
+    """Write ``scores`` to ``path`` (.npz, float32, no pickle); frame scores of all clips lie behind one another."""
+    arrays: dict[str, np.ndarray] = {
+        "clip_id": np.array(scores.clip_id, dtype=np.str_),
+        "classes": np.array(scores.classes, dtype=np.str_),
+        "duration": scores.duration.astype(np.float64),
+    }
+    if scores.frame is not None:
+        arrays["frame_hop"] = np.array(scores.frame_hop, dtype=np.float64)
+        arrays["frames"] = np.array([len(array) for array in scores.frame], dtype=np.int64)
+        empty = np.zeros((0, len(scores.classes)), np.float32)
+        arrays["frame"] = np.concatenate([empty, *scores.frame]).astype(np.float32)
+    if scores.clip is not None:
+        arrays["clip"] = scores.clip.astype(np.float32)
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def load_scores(path: Path) -> Scores:
+    """Read scores that `save_scores` wrote.
+
+    Raises:
+        InputError: the file is missing, broken, or its arrays do not fit together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; name a score file that sed-train or sed-predict wrote") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+        raise InputError(f"{path} is not a score file ({error}); write it again") from error
+    missing = [name for name in ("clip_id", "classes", "duration") if name not in arrays]
+    if missing or ("frame" in arrays and not {"frames", "frame_hop"} <= set(arrays)):
+        raise InputError(f"{path} is not a score file: it lacks {', '.join(missing) or 'frames or frame_hop'}")
+    frame, hop = None, None
+    if "frame" in arrays:
+        hop, frames = float(arrays["frame_hop"]), arrays["frames"]
+        if frames.sum() != len(arrays["frame"]):
+            raise InputError(f"{path}: its clips have {frames.sum()} frames, but {len(arrays['frame'])} are stored")
+        frame = tuple(np.split(arrays["frame"], np.cumsum(frames)[:-1])) if len(frames) else ()
+    return Scores(
+        clip_id=tuple(arrays["clip_id"].tolist()),
+        classes=tuple(arrays["classes"].tolist()),
+        duration=arrays["duration"],
+        frame_hop=hop,
+        frame=frame,
+        clip=arrays.get("clip"),
+        name=str(path),
+    )
+
+
+def durations_file(folder: Path) -> Path:
+    """Where the durations of a score folder lie: beside it, for the folder itself may hold score files only."""
+    return folder.with_name(f"{folder.name}_durations.tsv")
+
+
+def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None:
+    """Write frame scores in sed_scores_eval's form: ``<clip_id>.tsv`` with onset, offset and a column a class.
+
+    The durations go to `durations_file`. Clip scores have no place in this form.
+
+    Raises:
+        InputError: there are no frame scores, or a clip_id cannot be a file name.
+    """
+    if scores.frame is None:
+        raise InputError(f"{scores.name}: a score folder needs frame scores, there are clip scores only")
+    unfit = [clip_id for clip_id in scores.clip_id if "/" in clip_id or clip_id in ("", ".", "..")]
+    if unfit:
+        raise InputError(f"{scores.name}: clip_id {unfit[0]!r} cannot be a file name; rename the clip")
+    header = "\t".join(["onset", "offset", *scores.classes])
+    for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
+        times = frame_times(len(array), scores.frame_hop or 0.0, float(duration))
+        rows = [header]
+        for t, row in enumerate(array[: len(times) - 1]):
+            rows.append("\t".join([f"{times[t]:.6f}", f"{times[t + 1]:.6f}", *(f"{v:.{decimals}g}" for v in row)]))
+        write_text(folder / f"{clip_id}.tsv", "\n".join(rows) + "\n")
+    lines = [f"{clip_id}\t{duration:.6f}" for clip_id, duration in zip(scores.clip_id, scores.duration, strict=True)]
+    write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
+
+
+def frame_times(frames: int, frame_hop: float, duration: float) -> np.ndarray:
+    """Borders of the frames in seconds, to the microsecond; frames beyond the clip's end are left out."""
+    times = np.round(np.arange(frames + 1) * frame_hop, 6)
+    end = round(duration, 6)
+    return times if times[-1] <= end else np.append(times[times < end], end)
+
+
+def to_sed_scores_eval(scores: Scores, classes: Sequence[str] | None = None) -> dict[str, Any]:
+    """Frame scores as sed_scores_eval wants them, one data frame a clip; ``classes`` selects columns.
+
+    Raises:
+        InputError: there are no frame scores.
+    """
+    import pandas as pd
+
+    if scores.frame is None or scores.frame_hop is None:
+        raise InputError(f"{scores.name}: sed_scores_eval needs frame scores, there are clip scores only")
+    chosen = list(scores.classes if classes is None else classes)
+    columns = [scores.classes.index(label) for label in chosen]
+    frames = {}
+    for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
+        times = frame_times(len(array), scores.frame_hop, float(duration))
+        values = array[: len(times) - 1, columns].astype(np.float64)
+        table = np.column_stack([times[:-1], times[1:], values])
+        frames[clip_id] = pd.DataFrame(table, columns=["onset", "offset", *chosen])
+    return frames
+
+
+def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = None) -> Scores:
+    """Read a folder of sed_scores_eval score files, ours or another system's; clips in the order of their names.
+
+    ``durations`` maps clip_id to seconds; without it `durations_file` is read, and where that is absent too a clip
+    ends with its last frame.
+
+    Raises:
+        InputError: no file is there, a file is not a regular table of scores, classes or frame hops differ between
+            files, or a duration is missing; every wrong file is named.
+    """
+    paths = sorted(folder.glob("*.tsv"))
+    if not paths:
+        raise InputError(f"{folder} holds no .tsv score file; name a folder with one score table a clip")
+    if durations is None and durations_file(folder).exists():
+        durations = _read_durations(durations_file(folder))
+    tables: dict[str, tuple[list[str], np.ndarray]] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            tables[path.stem] = _read_table(path)
+        except ValueError as error:
+            problems.append(f"{path.name}: {error}")
+    hop = _frame_hop([table for _, table in tables.values()])
+    classes = next(iter(tables.values()))[0] if tables else []
+    for clip_id, (names, table) in tables.items():
+        if names != classes:
+            problems.append(f"{clip_id}.tsv: its classes {', '.join(names)} are not those of the first file")
+        elif np.abs(table[:, 0] - np.arange(len(table)) * hop).max() > REGULAR * hop:
+            problems.append(f"{clip_id}.tsv: its frames do not begin every {hop:g} s from 0 on")
+        elif durations is not None and clip_id not in durations:
+            problems.append(f"{clip_id}.tsv: its duration is not given")
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise InputError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}")
+    return Scores(
+        clip_id=tuple(tables),
+        classes=tuple(classes),
+        duration=np.array([durations[i] if durations else table[-1, 1] for i, (_, table) in tables.items()], float),
+        frame_hop=hop,
+        frame=tuple(table[:, 2:].astype(np.float32) for _, table in tables.values()),
+        name=str(folder),
+    )
+
+
+def _read_table(path: Path) -> tuple[list[str], np.ndarray]:
+    with path.open(encoding="utf-8") as file:
+        header = file.readline().rstrip("\r\n").split("\t")
+        if header[:2] != ["onset", "offset"] or len(header) < 3:
+            raise ValueError("its header is not onset, offset and a column a class")
+        table = np.loadtxt(file, delimiter="\t", ndmin=2)
+    if table.shape[0] == 0 or table.shape[1] != len(header):
+        raise ValueError(f"a table of shape {table.shape} under {len(header)} column names")
+    return header[2:], table
+
+
+def _frame_hop(tables: list[np.ndarray]) -> float:
+    """The common frame hop: from the longest clip, and as the rounder number where that one fits."""
+    longest = max(tables, key=len, default=np.array([[0.0, 1.0]]))
+    if len(longest) == 1:
+        return float(longest[0, 1])
+    hop = float(longest[-1, 0] / (len(longest) - 1))
+    rounded = round(hop, 6)
+    fits = rounded > 0 and np.abs(longest[:, 0] - np.arange(len(longest)) * rounded).max() < 2e-6
+    return rounded if fits else hop
+
+
+def _read_durations(path: Path) -> dict[str, float]:
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    try:
+        rows = [line.split("\t") for line in lines if line]
+        return {name: float(seconds) for name, seconds in rows}
+    except ValueError as error:
+        raise InputError(f"{path}: expected rows of filename and duration in seconds ({error})") from error
