@@ -30,8 +30,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 env: $(VENV)/.dev ## make the environment with the development tools
 	@echo "source $(BIN)/activate"
 
-# BANK names a folder of recordings, one sub-folder a class (or an ESC-50 layout).
-DEMO = $(if $(BANK),dataset=soundbank dataset.bank_folder=$(abspath $(BANK)))
+# BANK names a folder of recordings, one sub-folder a class (or an ESC-50 layout); the inner quotes are Hydra's, so that
+# a path may hold spaces.
+DEMO = $(if $(BANK),dataset=soundbank "dataset.bank_folder='$$(realpath -m -- "$(BANK)")'")
 
 demo: $(VENV)/.runtime ## train, evaluate and illustrate a detector on embedded data; BANK=folder: on your own sounds
 	$(BIN)/sed-train $(DEMO)

@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "augment": set(),
     "memory": set(),
     "decoder": set(),
-    "metric": set(),
+    "metric": {"decoder", "scores"},  # a score is measured by way of a decoder, never the other way round
     "scores": set(),
     "run": set(),
     "progress": set(),
@@ -112,6 +112,7 @@ def test_imports_go_one_way() -> None:
         ("dataset.module", "loss.BinaryLoss", True),
         ("dataset.module", "dataset.audio.load", False),
         ("metric.event", "evaluation.Evaluation", True),
+        ("decoder", "metric.event", True),
         ("types", "files.write_json", True),
         ("loss", "types.Batch", False),
         ("loss", "model.crnn", True),
