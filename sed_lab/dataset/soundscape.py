@@ -245,7 +245,7 @@ def draw_recipe(
 
 
 def _pick(shares: np.ndarray, rng: np.random.Generator) -> int:
-    return int(np.searchsorted(shares.cumsum(), rng.random() * shares.sum(), side="right"))
+    return min(int(np.searchsorted(shares.cumsum(), rng.random(), side="right")), len(shares) - 1)
 
 
 def _draw_event(
