@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -20,28 +20,6 @@ from sed_lab.types import Event, Scores
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Events of many operating points as arrays ``[E]``: operating point, clip, class (indices), onset, offset [s]."""
-
-
-class Decoder(Protocol):
-    """What evaluation asks of a decoder."""
-
-    def smooth(self, scores: Scores) -> Scores:
-        """Frame scores whose runs above a threshold are the events."""
-        ...
-
-    def decode(
-        self, scores: Scores, threshold: float | Mapping[str, float] | None = None
-    ) -> dict[str, tuple[Event, ...]]:
-        """Events of every clip; ``threshold`` stands in for the decoder's own."""
-        ...
-
-    def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
-        """Events at each of ``thresholds [K]`` or ``[K, C]``."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """Every number of this decoder by name."""
-        ...
 
 
 def median_frames(seconds: float, frame_hop: float) -> int:
@@ -174,8 +152,8 @@ def _runs(scores: Scores, thresholds: np.ndarray) -> Points:
         part = (np.full(len(onset), number), clip[0::2], label[0::2], onset, offset)
         parts.append(tuple(array[keep] for array in part))  # type: ignore[arg-type]
     if not parts:
-        return tuple(np.zeros(0, t) for t in (int, int, int, float, float))  # type: ignore[return-value]
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))  # type: ignore[return-value]
+        return tuple(np.zeros(0, t) for t in (int, int, int, float, float))
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def _merge(points: Points, gap: float) -> Points:

@@ -38,7 +38,9 @@ def clip_targets(labels: Mapping[str, Sequence[str]], clip_ids: Sequence[str], c
     return target
 
 
-def tagging_f1(scores: np.ndarray, target: np.ndarray, classes: Sequence[str], threshold: float = 0.5) -> dict[str, Any]:
+def tagging_f1(
+    scores: np.ndarray, target: np.ndarray, classes: Sequence[str], threshold: float = 0.5
+) -> dict[str, Any]:
     """Tagging F1 at ``scores > threshold`` from arrays ``[N, C]``: macro, micro, per class.
 
     The macro mean is over classes that some clip holds; one of them that is never predicted counts as 0.

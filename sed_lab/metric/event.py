@@ -100,9 +100,7 @@ def _sed_eval() -> Iterator[Any]:
 def _event_list(clip_id: str, events: Sequence[Event]) -> Any:
     import dcase_util
 
-    rows = [
-        {"filename": clip_id, "onset": e.onset, "offset": e.offset, "event_label": e.event_label} for e in events
-    ]
+    rows = [{"filename": clip_id, "onset": e.onset, "offset": e.offset, "event_label": e.event_label} for e in events]
     return dcase_util.containers.MetaDataContainer(rows)
 
 

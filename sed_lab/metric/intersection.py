@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sed_lab.metric.table import EventTable, Events, event_table, merge_overlaps
+from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
 
 
 @dataclass(frozen=True)

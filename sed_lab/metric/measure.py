@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from sed_lab.decoder import Decoder
 from sed_lab.errors import InputError
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import eer
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.psds import SCENARIOS, Psds, psds_by_psds_eval, psds_exact, psds_from_points, thinned
-from sed_lab.metric.table import EventTable, Events, check_truth, event_table, merge_overlaps
+from sed_lab.metric.table import Decoder, Events, EventTable, Threshold, check_truth, event_table, merge_overlaps
 from sed_lab.types import Scores
 
-Threshold = float | Mapping[str, float]
 Json = dict[str, Any]
+
+CONVENTIONS = {
+    "macro": "mean over classes with reference events; tagging: classes that some clip holds; eer: some, not all clips",
+    "zero_score": "true: such a class with no true positive counts as F1 0; false: it is left out",
+    "error_rate": "over all events; error_rate_macro: mean over classes with reference events, without substitutions",
+    "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
+    "event_end": "frames with score > threshold (strict); offset at most the clip's duration; times to the microsecond",
+    "segment_length": "every clip's whole duration",
+    "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
+    "psds": "exact: by sed_scores_eval, times to the microsecond; operating_points: as psds_eval 0.5.3, cross-trigger "
+    "mean over the n - 1 other classes, standard deviation with ddof 0; per_class: of the exact PSDS where there is one",
+}
 
 
 def measure(
@@ -47,95 +57,134 @@ def measure(
     psds_tool: Literal["vectorised", "psds_eval"] = "vectorised",
     tagging_threshold: float = 0.5,
     eer_rule: Literal["interpolated", "nearest"] = "interpolated",
-) -> Json:
-    """Measure systems on one subset.
+) -> tuple[Json, Json]:
+    """Measure systems on one subset: the metrics and the PSD-ROC curves, both ready for JSON (None: not defined).
 
-    Args:
-        systems: scores, or detections by clip_id (then without PSDS, unless ``points`` has them, tagging and EER).
-        truth: events of every clip by clip_id, clips without events too; None where only ``labels`` are known.
-        durations: seconds of every clip of ``truth``.
-        decoder: turns scores into events.
-        classes: the class order; needed where no system has scores.
-        labels: weak labels by clip_id; default: those that ``truth`` implies.
-        tuned_threshold: by system, a threshold chosen on another subset; adds ``event_f1_tuned``.
-        points: by system, detections at several operating points, for PSDS of a system without scores.
-        collar, offset_share, onset_only, matching: as in `event_f1`, which also explains ``zero_score``.
-        segment_seconds: as in `segment_f1`.
-        dtc, gtc, cttc: of the intersection F1; PSDS1 and PSDS2 have their own (`SCENARIOS`).
-        exact_psds: whether to compute exact PSDS (slow and large with hundreds of classes).
-        operating_points: thresholds of the approximate PSDS: (i + 0.5) / K, so 0.01, 0.03 ... 0.99 for 50; 0: none.
-        psds_tool: who computes it; both give the same within 1e-9.
-        tagging_threshold: of the tagging F1.
-        eer_rule: as in `equal_error_rate`.
-
-    Returns:
-        ``{"subset", "settings", "systems": {name: {metric: values}}, "curves": {name: {"psds1": ...}}}``; None stands
-        for a value that is not defined.
+    ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
+    thresholds). ``truth`` has every clip, those without events too; it may be None where only weak ``labels`` are
+    known. ``tuned_threshold`` by system adds ``event_f1_tuned``. The keywords after ``points`` are those of
+    `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`; ``operating_points`` K means the thresholds
+    (i + 0.5) / K, 0 none; ``exact_psds`` is slow with hundreds of classes. Metrics are ``{"subset", "settings",
+    "systems": {name: {metric: values}}}``; settings hold every number used.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
     """
-    classes = _classes(systems, classes)
-    event = {"collar": collar, "offset_share": offset_share, "onset_only": onset_only, "matching": matching}
-    result: Json = {"subset": subset, "settings": {}, "systems": {}, "curves": {}}
-    if truth is not None:
-        check_truth(truth, durations, classes)
-    if labels is None:
-        labels = {clip_id: sorted({e.event_label for e in events}) for clip_id, events in (truth or {}).items()}
-    for name, system in systems.items():
-        values: Json = {}
-        scores = system if isinstance(system, Scores) else None
-        if scores is not None:
-            scores = _matching_clips(name, scores, list(truth or labels))
-        if truth is not None and (scores is None or scores.frame is not None):
-            detections = system if not isinstance(system, Scores) else decoder.decode(scores)  # type: ignore[arg-type]
-            values["event_f1"] = event_f1(detections, truth, classes, zero_score=zero_score, **event)
-            threshold = (tuned_threshold or {}).get(name)
-            if scores is not None and threshold is not None:
-                tuned = event_f1(decoder.decode(scores, threshold), truth, classes, zero_score=zero_score, **event)
-                values["event_f1_tuned"] = {**tuned, "threshold": _plain(threshold)}
-            values["segment_f1"] = segment_f1(
-                detections, truth, durations, classes, segment_seconds=segment_seconds, zero_score=zero_score
-            )
-            values["intersection_f1"] = intersection_f1(
-                detections, truth, durations, classes, dtc=dtc, gtc=gtc, cttc=cttc, zero_score=zero_score
-            )
-            psds, curves = _psds(
-                scores, (points or {}).get(name), truth, durations, decoder, classes, exact_psds, operating_points,
-                psds_tool,
-            )  # fmt: skip
-            values |= psds
-            result["curves"][name] = curves
-        if scores is not None:
-            found, source = clip_scores(scores)
-            target = clip_targets(labels, scores.clip_id, classes)
-            values["tagging_f1"] = {**tagging_f1(found, target, classes, tagging_threshold), "scores": source}
-            values["eer"] = {**eer(found, target, classes, eer_rule), "scores": source}
-        result["systems"][name] = values
-    result["settings"] = {
-        **_subset_settings(truth, labels, durations, classes),
-        "decoder": decoder.settings(),
-        "event_f1": {
-            **event, "onset_collar": collar, "offset_collar": collar, "collar_rounding": "none (plain doubles)",
-            "zero_score": zero_score, "macro": "classes with reference events",
-            "error_rate": "overall; error_rate_macro: mean over classes with reference events",
-        },
-        "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score, "length": "clip duration"},
+    classes = _classes(systems, truth, classes)
+    settings: Json = {
+        "event_f1": {"collar": collar, "offset_share": offset_share, "onset_only": onset_only, "matching": matching,
+                     "zero_score": zero_score},
+        "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
-        **{name: {**vars(s), "exact": exact_psds, "operating_points": operating_points, "tool": psds_tool}
-           for name, s in SCENARIOS.items()},
-        "tagging_f1": {"threshold": tagging_threshold, "macro": "classes that some clip holds"},
-        "eer": {"rule": eer_rule, "macro": "classes that some and not all clips hold"},
-        "versions": {tool: version(tool) for tool in ("sed_eval", "psds_eval", "sed_scores_eval", "numpy")},
+        "psds": {"exact": exact_psds, "operating_points": operating_points, "tool": psds_tool},
+        "tagging_f1": {"threshold": tagging_threshold},
+        "eer": {"rule": eer_rule},
     }  # fmt: skip
-    return result
+    known = _known(truth, labels, durations, classes)
+    results = {
+        name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
+                              (tuned_threshold or {}).get(name), (points or {}).get(name))
+        for name, system in systems.items()
+    }  # fmt: skip
+    curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
+    stated = _stated(settings, truth, known, durations, decoder, classes)
+    return {"subset": subset, "settings": stated, "systems": results}, curves
 
 
-def _classes(systems: Mapping[str, Scores | Events], classes: Sequence[str] | None) -> tuple[str, ...]:
+def _measure_system(
+    name: str,
+    system: Scores | Events,
+    truth: Events | None,
+    durations: Mapping[str, float],
+    decoder: Decoder,
+    classes: Sequence[str],
+    labels: Mapping[str, Sequence[str]],
+    settings: Json,
+    tuned: Threshold | None,
+    points: Sequence[Events] | None,
+) -> Json:
+    values: Json = {}
+    scores = _matching_clips(name, system, list(labels)) if isinstance(system, Scores) else None
+    if truth is not None and (scores is None or scores.frame is not None):
+        detections = decoder.decode(scores) if scores is not None else cast(Events, system)
+        values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
+        if scores is not None and tuned is not None:
+            best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
+            values["event_f1_tuned"] = {**best, "threshold": _plain(tuned)}
+        values["segment_f1"] = segment_f1(detections, truth, durations, classes, **settings["segment_f1"])
+        values["intersection_f1"] = intersection_f1(
+            detections, truth, durations, classes, **settings["intersection_f1"]
+        )
+        values |= _psds(scores, points, truth, durations, decoder, classes, **settings["psds"])
+    if scores is not None:
+        found, source = clip_scores(scores)
+        target = clip_targets(labels, scores.clip_id, classes)
+        values["tagging_f1"] = {**tagging_f1(found, target, classes, **settings["tagging_f1"]), "scores": source}
+        values["eer"] = {**eer(found, target, classes, **settings["eer"]), "scores": source}
+    return values
+
+
+def _known(
+    truth: Events | None,
+    labels: Mapping[str, Sequence[str]] | None,
+    durations: Mapping[str, float],
+    classes: Sequence[str],
+) -> Mapping[str, Sequence[str]]:
+    """Weak labels of the clips to measure: those given, or those the events imply."""
+    if truth is None:
+        if labels is None:
+            raise InputError("there is nothing to measure against: neither events nor weak labels are known")
+        return labels
+    check_truth(truth, durations, classes)
+    if labels is not None:
+        return {clip_id: labels.get(clip_id, ()) for clip_id in truth}
+    return {clip_id: sorted({event.event_label for event in events}) for clip_id, events in truth.items()}
+
+
+def _stated(
+    settings: Json,
+    truth: Events | None,
+    labels: Mapping[str, Sequence[str]],
+    durations: Mapping[str, float],
+    decoder: Decoder,
+    classes: Sequence[str],
+) -> Json:
+    """Settings as recorded: the numbers used, what was measured on, the conventions, the tools."""
+    clip_ids = list(labels)
+    _, merged = merge_overlaps(event_table([truth or {}], clip_ids, classes))
+    there = {label for found in labels.values() for label in found}
+    collar = settings["event_f1"]["collar"]
+    stated = {name: block for name, block in settings.items() if name != "psds"}
+    for name, scenario in SCENARIOS.items():
+        stated[name] = {**vars(scenario), **settings["psds"]}
+    return {
+        "clips": len(clip_ids),
+        "seconds": float(sum(durations.get(clip_id, 0.0) for clip_id in clip_ids)),
+        "reference_events": sum(len(events) for events in (truth or {}).values()),
+        "merged_reference_events": merged,
+        "classes": list(classes),
+        "classes_without_reference": [label for label in classes if label not in there],
+        "decoder": decoder.settings(),
+        **stated,
+        "onset_collar": collar,
+        "offset_collar": collar,
+        "conventions": CONVENTIONS,
+        "versions": {tool: version(tool) for tool in ("sed_eval", "psds_eval", "sed_scores_eval", "numpy")},
+    }
+
+
+def _classes(
+    systems: Mapping[str, Scores | Events], truth: Events | None, classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The class order: given, that of the scores, or every label met, sorted."""
     orders = {name: system.classes for name, system in systems.items() if isinstance(system, Scores)}
-    known = tuple(classes) if classes is not None else next(iter(orders.values()), None)
-    if known is None:
-        raise InputError("detections without scores name no class order; give the list of classes")
+    if classes is not None:
+        known = tuple(classes)
+    elif orders:
+        known = next(iter(orders.values()))
+    else:
+        groups = [truth or {}, *(cast(Events, system) for system in systems.values())]
+        known = tuple(sorted({event.event_label for group in groups for events in group.values() for event in events}))
     for name, order in orders.items():
         if order != known:
             raise InputError(f"{name} has classes {', '.join(order)}, expected {', '.join(known)}")
@@ -158,18 +207,18 @@ def _psds(
     decoder: Decoder,
     classes: Sequence[str],
     exact: bool,
-    number: int,
+    operating_points: int,
     tool: str,
-) -> tuple[Json, Json]:
+) -> Json:
     """PSDS blocks and curves; empty where there is nothing to compute them from."""
     if not any(truth.values()) or (scores is None and given is None):
-        return {}, {}
+        return {}
     found: dict[str, Psds] = {}
     values: Json = {name: {"exact": None, "operating_points": None, "per_class": {}} for name in SCENARIOS}
-    if given is not None or number:
+    if given is not None or operating_points:
         events: EventTable | Sequence[Events] = given if given is not None else []
         if scores is not None:
-            events = EventTable(*decoder.points(scores, (np.arange(number) + 0.5) / number))
+            events = EventTable(*decoder.points(scores, (np.arange(operating_points) + 0.5) / operating_points))
         found = psds_from_points(events, truth, durations, classes)
         for name, scenario in SCENARIOS.items():
             value = found[name].value
@@ -182,29 +231,13 @@ def _psds(
             values[name]["exact"] = found[name].value
     for name in found:
         values[name]["per_class"] = found[name].per_class
-    return values, {name: thinned(curve) for name, curve in found.items()}
+    return {**values, "curves": {name: thinned(curve) for name, curve in found.items()}}
 
 
-def _lists(events: EventTable | Sequence[Events], clip_ids: Sequence[str], classes: Sequence[str]) -> list[Events]:
+def _lists(events: EventTable | Sequence[Events], clip_ids: Sequence[str], classes: Sequence[str]) -> Sequence[Events]:
     if not isinstance(events, EventTable):
-        return list(events)
+        return events
     return events.by_point(clip_ids, classes)
-
-
-def _subset_settings(
-    truth: Events | None, labels: Mapping[str, Sequence[str]], durations: Mapping[str, float], classes: Sequence[str]
-) -> Json:
-    clip_ids = list(truth if truth is not None else labels)
-    _, merged = merge_overlaps(event_table([truth or {}], clip_ids, classes))
-    there = {label for found in labels.values() for label in found}
-    return {
-        "clips": len(clip_ids),
-        "seconds": float(sum(durations.get(clip_id, 0.0) for clip_id in clip_ids)),
-        "reference_events": sum(len(events) for events in (truth or {}).values()),
-        "merged_reference_events": merged,
-        "classes": list(classes),
-        "classes_without_reference": [label for label in classes if label not in there],
-    }
 
 
 def _plain(threshold: Threshold) -> Any:

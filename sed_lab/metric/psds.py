@@ -1,7 +1,7 @@
 """Polyphonic Sound Detection Score (Bilen et al., ICASSP 2020): exact, or from operating points.
 
-``exact`` follows Ebbers et al. (ICASSP 2022) and comes from sed_scores_eval; ``operating_points`` is psds_eval's protocol
-(0.5.3), computed here for all thresholds at once or by psds_eval itself.
+Exact PSDS follows Ebbers et al. (ICASSP 2022) and comes from sed_scores_eval; PSDS from operating points is psds_eval's
+protocol (0.5.3), computed here for all thresholds at once or by psds_eval itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from sed_lab.errors import InputError
 from sed_lab.metric.intersection import Counts, count, overlaps
-from sed_lab.metric.table import EventTable, Events, event_table, merge_overlaps
+from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
 from sed_lab.scores import to_sed_scores_eval
 from sed_lab.types import Event, Scores
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sed_lab.decoder import MedianDecoder
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.intersection import count, f1_result, overlaps
-from sed_lab.metric.table import EventTable, Events, event_table, merge_overlaps
+from sed_lab.metric.table import Decoder, Events, EventTable, event_table, merge_overlaps
 from sed_lab.types import Scores
+
 
 def quick_tagging_f1(scores: Scores, labels: Mapping[str, Sequence[str]], threshold: float = 0.5) -> float:
     """Macro tagging F1 over the classes that ``labels`` (by clip_id) hold; nan where there is none."""
@@ -23,14 +23,14 @@ def quick_tagging_f1(scores: Scores, labels: Mapping[str, Sequence[str]], thresh
 def quick_intersection_f1(
     scores: Scores,
     truth: Events,
-    median_seconds: float | Mapping[str, float] = 0.45,
+    decoder: Decoder,
     threshold: float = 0.5,
     dtc: float = 0.5,
     gtc: float = 0.5,
     zero_score: bool = True,
 ) -> float:
-    """Macro intersection F1 at one threshold over classes with reference events, after the median filter; else nan."""
-    found = EventTable(*MedianDecoder(median_seconds=median_seconds).points(scores, np.array([threshold])))
+    """Macro intersection F1 at one threshold over classes with reference events; nan where there is none."""
+    found = EventTable(*decoder.points(scores, np.array([threshold])))
     reference, _ = merge_overlaps(event_table([truth], scores.clip_id, scores.classes))
     pairs = overlaps(found, reference, scores.duration, 1, len(scores.classes))
     macro = f1_result(count(pairs, dtc, gtc, 0.3), scores.classes, zero_score)["macro"]

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from sed_lab.errors import InputError
-from sed_lab.types import Event
+from sed_lab.types import Event, Scores
 
 Events = Mapping[str, Sequence[Event]]  # clip_id -> its events; clips without events are there too
+Threshold = float | Mapping[str, float]  # one number, or one a class by event label
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # what an EventTable is made of
+
+
+class Decoder(Protocol):
+    """What metrics ask of a decoder; those of `sed_lab.decoder` are such."""
+
+    def smooth(self, scores: Scores) -> Scores:
+        """Frame scores whose runs above a threshold are the events."""
+        ...
+
+    def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
+        """Events of every clip; ``threshold`` stands in for the decoder's own."""
+        ...
+
+    def points(self, scores: Scores, thresholds: np.ndarray) -> Arrays:
+        """Events at each of ``thresholds [K]`` or ``[K, C]``: operating point, clip, class, onset, offset."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Every number of the decoder by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ def check_truth(truth: Events, durations: Mapping[str, float], classes: Sequence
         raise InputError("the ground truth names no clip; give an annotation with at least one row")
     missing = [clip_id for clip_id in truth if clip_id not in durations]
     if missing:
-        raise InputError(f"no duration for {len(missing)} clips of the ground truth, {missing[0]} first; add their rows")
+        raise InputError(f"no duration for {len(missing)} clips of the ground truth, {missing[0]} first; add them")
     unknown = sorted({event.event_label for events in truth.values() for event in events} - set(classes))
     if unknown:
         raise InputError(f"the ground truth has labels {', '.join(unknown)} that are not classes of the system")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from sed_lab.decoder import Decoder
 from sed_lab.metric.intersection import f1
-from sed_lab.metric.table import EventTable, Events, event_table
+from sed_lab.metric.table import Decoder, Events, EventTable, event_table
 from sed_lab.types import Scores
 
 GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
@@ -19,7 +16,6 @@ GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
 def tune_threshold(
     scores: Scores,
     truth: Events,
-    durations: Mapping[str, float],
     decoder: Decoder,
     *,
     collar: float = 0.2,
@@ -34,7 +30,6 @@ def tune_threshold(
 def tune_class_thresholds(
     scores: Scores,
     truth: Events,
-    durations: Mapping[str, float],
     decoder: Decoder,
     *,
     collar: float = 0.2,
