@@ -77,6 +77,26 @@ def test_every_node_binds_to_its_target() -> None:
     assert not errors, "\n" + "\n".join(errors)
 
 
+# Parts of the root config without a _target_ of their own: a command spreads them into this call.
+SPREAD = {
+    "metric": "sed_lab.metric.measure.measure",
+    "batch": "sed_lab.dataset.module.SedData",
+    "report": "sed_lab.evaluate.report_run",
+}
+
+
+@pytest.mark.parametrize("part", SPREAD)
+def test_parts_without_target_bind_to_the_call_they_are_spread_into(part: str) -> None:
+    files = sorted((CONF / part).glob("*.yaml"))
+    parts = {file.name: plain(file) for file in files} or {"config.yaml": plain(CONF / "config.yaml")[part]}
+    errors = [
+        f"{file}: {error}"
+        for file, values in parts.items()
+        if (error := binding_error({"_target_": SPREAD[part], **values}))
+    ]
+    assert not errors, "\n".join(errors)
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [
