@@ -246,7 +246,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
     if mask is None:
         return values.mean()
     chosen = values[mask]
-    return chosen.mean() if chosen.numel() else values.sum() * 0
+    return chosen.mean() if chosen.numel() else chosen.sum()
 
 
 def _weighted(values: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:

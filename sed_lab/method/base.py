@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from sed_lab.errors import InputError
 from sed_lab.types import Batch
 
 
@@ -79,3 +80,14 @@ class SedMethod(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+
+
+def audio_of(batch: Batch) -> torch.Tensor:
+    """``audio [B, N]`` of the batch.
+
+    Raises:
+        InputError: the dataset gives something else.
+    """
+    if batch.audio is None:
+        raise InputError("this method works on audio, but the dataset gives none; choose another dataset or method")
+    return batch.audio

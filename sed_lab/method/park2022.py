@@ -25,7 +25,7 @@ from sed_lab.augment import mixup
 from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
 from sed_lab.loss import Loss
-from sed_lab.method.base import Prediction, SedMethod
+from sed_lab.method.base import Prediction, SedMethod, audio_of
 from sed_lab.types import Batch
 
 
@@ -51,6 +51,7 @@ class MeanTeacher(SedMethod):
         InputError: a value is out of range.
     """
 
+    class_weight: torch.Tensor | None
     outputs = ("student", "teacher")
     validation_losses = ("student/loss_strong", "student/loss_weak", "teacher/loss_strong", "teacher/loss_weak")
 
@@ -120,13 +121,12 @@ class MeanTeacher(SedMethod):
         return _probabilities(logits)
 
     def _logits(self, batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        x = self.feature(batch.audio)
+        x = self.feature(audio_of(batch))
         return {"student": self.student(x), "teacher": self.teacher(x)}
 
     def _mixed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
-        assert batch.audio is not None
-        mel = self.feature.mel(batch.audio)
+        mel = self.feature.mel(audio_of(batch))
         strong, weak = batch.strong, batch.weak
         if torch.rand(()) < self.mixup_probability:
             beta = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha)

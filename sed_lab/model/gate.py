@@ -12,6 +12,9 @@ from sed_lab.model.dropout import keep_mask
 # Elements worked on at once: a few such tensors fit two cores' second-level caches.
 _PIECE = 2**19
 
+_avg_pool_backward = torch.ops.aten.avg_pool2d_backward
+_sigmoid_backward = torch.ops.aten.sigmoid_backward
+
 
 def gated_pool(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dropout: float, pool: tuple[int, int]
@@ -65,13 +68,11 @@ class _GatedPool(torch.autograd.Function):
             zip(x.split(size), grad.split(size), grad_x.split(size), strict=True)
         ):
             rows = _rows(piece)
-            d = _rows(
-                torch.ops.aten.avg_pool2d_backward(grad_piece, piece, ctx.pool, ctx.pool, (0, 0), False, True, None)
-            )
+            d = _rows(_avg_pool_backward(grad_piece, piece, ctx.pool, ctx.pool, (0, 0), False, True, None))
             if ctx.masks is not None:
                 d.mul_(ctx.masks[i].view(torch.uint8))
             gate, sigmoid = torch.addmm(bias, rows, weight.t()), rows.sigmoid()
-            d_sigmoid = torch.ops.aten.sigmoid_backward(gate.mul_(d), sigmoid)
+            d_sigmoid = _sigmoid_backward(gate.mul_(d), sigmoid)
             d_gate = d.mul_(sigmoid)
             torch.addmm(d_sigmoid, d_gate, weight, out=_rows(out))
             grad_weight.addmm_(d_gate.t(), rows)

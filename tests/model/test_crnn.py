@@ -1,0 +1,209 @@
+"""The CRNN against its definition written out with torch's own functions, in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import sed_lab.model.gate as gate_module
+from sed_lab.errors import InputError
+from sed_lab.model.crnn import CRNN
+from sed_lab.model.dropout import keep_mask
+from sed_lab.model.gate import gated_pool
+
+SMALL = {"n_mels": 8, "filters": (4, 6, 8), "pooling": ((2, 2), (2, 2), (1, 2)), "gru_cells": 5}
+
+
+def small(**changes: object) -> CRNN:
+    torch.manual_seed(0)
+    return CRNN(**{"n_classes": 3, "conv_dropout": 0.0, "dropout": 0.0, **SMALL, **changes})  # type: ignore[arg-type]
+
+
+def written_out(model: CRNN, x: torch.Tensor, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frame and clip probabilities of the baseline's network without dropout, as its description says."""
+    parameter = dict(model.named_parameters())
+    buffer = dict(model.named_buffers())
+    x = x[:, None]
+    for i, pool in enumerate(SMALL["pooling"]):  # type: ignore[arg-type]
+        x = F.conv2d(x, parameter[f"blocks.{i}.conv.weight"], parameter[f"blocks.{i}.conv.bias"], padding=1)
+        if training:
+            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        else:
+            mean, var = buffer[f"blocks.{i}.norm.running_mean"], buffer[f"blocks.{i}.norm.running_var"]
+        x = (x - mean[:, None, None]) / (var[:, None, None] + 1e-3).sqrt()
+        x = x * parameter[f"blocks.{i}.norm.weight"][:, None, None] + parameter[f"blocks.{i}.norm.bias"][:, None, None]
+        linear = torch.einsum("dc,bctm->bdtm", parameter[f"blocks.{i}.gate.weight"], x)
+        linear = linear + parameter[f"blocks.{i}.gate.bias"][:, None, None]
+        x = F.avg_pool2d(linear * torch.sigmoid(x), pool)
+    x, _ = model.gru(x[:, :, :, 0].permute(0, 2, 1))
+    p = torch.sigmoid(F.linear(x, model.frame_head.weight, model.frame_head.bias))
+    a = torch.softmax(F.linear(x, model.attention_head.weight, model.attention_head.bias), dim=2).clamp(1e-7, 1)
+    return p, (p * a).sum(1) / a.sum(1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_values_and_gradients_are_the_definition_s(training: bool) -> None:
+    model = small().double().train(training)
+    x = torch.randn(3, 22, 8, dtype=torch.float64)
+    frame, clip = model(x)
+    p, weak = written_out(model, x, training)
+    torch.testing.assert_close(frame.sigmoid(), p)
+    torch.testing.assert_close(clip.sigmoid(), weak)
+    ours = torch.autograd.grad((frame.sigmoid() ** 2).sum() + clip.sigmoid().sum(), list(model.parameters()))
+    theirs = torch.autograd.grad((p**2).sum() + weak.sum(), list(model.parameters()))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-7)
+
+
+def test_size_of_the_baseline() -> None:
+    model = CRNN(n_classes=10, n_mels=128)
+    assert sum(p.numel() for p in model.parameters()) == 1_112_420
+    assert model.time_pooling == 4
+    assert model.frames(626) == 156
+    with torch.no_grad():
+        frame, clip = model.eval()(torch.randn(1, 626, 128))
+    assert frame.shape == (1, 156, 10)
+    assert clip.shape == (1, 10)
+
+
+@pytest.mark.parametrize("momentum", [0.99, 0.1])
+def test_batch_norm_momentum_weighs_the_new_batch(momentum: float) -> None:
+    model = small(batch_norm_momentum=momentum)
+    seen = []
+    model.blocks[0].conv.register_forward_hook(lambda module, args, output: seen.append(output))
+    model(torch.randn(4, 16, 8))
+    expected = momentum * seen[0].mean((0, 2, 3))  # the running mean starts at 0
+    torch.testing.assert_close(model.blocks[0].norm.running_mean, expected)
+
+
+def test_attention_over_frames_or_classes() -> None:
+    classes, frames = small().eval(), small(attention_over="frames").eval()
+    x = torch.randn(2, 16, 8)
+    logits: list[torch.Tensor] = []
+    frames.attention_head.register_forward_hook(lambda module, args, output: logits.append(output))
+    frame, clip = frames(x)
+    expected = (frame.sigmoid() * logits[0].softmax(1)).sum(1)  # weights of a class sum to 1 over frames
+    torch.testing.assert_close(clip.sigmoid(), expected)
+    assert not torch.allclose(classes(x)[1], clip)
+
+
+def test_clip_logits_stay_exact_where_probabilities_saturate() -> None:
+    model = small()
+    frame = torch.tensor([[[40.0, -40.0, 200.0], [42.0, -42.0, 200.0]]])
+    even = torch.zeros(1, 2, 3)
+    clip = model._pool(frame, even)
+    # log of the mean odds, in double precision
+    p, q = frame.double().sigmoid().mean(1), (-frame.double()).sigmoid().mean(1)
+    torch.testing.assert_close(clip[0, :2].double(), (p.log() - q.log())[0, :2], rtol=1e-6, atol=0)
+    assert torch.isfinite(clip).all()
+
+
+def test_bfloat16_regions_give_nearly_the_same() -> None:
+    model = small(conv_dropout=0.5).eval()
+    x = torch.rand(2, 16, 8)
+    frame, clip = model(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half_frame, half_clip = model(x)
+        model.train()(x)[1].sum().backward()
+    assert half_clip.dtype == torch.float32
+    torch.testing.assert_close(half_frame.float(), frame, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(half_clip, clip, atol=0.05, rtol=0.05)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_gives_the_same() -> None:
+    model = small().train()
+    x = torch.rand(4, 32, 8)
+    expected = model(x)
+    for a, b in zip(model.cuda()(x.cuda()), expected, strict=True):
+        torch.testing.assert_close(a.cpu(), b, atol=1e-3, rtol=1e-3)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InputError, match=r"model.filters has 2 entries and model.pooling 3; give one of each"):
+        small(filters=(4, 6))
+    with pytest.raises(InputError, match=r"reduces frequency 8-fold, but the feature has 16 mel bins"):
+        small(n_mels=16)
+    with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes or frames"):
+        small(attention_over="time")
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.25, 0.3])
+@pytest.mark.parametrize("pool", [(2, 2), (1, 2), (1, 1)])
+def test_gated_pool_is_the_same_function_in_pieces(
+    p: float, pool: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients of the piecewise step against the plain one with the very masks that were drawn."""
+    torch.manual_seed(0)
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(gate_module, "keep_mask", recorded(drawn))
+    monkeypatch.setattr(gate_module, "_PIECE", 2 * 5 * 7 * 6)  # two clips a piece, the last one alone
+    x = torch.randn(5, 5, 7, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    out = gated_pool(x, weight, bias, p, pool)
+    plain = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2) * x.sigmoid()
+    if p:
+        assert [len(mask) for mask in drawn] == [84, 84, 42]
+        plain = plain * torch.cat(drawn).view(5, 7, 6, 5).permute(0, 3, 1, 2) / (1 - p)
+    plain = F.avg_pool2d(plain, pool)
+    torch.testing.assert_close(out, plain)
+    grad = torch.randn_like(out)
+    ours = torch.autograd.grad(out, (x, weight, bias), grad)
+    theirs = torch.autograd.grad(plain, (x, weight, bias), grad)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def recorded(drawn: list[torch.Tensor]) -> Callable[[tuple[int, ...], float], torch.Tensor]:
+    def draw(shape: tuple[int, ...], p: float) -> torch.Tensor:
+        drawn.append(keep_mask(shape, p))
+        return drawn[-1]
+
+    return draw
+
+
+@pytest.mark.parametrize("p", [0.5, 0.25, 3 / 256, 0.3])
+def test_dropout_masks_are_independent_draws(p: float) -> None:
+    torch.manual_seed(0)
+    n = 400_000
+    mask = keep_mask((n // 10, 10), p)
+    assert mask.dtype == torch.bool
+    kept = mask.flatten().double()
+    sigma = (p * (1 - p) / n) ** 0.5
+    assert abs(kept.mean().item() - (1 - p)) < 5 * sigma
+    # Neighbours, elements of one byte place or of one word, and whole periods of the packing.
+    for lag in (1, 2, 7, 8, 63, 64, n // 8, n // 2):
+        pairs = (kept[lag:] * kept[:-lag]).mean().item()
+        assert abs(pairs - (1 - p) ** 2) < 6 * sigma
+    for phase in range(8):  # no bit of a byte and no byte of a word stands out
+        assert abs(kept[phase::8].mean().item() - (1 - p)) < 5 * sigma * 8**0.5
+        eighth = kept[phase * n // 8 : (phase + 1) * n // 8]
+        assert abs(eighth.mean().item() - (1 - p)) < 5 * sigma * 8**0.5
+
+
+def test_dropout_masks_follow_the_seed_and_fit_any_shape() -> None:
+    for shape in ((1,), (3, 5), (64,), (65, 1)):
+        torch.manual_seed(1)
+        first = keep_mask(shape, 0.5)
+        torch.manual_seed(1)
+        assert torch.equal(first, keep_mask(shape, 0.5))
+        assert first.shape == shape
+
+
+def test_model_drops_in_training_and_not_in_evaluation() -> None:
+    model = small(conv_dropout=0.5, dropout=0.5)
+    x = torch.randn(2, 16, 8)
+    assert not torch.equal(model(x)[0], model(x)[0])
+    model.eval()
+    assert torch.equal(model(x)[0], model(x)[0])
+
+
+def test_batch_norm_can_be_shared_between_devices() -> None:
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(small())
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in converted.modules()) == 3
