@@ -165,7 +165,7 @@ def add_resample(commands: Commands) -> None:
     parser.add_argument("source", type=Path, help="folder of recordings")
     parser.add_argument("target", type=Path, help="folder for the copies, made where absent")
     parser.add_argument("--sample-rate", type=int, default=16000, help="in Hz (default: 16000)")
-    parser.add_argument("--jobs", type=int, help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
     parser.set_defaults(run=resample)
 
 

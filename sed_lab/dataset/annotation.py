@@ -14,6 +14,7 @@ Clips stay in the order of their first row. Every wrong row of a file is collect
 
 from __future__ import annotations
 
+import csv
 import difflib
 import math
 import re
@@ -51,7 +52,7 @@ def read_strong(path: Path, classes: Sequence[str] | None = None) -> dict[str, t
     """
     clips: dict[str, list[Event]] = {}
     problems: list[str] = []
-    for line, row in _rows(path, STRONG):
+    for line, row in _rows(path, STRONG, problems):
         try:
             _add_event(clips, row, classes)
         except ValueError as error:
@@ -68,7 +69,7 @@ def read_weak(path: Path, classes: Sequence[str] | None = None) -> dict[str, tup
     """
     clips: dict[str, tuple[str, ...]] = {}
     problems: list[str] = []
-    for line, (filename, text) in _rows(path, WEAK):
+    for line, (filename, text) in _rows(path, WEAK, problems):
         try:
             names = () if text.lower() in _EMPTY else text.split(",")
             labels = tuple(_known(name.strip(), classes) for name in names)
@@ -88,7 +89,7 @@ def read_unlabelled(path: Path) -> tuple[str, ...]:
     """
     clips: dict[str, None] = {}
     problems: list[str] = []
-    for line, (filename,) in _rows(path, UNLABELLED):
+    for line, (filename,) in _rows(path, UNLABELLED, problems):
         try:
             _once(filename, clips)
             clips[filename] = None
@@ -106,7 +107,7 @@ def read_durations(path: Path) -> dict[str, float]:
     """
     clips: dict[str, float] = {}
     problems: list[str] = []
-    for line, (filename, text) in _rows(path, DURATIONS):
+    for line, (filename, text) in _rows(path, DURATIONS, problems):
         try:
             _once(filename, clips)
             clips[filename] = _number(text, "duration")
@@ -119,7 +120,7 @@ def read_durations(path: Path) -> dict[str, float]:
 
 
 def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[Event, ...]]:
-    """Another system's detected events: the strong columns in any order, other columns ignored.
+    """Another system's detected events: the strong columns in any order, tab or comma separated, others ignored.
 
     Tools write such files with a leading unnamed index or a column of scores, which an annotation must not have.
 
@@ -127,21 +128,21 @@ def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[st
         InputError: a column is missing, or as `read_strong`.
     """
     lines = _lines(path)
-    header = [name.strip() for name in lines[0].split("\t")] if lines else []
+    rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
+    header = [name.strip() for name in rows[0]] if rows else []
     missing = [name for name in STRONG if name not in header]
     if missing:
         raise InputError(
-            f"{path}: expected the tab separated columns {', '.join(STRONG)} in any order, got "
-            f"{_shown(lines)}; {', '.join(missing)} not found"
+            f"{path}: expected the columns {', '.join(STRONG)} in any order, got {_shown(lines)}; "
+            f"{', '.join(missing)} not found"
         )
     places = [header.index(name) for name in STRONG]
     clips: dict[str, list[Event]] = {}
     problems: list[str] = []
-    for number, text in enumerate(lines[1:], 2):
-        if not text.strip():
+    for number, row in enumerate(rows[1:], 2):
+        fields = [field.strip() for field in row] + [""] * (len(header) - len(row))
+        if not any(fields):
             continue
-        fields = [field.strip() for field in text.split("\t")]
-        fields += [""] * (len(header) - len(fields))
         try:
             _add_event(clips, tuple(fields[place] for place in places), classes)
         except ValueError as error:
@@ -173,7 +174,7 @@ def read_source_clips(path: Path, classes: Sequence[str] | None = None) -> dict[
     """
     counts: dict[str, int] = {}
     problems: list[str] = []
-    for line, (label, text) in _rows(path, ("event_label", "source_clips")):
+    for line, (label, text) in _rows(path, ("event_label", "source_clips"), problems):
         try:
             if not text.isdecimal() or int(text) == 0:
                 raise ValueError(f"source_clips {text!r} is not a whole number above 0")
@@ -230,15 +231,14 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such") from None
 
 
-def _rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Line numbers and stripped fields; missing trailing fields are empty, surplus fields are refused."""
+def _rows(path: Path, header: tuple[str, ...], problems: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line numbers and stripped fields; missing trailing fields are empty, surplus fields become a problem."""
     lines = _lines(path)
     if not lines or tuple(name.strip() for name in lines[0].split("\t")) != header:
         raise InputError(
             f"{path}, line 1: expected the tab separated header '{' '.join(header)}', got {_shown(lines)}; "
             "correct or add that line"
         )
-    problems = []
     for number, text in enumerate(lines[1:], 2):
         if not text.strip():
             continue
@@ -249,7 +249,6 @@ def _rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, tuple[str,
             problems.append(f"line {number}: the {header[0]} is empty")
         else:
             yield number, fields + ("",) * (len(header) - len(fields))
-    _refuse(path, problems)
 
 
 def _shown(lines: list[str]) -> str:
@@ -292,8 +291,9 @@ def _known(label: str, classes: Sequence[str] | None) -> str:
     underscored = re.sub(r"[ /]+", "_", label)
     if underscored in classes:
         return underscored
-    near = difflib.get_close_matches(underscored, classes, n=1)
-    hint = f", nearest is {near[0]!r}" if near else f", known are {', '.join(classes)}"
+    lowered = {name.lower(): name for name in classes}
+    near = difflib.get_close_matches(underscored.lower(), lowered, n=1)
+    hint = f", nearest is {lowered[near[0]]!r}" if near else f", known are {', '.join(classes)}"
     raise ValueError(f"unknown event label {label!r}{hint}")
 
 

@@ -10,11 +10,10 @@ import math
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,10 +25,11 @@ from filelock import FileLock
 from sed_lab.errors import InputError
 from sed_lab.files import replacing
 
-if TYPE_CHECKING:  # sed_lab.types imports torch, which the worker processes of resample_folder must not wait for
+if TYPE_CHECKING:  # sed_lab.types imports torch, for which `sed-prepare resample` need not wait
     from sed_lab.types import Event
 
-T = TypeVar("T")
+P = TypeVar("P")
+R = TypeVar("R")
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _MARGIN = 0.1  # seconds decoded on each side of a resampled part; soxr's filter is shorter
 
@@ -250,12 +250,19 @@ def resample_folder(
     pairs = [(path, resampled_path(path, target)) for path in sources]
     if not any(_stale(*pair) for pair in pairs):
         return 0, len(pairs)
-    target.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock")).acquire()
+    except OSError as error:
+        raise InputError(
+            f"cannot write copies at {sample_rate} Hz to {target}: {error.strerror or error}; make the folder "
+            "writable, or set resampled to false to resample while reading"
+        ) from None
+    with lock:
         for left_over in target.glob(".*.part*"):  # of a killed process: only the holder of the lock writes here
             left_over.unlink(missing_ok=True)
         waiting = [pair for pair in pairs if _stale(*pair)]
-        results = _in_processes(waiting, sample_rate, jobs or os.cpu_count() or 1)
+        results = _in_threads(partial(_resample_file, sample_rate=sample_rate), waiting, jobs)
         label = f"resampling {source} to {sample_rate} Hz"
         bad = sorted(item for item in track(results, len(waiting), label, show=progress) if item)
     refuse_bad(bad, len(sources))
@@ -270,11 +277,12 @@ def resampled_path(path: Path, target: Path) -> Path:
 def _stale(source: Path, target: Path) -> bool:
     try:
         return target.stat().st_mtime < source.stat().st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
 
 
-def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[Path, str] | None:
+def _resample_file(pair: tuple[Path, Path], sample_rate: int) -> tuple[Path, str] | None:
+    source, target = pair
     try:
         audio = read_audio(source, sample_rate)
     except InputError as error:
@@ -283,19 +291,16 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[Path, 
     return None
 
 
-def _in_processes(pairs: Sequence[tuple[Path, Path]], sample_rate: int, jobs: int) -> Iterator[tuple[Path, str] | None]:
-    """Outcomes as they come. Processes, because soxr holds the interpreter's lock; spawned, because torch's threads
-    do not survive a fork."""
-    jobs = min(jobs, len(pairs) // 32)  # a process takes 0.2 s to start, a clip 5 ms
-    if jobs < 2:
-        yield from (_resample_file(source, target, sample_rate) for source, target in pairs)
-        return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        tasks: list[Future] = [pool.submit(_resample_file, *pair, sample_rate) for pair in pairs]
-        try:
-            yield from (task.result() for task in as_completed(tasks))
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _in_threads(function: Callable[[P], R], items: Sequence[P], jobs: int | None) -> Iterator[R]:
+    """Results as they come. Threads: libsndfile and soxr work without the interpreter's lock, and unlike spawned
+    processes threads do not run the caller's script again."""
+    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
+    tasks = [pool.submit(function, item) for item in items]
+    try:
+        for task in as_completed(tasks):
+            yield task.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
@@ -304,7 +309,7 @@ def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: i
     own = list_audio(folder) if folder.is_dir() else []
     if not own:
         return list_audio(sibling) if sibling.is_dir() else []
-    if not resampled or (not sibling.is_dir() and _first_rate(own) == sample_rate):
+    if not resampled or _first_rate(own) == sample_rate:
         return own
     resample_folder(folder, sibling, sample_rate, jobs)
     return list_audio(sibling)
@@ -320,7 +325,7 @@ def _first_rate(paths: Iterable[Path]) -> int | None:
     return None
 
 
-def track(items: Iterable[T], total: int, label: str, show: bool = True) -> Iterator[T]:
+def track(items: Iterable[R], total: int, label: str, show: bool = True) -> Iterator[R]:
     """Pass items on and show how many have come: a bar on a terminal, ten plain lines on stderr elsewhere."""
     from rich.console import Console
     from rich.progress import Progress

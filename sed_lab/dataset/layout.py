@@ -123,7 +123,7 @@ def read_layout(
         resampled: write recordings of another rate once to ``<audio folder>_16k`` and read these; otherwise resample
             while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
-        jobs: processes and threads, all cores by default.
+        jobs: threads for resampling and reading headers, all cores by default.
         seed: of the crops of recordings longer than ``clip_seconds``.
 
     Events of ``clips`` are as annotated (what published scores are computed against); `ClipFiles.load` clips them.
@@ -137,7 +137,7 @@ def read_layout(
     listings = list_splits(folder, classes)
     if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
         listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
-    audio = {each.audio: usable_audio(each.audio, sample_rate, resampled, jobs) for each in listings.values()}
+    audio = _audio_of_all({each.audio for each in listings.values()}, sample_rate, resampled, jobs)
     found = {name: match(listing, audio[listing.audio]) for name, listing in listings.items()}
     if not any(found.values()):
         folders = ", ".join(str(each.audio) for each in listings.values()) or str(folder / "audio")
@@ -253,6 +253,21 @@ def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
         )
         for subset, wanted in parts.items()
     }
+
+
+def _audio_of_all(
+    folders: Iterable[Path], sample_rate: int, resampled: bool, jobs: int | None
+) -> dict[Path, list[Path]]:
+    """`usable_audio` of every folder; what is wrong in several folders is said in one message."""
+    audio, problems = {}, []
+    for folder in sorted(folders):
+        try:
+            audio[folder] = usable_audio(folder, sample_rate, resampled, jobs)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("; also ".join(problems))
+    return audio
 
 
 def match(listing: Listing, audio: Sequence[Path]) -> dict[str, Path]:
