@@ -77,7 +77,7 @@ def measure_run(
     Raises:
         InputError: the run has no stored scores.
     """
-    from sed_lab.decoder import tune_thresholds
+    from sed_lab.metric.tune import tune_threshold
     from sed_lab.scores import load_scores
 
     paths = sorted((folder / "scores" / "test").glob("*.npz"))
@@ -90,7 +90,7 @@ def measure_run(
         truth, durations = read_truth(tuning / "ground_truth.tsv"), read_seconds(tuning / "durations.tsv")
         for name, scores in systems.items():
             if scores.frame is not None:
-                tuned[name] = tune_thresholds(load_scores(tuning / f"{name}.npz"), truth, durations, decoder)
+                tuned[name] = tune_threshold(load_scores(tuning / f"{name}.npz"), truth, durations, decoder)
     truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
     durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
     return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned)
@@ -99,7 +99,6 @@ def measure_run(
 def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
     """Measure another system's score files or detections against an annotation."""
     from sed_lab.dataset.annotation import read_detections
-    from sed_lab.metric.measure import measure_detections
     from sed_lab.scores import load_scores, read_scores_folder
 
     if not cfg.truth or not cfg.durations:
@@ -107,10 +106,13 @@ def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dic
     truth, durations = read_truth(Path(cfg.truth)), read_seconds(Path(cfg.durations))
     metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
     if cfg.detections:
-        detected = dict.fromkeys(durations, ()) | _by_clip(read_detections(Path(cfg.detections)))
-        metrics = measure_detections({"system": detected}, truth, durations, **metric)
-        write_metrics(target, metrics)
-        return metrics
+        nothing: dict[str, tuple[Event, ...]] = dict.fromkeys(truth, ())
+        system = nothing | _by_clip(read_detections(Path(cfg.detections)))
+        metric["classes"] = sorted({event.event_label for events in truth.values() for event in events})
+        if cfg.operating_points:
+            paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
+            metric["points"] = {"system": [nothing | _by_clip(read_detections(path)) for path in paths]}
+        return measure_and_write(target, {"system": system}, truth, durations, decoder, metric, {})
     place = Path(cfg.scores)
     scores = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
     return measure_and_write(target, {"system": scores}, truth, durations, decoder, metric, {})
@@ -118,7 +120,7 @@ def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dic
 
 def measure_and_write(
     target: Path,
-    systems: Mapping[str, Scores],
+    systems: Mapping[str, Scores | Events],
     truth: Events,
     durations: Mapping[str, float],
     decoder: MedianDecoder,
@@ -126,29 +128,19 @@ def measure_and_write(
     tuned: Mapping[str, float],
 ) -> dict[str, Any]:
     """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
-    from sed_lab.metric.measure import measure_with_curves
+    from sed_lab.metric.measure import measure, per_class_rows
 
-    metrics, curves = measure_with_curves(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
-    for name, scores in systems.items():
-        if scores.frame is not None:
-            detected = decoder.decode(scores)
-            rows = [
-                f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
-                for clip_id, events in detected.items()
-                for event in events
-            ]
-            write_text(
-                target / "detections" / "test" / f"{name}.tsv", "filename\tonset\toffset\tevent_label\n" + "".join(rows)
-            )
-    write_json(target / "curves.json", curves)
-    write_metrics(target, metrics)
-    return metrics
-
-
-def write_metrics(target: Path, metrics: Mapping[str, Any]) -> None:
-    """Write per_class.csv and metrics.json."""
-    from sed_lab.metric.measure import per_class_rows
-
+    metrics = measure(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
+    for name, system in systems.items():
+        detected = decoder.decode(system) if hasattr(system, "frame") else system
+        rows = [
+            f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
+            for clip_id, events in detected.items()
+            for event in events
+        ]
+        path = target / "detections" / "test" / f"{name}.tsv"
+        write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(rows))
+    write_json(target / "curves.json", metrics.pop("curves"))
     rows = per_class_rows(metrics)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
@@ -156,6 +148,7 @@ def write_metrics(target: Path, metrics: Mapping[str, Any]) -> None:
     writer.writerows(rows)
     write_text(target / "per_class.csv", text.getvalue())
     write_json(target / "metrics.json", metrics)
+    return metrics
 
 
 def report_run(folder: Path, figures: bool, page: bool, page_clips: int) -> Path | None:

@@ -151,15 +151,8 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     model = instantiate(config["model"], n_classes=len(facts["classes"]), n_mels=feature.n_mels, _convert_="all")
     loss = instantiate(config["loss"], _convert_="all")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    method = instantiate(
-        config["method"],
-        feature=feature,
-        model=model,
-        loss=loss,
-        class_weight=state.get("class_weight"),
-        seed=0,
-        _convert_="all",
-    )
+    make = instantiate(config["method"], _partial_=True, _convert_="all")
+    method = make(feature=feature, model=model, loss=loss, class_weight=state.get("class_weight"), seed=0)
     method.load_state_dict(state)
     system = system or method.outputs[0]
     if system not in method.outputs:

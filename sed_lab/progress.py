@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import RichProgressBar
 
 from sed_lab.files import write_text
 
 
-def progress_callback() -> pl.Callback:
-    """Rich bars on a terminal, one plain line an epoch elsewhere."""
-    return RichProgressBar() if sys.stderr.isatty() or sys.stdout.isatty() else PlainProgress()
+def on_terminal() -> bool:
+    """Whether someone watches: bars on a terminal, one plain line an epoch elsewhere."""
+    return sys.stdout.isatty()
+
+
+def quiet() -> None:
+    """Keep Lightning from telling what a user of sed_lab neither asked for nor can change."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        r".*treespec.*is deprecated.*",
+        r".*number of training batches .* is smaller than the logging interval.*",
+        r".*GPU available but not used.*",
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 class PlainProgress(pl.Callback):

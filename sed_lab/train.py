@@ -112,11 +112,11 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
     """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
-    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
     from pytorch_lightning.utilities import rank_zero_info
 
     from sed_lab.evaluation import Evaluation
-    from sed_lab.progress import History, progress_callback
+    from sed_lab.progress import History, PlainProgress, on_terminal, quiet
 
     every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
     keep = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
@@ -125,12 +125,14 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
         History(folder / "history.csv", every),
         ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
-        progress_callback(),
+        RichProgressBar() if on_terminal() else PlainProgress(),
     ]
+    quiet()
     trainer = _instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers,
+        enable_progress_bar=on_terminal(),
         default_root_dir=str(folder),
         use_distributed_sampler=False,
         enable_model_summary=False,
@@ -198,7 +200,8 @@ def _instantiate(node: DictConfig, **given: Any) -> Any:
     from hydra.utils import instantiate
 
     try:
-        return instantiate(node, **given, _convert_="all")
+        # Objects are given to the call, not to Hydra, which would take a dataclass for a configuration.
+        return instantiate(node, _partial_=True, _convert_="all")(**given)
     except Exception as error:
         cause = error.__cause__
         if isinstance(cause, (InputError, OSError)):
