@@ -29,6 +29,17 @@ from sed_lab.files import write_json, write_text
 from sed_lab.types import Corpus, Event
 
 
+SIZES = {
+    "synthetic": 600,
+    "weak": 300,
+    "unlabelled": 300,
+    "synthetic_validation": 100,
+    "weak_validation": 80,
+    "validation": 100,
+    "test": 150,
+}
+
+
 @dataclass(frozen=True)
 class Part:
     """One subset to make: ``size`` soundscapes after ``specification`` from a split of a bank."""
@@ -60,13 +71,10 @@ def soundscape_corpus(
     only where something has to be mixed.
 
     Raises:
-        InputError: a size is wrong, ``cache`` cannot be written to, or what ``open_banks`` raises.
+        InputError: every size is 0, ``cache`` cannot be written to, or what ``open_banks`` raises.
     """
     sizes, seed = settings["sizes"], settings["seed"]
-    wrong = [f"{subset}={size!r}" for subset, size in sizes.items() if not isinstance(size, int) or size < 0]
-    if wrong:
-        raise InputError(f"{name}: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
-    on_disk = {**sizes, "synthetic": 0} if live else dict(sizes)
+    on_disk = {**sizes, "synthetic": 0} if live else sizes
     if not any(on_disk.values()):
         raise InputError(f"{name}: every subset has size 0; give at least one some soundscapes")
     text = json.dumps({**settings, "sizes": on_disk, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
@@ -80,6 +88,21 @@ def soundscape_corpus(
     scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
     marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
     return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+
+
+def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """Soundscapes per subset: those given, `SIZES` for the others.
+
+    Raises:
+        InputError: an unknown subset, or a size that is no whole number of at least 0.
+    """
+    unknown = sorted(set(sizes or {}) - set(SIZES))
+    if unknown:
+        raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(SIZES)}")
+    wrong = [f"{subset}: {size!r}" for subset, size in (sizes or {}).items() if type(size) is not int or size < 0]
+    if wrong:
+        raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
+    return {**SIZES, **(sizes or {})}
 
 
 def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.dataset import folder_bank
+from sed_lab.dataset import room as room_bank
 from sed_lab.dataset.audio import SUFFIXES
 from sed_lab.dataset.bank import CachedBank
 from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.making import Banks, code_of, soundscape_corpus
+from sed_lab.dataset.making import Banks, code_of, sizes_of, soundscape_corpus
+from sed_lab.dataset.room import RoomBank
 from sed_lab.dataset.soundscape import Specification, distribution, even_occurrence, occurrence
-from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.types import Corpus
 
@@ -29,6 +30,7 @@ def soundbank(
     max_events: int = 5,
     statistics: Path | str | None = None,
     polyphony: int = 3,
+    room: bool = False,
     empty_share: float = 0.08,
     sample_rate: int = 16000,
     clip_seconds: float = 10.0,
@@ -39,17 +41,15 @@ def soundbank(
 
     The subsets draw from disjoint recordings: training ones from the bank's ``train`` split, validation ones from
     ``validation``, test from ``test``. Both domains come from the same bank; the "real" one (weak, unlabelled,
-    validation, test) differs in its lower ``real_snr`` and in ``empty_share`` of clips without events. ``sizes`` are
-    soundscapes per subset (`SIZES` for those not named). ``statistics`` is a file in the form of DESED's
+    validation, test) differs in its lower ``real_snr``, in ``empty_share`` of clips without events, and with ``room``
+    in being heard in random small rooms (`RoomBank`). ``sizes`` are soundscapes per subset (`making.SIZES` for those
+    not named). ``statistics`` is a file in the form of DESED's
     event_occurences_train.json; without it all classes are as frequent, with 1 to ``max_events`` events a clip. With
     ``live`` the synthetic subset is mixed anew each epoch.
 
     Raises:
         InputError: as `FolderBank`; a wrong distribution, size or statistics file; ``folder`` cannot be written to.
     """
-    unknown = sorted(set(sizes or {}) - set(SIZES))
-    if unknown:
-        raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(SIZES)}")
     bank_folder = Path(bank_folder)
     table = read_json(Path(statistics)) if statistics is not None else None
     levels = {"snr": distribution(snr, "snr"), "real_snr": distribution(real_snr, "real_snr")}
@@ -58,17 +58,18 @@ def soundbank(
         "classes": None if classes is None else list(classes),
         "backgrounds": None if backgrounds is None else list(backgrounds),
         "folds": None if folds is None else {split: list(numbers) for split, numbers in folds.items()},
-        "sizes": {**SIZES, **(sizes or {})},
+        "sizes": sizes_of(sizes),
         "snr": list(snr),
         "real_snr": list(real_snr),
         "max_events": max_events,
         "statistics": table,
         "polyphony": polyphony,
+        "room": room,
         "empty_share": empty_share,
         "sample_rate": sample_rate,
         "clip_seconds": clip_seconds,
         "seed": seed,
-        "bank_code": code_of(folder_bank),
+        "bank_code": code_of(folder_bank, room_bank),
     }
 
     def open_banks() -> Banks:
@@ -77,20 +78,10 @@ def soundbank(
         synthetic = Specification(meets, clip_seconds, snr=levels["snr"], polyphony=polyphony)
         real = Specification(meets, clip_seconds, snr=levels["real_snr"], polyphony=polyphony, empty_share=empty_share)
         cached = CachedBank(bank)
-        return Banks(cached, cached, synthetic, real, bank.source_clips())
+        heard = CachedBank(RoomBank(bank, seed)) if room else cached
+        return Banks(cached, heard, synthetic, real, bank.source_clips())
 
     return soundscape_corpus(Path(folder), "soundbank", settings, open_banks, live)
-
-
-SIZES = {
-    "synthetic": 600,
-    "weak": 300,
-    "unlabelled": 300,
-    "synthetic_validation": 100,
-    "weak_validation": 80,
-    "validation": 100,
-    "test": 150,
-}
 
 
 def _listing(folder: Path) -> list[tuple[str, int]]:
