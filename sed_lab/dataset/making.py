@@ -28,7 +28,6 @@ from sed_lab.errors import InputError
 from sed_lab.files import write_json, write_text
 from sed_lab.types import Corpus, Event
 
-
 SIZES = {
     "synthetic": 600,
     "weak": 300,
