@@ -85,6 +85,84 @@ class MedianDecoder:
         return {"decoder": type(self).__name__, **{k: _plain(v) for k, v in asdict(self).items()}}
 
 
+@dataclass(frozen=True)
+class OnsetDecoder:
+    """At most one event a class and clip, for rare events (Amiriparian et al. 2018, section 2.5).
+
+    The class is present when its highest score exceeds ``threshold``. The onset is the first frame up to the highest
+    one (the earliest of equals) whose score exceeds ``onset_threshold``, or the highest frame itself; the offset is the
+    end of the run above ``onset_threshold`` around the highest frame.
+
+    Args:
+        threshold: presence, one number or one a class by event label (theirs: 0.8 baby cry and glass, 0.5 gunshot).
+        onset_threshold: one number or one a class.
+    """
+
+    threshold: float | Mapping[str, float] = 0.5
+    onset_threshold: float | Mapping[str, float] = 0.5
+
+    def smooth(self, scores: Scores) -> Scores:
+        """The scores as they are: this decoder filters nothing."""
+        return scores
+
+    def decode(
+        self, scores: Scores, threshold: float | Mapping[str, float] | None = None
+    ) -> dict[str, tuple[Event, ...]]:
+        """At most one event of each class a clip; ``threshold`` stands in for the presence threshold."""
+        values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
+        return events_by_clip(scores, self.points(scores, values[None]))
+
+    def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
+        """Events at each presence threshold of ``thresholds [K]`` or ``[K, C]``."""
+        frame, hop = _frames(scores)
+        limit = per_class(self.onset_threshold, scores.classes, "onset_threshold").astype(np.float32)
+        shape = (len(frame), len(scores.classes))
+        peak, first, end = np.full(shape, -1.0, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for row, array in enumerate(frame):
+            if len(array):
+                peak[row], first[row], end[row] = _around_peak(array, limit)
+        limits = np.asarray(thresholds, np.float32).reshape(len(thresholds), -1)
+        parts: list[Points] = []
+        for number, presence in enumerate(limits):
+            clip, label = np.nonzero(peak > presence)
+            part = _clipped(scores, hop, clip, label, first[clip, label], end[clip, label])
+            parts.append((np.full(len(part[0]), number), *part))
+        return _joined(parts)
+
+    def settings(self) -> dict[str, Any]:
+        """Every number of this decoder by name."""
+        return {"decoder": type(self).__name__, **{k: _plain(v) for k, v in asdict(self).items()}}
+
+
+def _around_peak(array: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Highest score, first frame and end of the event around it, each ``[C]``, of scores ``[T, C]``."""
+    time = np.arange(len(array))[:, None]
+    top = array.argmax(axis=0)
+    above = array > limit
+    first = np.where(above & (time <= top), time, len(array)).min(axis=0)
+    end = np.where(~above & (time > top), time, len(array)).min(axis=0)
+    return array.max(axis=0), np.minimum(first, top), end
+
+
+def class_median_seconds(
+    events: Mapping[str, Sequence[Event]], classes: Sequence[str], share: float = 1 / 3
+) -> dict[str, float]:
+    """A median window for each class: ``share`` of its mean event length (Huang et al. 2021), from validation events.
+
+    Raises:
+        InputError: a class has no event.
+    """
+    lengths: dict[str, list[float]] = {label: [] for label in classes}
+    for found in events.values():
+        for event in found:
+            if event.event_label in lengths:
+                lengths[event.event_label].append(event.offset - event.onset)
+    missing = [label for label, values in lengths.items() if not values]
+    if missing:
+        raise InputError(f"no event of {', '.join(missing)} to take a median window from; give median_seconds instead")
+    return {label: share * float(np.mean(values)) for label, values in lengths.items()}
+
+
 def per_class(value: float | Mapping[str, float], classes: Sequence[str], name: str) -> np.ndarray:
     """``value`` as ``[C]`` in the order of ``classes``.
 
@@ -144,16 +222,29 @@ def _runs(scores: Scores, thresholds: np.ndarray) -> Points:
     parts: list[Points] = []
     for number, limit in enumerate(limits):
         active = padded > limit[None, :, None]
-        change = active[:, :, 1:] != active[:, :, :-1]
-        clip, label, time = np.nonzero(change)
-        onset = np.round(time[0::2] * hop, 6)
-        offset = np.minimum(np.round(time[1::2] * hop, 6), scores.duration[clip[0::2]])
-        keep = onset < offset
-        part = (np.full(len(onset), number), clip[0::2], label[0::2], onset, offset)
-        parts.append(tuple(array[keep] for array in part))  # type: ignore[arg-type]
-    if not parts:
-        return tuple(np.zeros(0, t) for t in (int, int, int, float, float))
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        clip, label, time = np.nonzero(active[:, :, 1:] != active[:, :, :-1])
+        part = _clipped(scores, hop, clip[0::2], label[0::2], time[0::2], time[1::2])
+        parts.append((np.full(len(part[0]), number), *part))
+    return _joined(parts)
+
+
+def _clipped(
+    scores: Scores, hop: float, clip: np.ndarray, label: np.ndarray, first: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames ``[first, end)`` as seconds within the clip; events that begin after its end are dropped."""
+    onset = np.round(first * hop, 6)
+    offset = np.minimum(np.round(end * hop, 6), scores.duration[clip])
+    keep = onset < offset
+    return clip[keep], label[keep], onset[keep], offset[keep]
+
+
+def _joined(parts: Sequence[Points]) -> Points:
+    """The events of several operating points as one."""
+    kinds = (np.int64, np.int64, np.int64, np.float64, np.float64)
+    point, clip, label, onset, offset = (
+        np.concatenate([np.zeros(0, kind), *(part[i] for part in parts)]) for i, kind in enumerate(kinds)
+    )
+    return point, clip, label, onset, offset
 
 
 def _merge(points: Points, gap: float) -> Points:

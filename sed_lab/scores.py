@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sed_lab.files import replacing, write_text
 from sed_lab.types import Scores
 
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
+_AUDIO_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, but not the .000 of Y<id>_30.000_40.000
 SHOWN = 5  # wrong files spelled out in one message; the others are counted
 
 
@@ -42,7 +44,7 @@ def load_scores(path: Path) -> Scores:
         InputError: the file is missing, broken, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; name a score file that sed-train or sed-predict wrote") from error
@@ -93,7 +95,9 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
         for t, row in enumerate(array[: len(times) - 1]):
             rows.append("\t".join([f"{times[t]:.6f}", f"{times[t + 1]:.6f}", *(f"{v:.{decimals}g}" for v in row)]))
         write_text(folder / f"{clip_id}.tsv", "\n".join(rows) + "\n")
-    lines = [f"{clip_id}\t{duration:.6f}" for clip_id, duration in zip(scores.clip_id, scores.duration, strict=True)]
+    lines = [
+        f"{clip_id}.wav\t{duration:.6f}" for clip_id, duration in zip(scores.clip_id, scores.duration, strict=True)
+    ]
     write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
 
 
@@ -170,13 +174,15 @@ def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = Non
 
 
 def _read_table(path: Path) -> tuple[list[str], np.ndarray]:
-    with path.open(encoding="utf-8") as file:
-        header = file.readline().rstrip("\r\n").split("\t")
-        if header[:2] != ["onset", "offset"] or len(header) < 3:
-            raise ValueError("its header is not onset, offset and a column a class")
-        table = np.loadtxt(file, delimiter="\t", ndmin=2)
-    if table.shape[0] == 0 or table.shape[1] != len(header):
-        raise ValueError(f"a table of shape {table.shape} under {len(header)} column names")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = lines[0].split("\t") if lines else []
+    if header[:2] != ["onset", "offset"] or len(header) < 3:
+        raise ValueError("its header is not onset, offset and a column a class")
+    if len(lines) == 1:
+        raise ValueError("it has no frame")
+    table = np.loadtxt(lines[1:], delimiter="\t", ndmin=2)
+    if table.shape[1] != len(header):
+        raise ValueError(f"rows of {table.shape[1]} numbers under {len(header)} column names")
     return header[2:], table
 
 
@@ -195,6 +201,6 @@ def _read_durations(path: Path) -> dict[str, float]:
     lines = path.read_text(encoding="utf-8").splitlines()[1:]
     try:
         rows = [line.split("\t") for line in lines if line]
-        return {name: float(seconds) for name, seconds in rows}
+        return {_AUDIO_SUFFIX.sub("", name): float(seconds) for name, seconds in rows}
     except ValueError as error:
         raise InputError(f"{path}: expected rows of filename and duration in seconds ({error})") from error

@@ -28,7 +28,7 @@ CONVENTIONS = {
     "segment_length": "every clip's whole duration",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
     "psds": "exact: by sed_scores_eval, times to the microsecond; operating_points: as psds_eval 0.5.3, cross-trigger "
-    "mean over the n - 1 other classes, standard deviation with ddof 0; per_class: of the exact PSDS where there is one",
+    "mean over the n - 1 other classes, standard deviation with ddof 0; per_class: of the exact PSDS, if there is one",
 }
 
 
