@@ -12,6 +12,7 @@ import numpy as np
 
 from sed_lab.dataset.audio import SUFFIXES, fit_length, move_events, read_audio
 from sed_lab.dataset.label import encode_strong, encode_weak
+from sed_lab.errors import InputError
 from sed_lab.types import ClassStatistics, Clip, Event, Subset
 
 
@@ -83,8 +84,10 @@ def class_statistics(
     labels only add to ``clips``. No audio is read.
 
     Raises:
-        InputError: a clip's label is not among ``classes``.
+        InputError: a clip's label is not among ``classes``, or ``source_clips`` lacks a class.
     """
+    if lacking := [name for name in classes if source_clips is not None and name not in source_clips]:
+        raise InputError(f"no count of recordings for {', '.join(lacking)}; source_clips needs every class")
     n_classes = len(classes)
     place = {name: i for i, name in enumerate(classes)}
     active, events = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)

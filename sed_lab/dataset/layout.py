@@ -23,7 +23,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,8 +149,8 @@ def read_layout(
         if found[subset]:
             clips = _read_clips(listing, found[subset], headers, clip_seconds)
             subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, listing.split.training, seed)
-    extra = [path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()]
     annotations = {path for listing in listings.values() for path in listing.files}
+    annotations |= {path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()}
     if source_clips is None and soundbank_of(folder).is_file():
         source_clips = read_source_clips(soundbank_of(folder), classes)
     return Corpus(
@@ -159,7 +159,7 @@ def read_layout(
         clip_seconds=clip_seconds,
         sample_rate=sample_rate,
         subsets=subsets,
-        fingerprint=fingerprint([*annotations, *extra, *headers]),
+        fingerprint=fingerprint([*annotations, *headers]),
         source_clips=source_clips,
     )
 
@@ -226,13 +226,10 @@ def list_split(folder: Path, split: Split, classes: Sequence[str] = ()) -> Listi
         return Listing(split, audio, filenames=names)
     listed = read_durations(durations) if durations.is_file() else {}
     files = (annotation, durations) if listed else (annotation,)
-    if split.kind == "strong":
-        events = read_strong(annotation, classes or None)
-        return Listing(split, audio, events=events, filenames=tuple(events), durations=listed, files=files)
-    if split.kind == "weak":
-        labels = read_weak(annotation, classes or None)
-        return Listing(split, audio, event_labels=labels, filenames=tuple(labels), durations=listed, files=files)
-    return Listing(split, audio, filenames=read_unlabelled(annotation), durations=listed, files=files)
+    events = read_strong(annotation, classes or None) if split.kind == "strong" else {}
+    labels = read_weak(annotation, classes or None) if split.kind == "weak" else {}
+    filenames = read_unlabelled(annotation) if split.kind == "unlabelled" else (*events, *labels)
+    return Listing(split, audio, events, labels, filenames, listed, files)
 
 
 def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
@@ -241,18 +238,10 @@ def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
         raise InputError(f"weak_split is {share}: needs a share between 0 and 1 of the clips, for training")
     n = len(weak.filenames)
     chosen = set(np.random.RandomState(seed).choice(n, round(share * n), replace=False).tolist())
-    parts = {"weak": True, "weak_validation": False}
-    return {
-        subset: Listing(
-            SPLITS[subset],
-            weak.audio,
-            event_labels=weak.event_labels,
-            filenames=tuple(name for i, name in enumerate(weak.filenames) if (i in chosen) is wanted),
-            durations=weak.durations,
-            files=weak.files,
-        )
-        for subset, wanted in parts.items()
-    }
+    parts: dict[str, list[str]] = {"weak": [], "weak_validation": []}
+    for i, filename in enumerate(weak.filenames):
+        parts["weak" if i in chosen else "weak_validation"].append(filename)
+    return {name: replace(weak, split=SPLITS[name], filenames=tuple(part)) for name, part in parts.items()}
 
 
 def _audio_of_all(
