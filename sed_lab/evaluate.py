@@ -130,7 +130,7 @@ def measure_and_write(
     """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
     from sed_lab.metric.measure import measure, per_class_rows
 
-    metrics = measure(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
+    metrics, curves = measure(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
     for name, system in systems.items():
         detected = decoder.decode(system) if hasattr(system, "frame") else system
         rows = [
@@ -140,7 +140,7 @@ def measure_and_write(
         ]
         path = target / "detections" / "test" / f"{name}.tsv"
         write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(rows))
-    write_json(target / "curves.json", metrics.pop("curves"))
+    write_json(target / "curves.json", curves)
     rows = per_class_rows(metrics)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")

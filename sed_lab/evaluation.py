@@ -101,7 +101,7 @@ class Evaluation(pl.Callback):
         values = {}
         if all(clip.events is not None for clip in clips) and scores.frame is not None:
             truth = {clip.clip_id: clip.events or () for clip in clips}
-            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder.median_seconds)
+            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder)
         if scores.clip is not None or scores.frame is not None:
             labels = {clip.clip_id: _labels(clip) for clip in clips}
             values["tagging_f1"] = quick_tagging_f1(scores, labels)
