@@ -41,8 +41,7 @@ def event_f1(
     Raises:
         InputError: an event's label is not one of ``classes``.
     """
-    _check_labels(detections, classes)
-    _check_labels(truth, classes)
+    _check_labels(detections, truth, classes)
     with _sed_eval() as sed_eval:
         metric = sed_eval.sound_event.EventBasedMetrics(
             event_label_list=list(classes), evaluate_onset=True, evaluate_offset=not onset_only,
@@ -72,8 +71,7 @@ def segment_f1(
     Raises:
         InputError: an event's label is not one of ``classes``.
     """
-    _check_labels(detections, classes)
-    _check_labels(truth, classes)
+    _check_labels(detections, truth, classes)
     with _sed_eval() as sed_eval:
         metric = sed_eval.sound_event.SegmentBasedMetrics(
             event_label_list=list(classes), time_resolution=float(segment_seconds)
@@ -133,7 +131,8 @@ def mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _check_labels(events: Events, classes: Sequence[str]) -> None:
-    unknown = {event.event_label for found in events.values() for event in found} - set(classes)
+def _check_labels(detections: Events, truth: Events, classes: Sequence[str]) -> None:
+    met = {event.event_label for clip in truth for event in (*truth[clip], *detections.get(clip, ()))}
+    unknown = met - set(classes)
     if unknown:
         raise InputError(f"events have labels {', '.join(sorted(unknown))} that are not among the classes measured")

@@ -7,7 +7,8 @@ protocol (0.5.3), computed here for all thresholds at once or by psds_eval itsel
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from sed_lab.errors import InputError
 from sed_lab.metric.intersection import Counts, count, overlaps
 from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
 from sed_lab.scores import to_sed_scores_eval
-from sed_lab.types import Event, Scores
+from sed_lab.types import Scores
 
 HOUR = 3600.0
 
@@ -214,19 +215,13 @@ def psds_exact(
     if not present:
         raise InputError("PSDS needs at least one reference event, the ground truth has none")
     frames = to_sed_scores_eval(smoothed.select(clip_ids), present)
-    events: dict[str, list[tuple[float, float, str]]] = {clip_id: [] for clip_id in clip_ids}
-    for clip_id, event in joined_truth(truth):
-        events[clip_id].append((event.onset, event.offset, event.event_label))
     lengths = {clip_id: float(durations[clip_id]) for clip_id in clip_ids}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pkg_resources, by dcase_util
-        from sed_scores_eval import intersection_based
-
-        results = {}
+    results = {}
+    with sed_scores_eval() as tool:
         for name, s in scenarios.items():
             cross = s.alpha_ct > 0 and len(present) > 1  # sed_scores_eval fails on cross-triggers of a single class
-            value, per_class, (etpr, efpr), curves = intersection_based.psds(
-                frames, events, lengths, dtc_threshold=s.dtc, gtc_threshold=s.gtc,
+            value, per_class, (etpr, efpr), curves = tool.intersection_based.psds(
+                frames, event_lists(truth), lengths, dtc_threshold=s.dtc, gtc_threshold=s.gtc,
                 cttc_threshold=s.cttc if cross else None, alpha_ct=s.alpha_ct if cross else 0.0,
                 alpha_st=s.alpha_st, unit_of_time="hour", max_efpr=s.max_efpr,
             )  # fmt: skip
@@ -236,19 +231,29 @@ def psds_exact(
     return results
 
 
-def joined_truth(truth: Events) -> list[tuple[str, Event]]:
-    """Events by clip, those of one class that overlap or touch joined (sed_scores_eval refuses both)."""
-    joined: list[tuple[str, Event]] = []
+@contextmanager
+def sed_scores_eval() -> Iterator[Any]:
+    """The package, imported where it is needed and without its warnings."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        import sed_scores_eval
+
+        yield sed_scores_eval
+
+
+def event_lists(truth: Events) -> dict[str, list[tuple[float, float, str]]]:
+    """Ground truth as sed_scores_eval wants it; events of one class that overlap or touch, which it refuses, joined."""
+    lists: dict[str, list[tuple[float, float, str]]] = {}
     for clip_id, events in truth.items():
-        open_event: dict[str, Event] = {}
+        done: list[tuple[float, float, str]] = []
+        last: dict[str, int] = {}
         for event in sorted(events):
-            before = open_event.get(event.event_label)
-            if before is not None and event.onset <= before.offset:
-                offset = max(before.offset, event.offset)
-                open_event[event.event_label] = Event(before.onset, offset, event.event_label)
-                continue
-            if before is not None:
-                joined.append((clip_id, before))
-            open_event[event.event_label] = event
-        joined += [(clip_id, event) for event in open_event.values()]
-    return joined
+            place = last.get(event.event_label)
+            if place is not None and event.onset <= done[place][1]:
+                done[place] = (done[place][0], max(done[place][1], event.offset), event.event_label)
+            else:
+                last[event.event_label] = len(done)
+                done.append((event.onset, event.offset, event.event_label))
+        lists[clip_id] = done
+    return lists

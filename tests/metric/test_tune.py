@@ -1,0 +1,100 @@
+"""Threshold tuning: counts equal sed_eval's at every threshold, the best is found, and the exact best is sed_scores_eval's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sed_lab.decoder import MedianDecoder
+from sed_lab.metric.event import event_f1
+from sed_lab.metric.table import event_table
+from sed_lab.metric.tune import GRID, collar_hits, exact_class_thresholds, tune_class_thresholds, tune_threshold
+from sed_lab.types import Event, Scores
+
+starts = st.integers(0, 30).map(lambda i: i / 10)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> dict[str, tuple[Event, ...]]:
+    found = {}
+    for clip in ("x", "y"):
+        rows = draw(st.lists(st.tuples(starts, st.integers(1, 30), st.sampled_from("AB")), max_size=8))
+        found[clip] = tuple(sorted(Event(a, a + length / 10, label) for a, length, label in rows))
+    return found
+
+
+@settings(max_examples=60)
+@given(events(), st.lists(events(), min_size=1, max_size=3), st.booleans())
+def test_hits_are_those_of_sed_eval(truth: Any, points: list[Any], onset_only: bool) -> None:
+    found, reference = event_table(points, ["x", "y"], "AB"), event_table([truth], ["x", "y"], "AB")
+    true, detected = collar_hits(found, reference, (len(points), 2), 0.2, None if onset_only else 0.2)
+    for number, detections in enumerate(points):
+        stored = event_f1(detections, truth, "AB", onset_only=onset_only)["per_class"]
+        for i, label in enumerate("AB"):
+            assert detected[number, i] == stored[label]["n_detected"]
+            recall = stored[label]["recall"]
+            if recall is not None:
+                assert true[number, i] == pytest.approx(recall * stored[label]["n_reference"])
+
+
+def made(seed: int = 3) -> tuple[Scores, dict[str, tuple[Event, ...]]]:
+    random = np.random.default_rng(seed)
+    frames, truth = [], {}
+    for clip in range(12):
+        array = random.random((50, 3)).astype(np.float32) * 0.6
+        first = int(random.integers(0, 30))
+        label = clip % 2
+        array[first : first + 12, label] += 0.3
+        frames.append(array)
+        truth[f"c{clip}"] = (Event(first * 0.1, (first + 12) * 0.1, "AB"[label]),)
+    names = tuple(truth)
+    return Scores(names, ("A", "B", "C"), np.full(12, 5.0), 0.1, tuple(frames)), truth
+
+
+def test_the_tuned_threshold_is_the_best_of_the_grid() -> None:
+    scores, truth = made()
+    decoder = MedianDecoder(median_seconds=0.7)
+    values = {t: event_f1(decoder.decode(scores, t), truth, scores.classes)["macro"] for t in GRID}
+    best = [t for t, value in values.items() if value >= max(values.values()) - 1e-12]
+    chosen = tune_threshold(scores, truth, decoder)
+    assert chosen in best
+    assert abs(chosen - 0.5) == min(abs(t - 0.5) for t in best)
+    assert len({round(v, 6) for v in values.values()}) > 5  # the choice matters on this material
+    by_class = tune_class_thresholds(scores, truth, decoder)
+    assert by_class["C"] == 0.5  # no reference event of C
+    for label in "AB":
+        single = {t: event_f1(decoder.decode(scores, t), truth, scores.classes)["per_class"][label]["f1"] for t in GRID}
+        assert single[by_class[label]] == pytest.approx(max(single.values()))
+
+
+def test_nothing_to_tune_on_gives_one_half() -> None:
+    scores, truth = made()
+    silent = dict.fromkeys(truth, ())
+    assert tune_threshold(scores, silent, MedianDecoder()) == 0.5
+    assert exact_class_thresholds(scores, silent, MedianDecoder()) == {}
+
+
+def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: Any) -> None:
+    durations = {
+        k.removesuffix(".wav"): v for k, v in material.durations("edge/scores_small/audio_durations.tsv").items()
+    }
+    truth = {k.removesuffix(".wav"): v for k, v in material.events("edge/scores_small/ground_truth.tsv").items()}
+    scores = material.scores("edge/scores_small/scores", tmp_path, durations)
+    stored = material.json("edge/scores_small/expected.json")["sed_scores_eval"]
+    decoder = MedianDecoder(median_seconds=0)
+    for setting, arguments in (
+        ("collar_200ms_20pct_best_f", {}),
+        ("collar_500ms_onset_only_best_f", {"collar": 0.5, "onset_only": True}),
+    ):
+        ours = exact_class_thresholds(scores, truth, decoder, **arguments)
+        for label, (threshold, value) in ours.items():
+            assert threshold == pytest.approx(stored[setting]["threshold"][label], abs=1e-6)
+            assert value == pytest.approx(stored[setting]["f"][label], abs=1e-9)
+        thresholds = {label: threshold for label, (threshold, _) in ours.items()}
+        decoded = event_f1(decoder.decode(scores, thresholds), truth, scores.classes, **arguments)
+        for label, (_, value) in ours.items():
+            assert decoded["per_class"][label]["f1"] == pytest.approx(value, abs=1e-9)
