@@ -33,10 +33,22 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """
     register_resolvers()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come out here instead of Hydra's own printing
+    errors: list[BaseException] = []
+
+    def guarded(cfg: DictConfig) -> Any:
+        # Kept from Hydra, which would print the overrides around the one sentence the user is to read.
+        try:
+            return task(cfg)
+        except BaseException as error:
+            errors.append(error)
+            return None
+
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(task)()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_sentence(error, config_name)) from error
+    if errors:
+        raise errors[0]
 
 
 def _sentence(error: Exception, config_name: str) -> str:

@@ -87,10 +87,10 @@ def measure_run(
     tuned = {}
     tuning = folder / "scores" / str(tune_on)
     if (tuning / "ground_truth.tsv").exists():
-        truth, durations = read_truth(tuning / "ground_truth.tsv"), read_seconds(tuning / "durations.tsv")
+        truth = read_truth(tuning / "ground_truth.tsv")
         for name, scores in systems.items():
             if scores.frame is not None:
-                tuned[name] = tune_threshold(load_scores(tuning / f"{name}.npz"), truth, durations, decoder)
+                tuned[name] = tune_threshold(load_scores(tuning / f"{name}.npz"), truth, decoder)
     truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
     durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
     return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned)
@@ -129,17 +129,18 @@ def measure_and_write(
 ) -> dict[str, Any]:
     """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
     from sed_lab.metric.measure import measure, per_class_rows
+    from sed_lab.types import Scores
 
     metrics, curves = measure(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
     for name, system in systems.items():
-        detected = decoder.decode(system) if hasattr(system, "frame") else system
-        rows = [
+        detected = decoder.decode(system) if isinstance(system, Scores) else system
+        lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
             for clip_id, events in detected.items()
             for event in events
         ]
         path = target / "detections" / "test" / f"{name}.tsv"
-        write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(rows))
+        write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(lines))
     write_json(target / "curves.json", curves)
     rows = per_class_rows(metrics)
     text = io.StringIO()
@@ -161,7 +162,7 @@ def report_run(folder: Path, figures: bool, page: bool, page_clips: int) -> Path
     return write_page(folder, max_clips=page_clips) if page else None
 
 
-def print_metrics(metrics: Mapping[str, Any]) -> None:
+def print_metrics(metrics: dict[str, Any]) -> None:
     """The metrics as one table, a column a system."""
     from rich.console import Console
     from rich.table import Table

@@ -140,7 +140,7 @@ def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
 
 
 def _data(trainer: pl.Trainer) -> SedData:
-    return trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+    return trainer.datamodule  # type: ignore[attr-defined]
 
 
 def _labels(clip: Clip) -> tuple[str, ...]:

@@ -42,8 +42,8 @@ SWEEP_VARIABLE = "SED_LAB_SWEEP"
 outcome = {"failed": 0}
 
 
-def run_job(cfg: DictConfig, objective: str) -> float | None:
-    """Run one job of the sweep in a fresh process; return the metric a sweeper may want.
+def run_job(cfg: DictConfig) -> float | None:
+    """Run one job of the sweep in a fresh process; return its validation objective for a sweeper to maximise.
 
     A job that fails leaves its record and is counted; the others go on.
     """
@@ -66,7 +66,7 @@ def run_job(cfg: DictConfig, objective: str) -> float | None:
         print(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)", file=sys.stderr)
         return None
     note(folder, hydra.job.num, "done")
-    value = record.get("metrics", {}).get(objective)
+    value = record.get("objective")
     print(f"job {hydra.job.num} done: {folder}")
     return float(value) if value is not None else None
 

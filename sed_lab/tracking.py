@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_only
 
 
 def wandb_logger(
@@ -27,7 +27,7 @@ def wandb_logger(
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     if mode == "offline":
-        rank_zero_info(f"W&B: not logged in, writing offline; later: wandb sync {folder}/wandb/offline-run-*")
+        rank_zero_only(print)(f"W&B: not logged in, writing offline; later: wandb sync {folder}/wandb/offline-run-*")
     Path(folder).mkdir(parents=True, exist_ok=True)
     name = Path(folder).name
     return WandbLogger(

@@ -28,19 +28,24 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script."""
-    run_command(lambda: run_hydra(task, "config") or (1 if sweep.outcome["failed"] else 0))
+    run_command(_run)
+
+
+def _run() -> int:
+    run_hydra(task, "config")
+    return 1 if sweep.outcome["failed"] else 0
 
 
 def task(cfg: DictConfig) -> float | None:
     """What Hydra calls for each job: in a sweep a fresh process, else the run itself."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        return sweep.run_job(cfg, "objective")
+        return sweep.run_job(cfg)
     folder = Path(hydra.runtime.output_dir)
     if run.is_complete(folder, cfg) and not cfg.rerun:
         print(f"already complete: {folder} (rerun=true trains it again)")
-        return (run.read_record(folder) or {})["metrics"].get("objective")
-    train(cfg, folder)
+    else:
+        train(cfg, folder)
     return None
 
 
@@ -63,6 +68,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         seconds = time.monotonic() - started
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
         if trainer.is_global_zero:
+            record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
             finish(cfg, folder, record, data, loggers, seconds)
     except BaseException as error:
         if _is_first_rank():
@@ -91,6 +97,8 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     loss = _instantiate(cfg.loss)
     n_frames = frame_count(int(corpus.clip_seconds * corpus.sample_rate), feature.hop_length, model.time_pooling)
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
+    if cfg.tune_on == "test":
+        raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
     test = [cfg.tune_on] if cfg.tune_on in corpus.subsets else []
     data = SedData(
@@ -113,13 +121,17 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
     """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
     from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
-    from pytorch_lightning.utilities import rank_zero_info
+    from pytorch_lightning.utilities import rank_zero_only
 
     from sed_lab.evaluation import Evaluation
     from sed_lab.progress import History, PlainProgress, on_terminal, quiet
 
     every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
-    keep = {"dirpath": folder / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    keep: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
     callbacks = [
         Evaluation(folder, cfg.objective, _instantiate(cfg.decoder)),
         History(folder / "history.csv", every),
@@ -143,7 +155,7 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
     trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
     parts = trainer.world_size * trainer.accumulate_grad_batches
     if parts > 1:
-        rank_zero_info(
+        rank_zero_only(print)(
             f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x"
             f" {trainer.accumulate_grad_batches} passes; logged losses are those of one device,"
             " and batch normalisation sees each part by itself"
@@ -156,6 +168,8 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
     last = folder / "checkpoints" / "last.ckpt"
     try:
         trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+    except SystemExit:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from None
     except InputError as error:
         from sed_lab.dataset.audio import check_audio
 
