@@ -24,9 +24,13 @@ def tune_threshold(
     offset_share: float = 0.2,
     onset_only: bool = False,
 ) -> float:
-    """The one threshold of 0.01, 0.03 ... 0.99 with the highest macro event F1; of equals the one nearest 0.5."""
-    _, values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
-    return _best(np.nanmean(values[:, ~np.isnan(values).all(axis=0)], axis=1))
+    """The one threshold of 0.01, 0.03 ... 0.99 with the highest macro event F1, of equals the one nearest 0.5.
+
+    The macro mean is over classes with reference events, as in `event_f1` with ``zero_score``; 0.5 without any event.
+    """
+    values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
+    there = ~np.isnan(values).all(axis=0)
+    return _best(values[:, there].mean(axis=1)) if there.any() else 0.5
 
 
 def tune_class_thresholds(
@@ -39,7 +43,7 @@ def tune_class_thresholds(
     onset_only: bool = False,
 ) -> dict[str, float]:
     """Each class's best threshold of the same grid; 0.5 for a class without reference events."""
-    _, values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
+    values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
     return {
         label: 0.5 if np.isnan(values[:, i]).all() else _best(values[:, i]) for i, label in enumerate(scores.classes)
     }
@@ -53,15 +57,15 @@ def _best(values: np.ndarray) -> float:
 
 def _curves(
     scores: Scores, truth: Events, decoder: Decoder, collar: float, offset_share: float, onset_only: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The grid and each class's event F1 at each threshold ``[K, C]``; nan for classes without reference events."""
+) -> np.ndarray:
+    """Each class's event F1 at each threshold of the grid ``[K, C]``; nan for classes without reference events."""
     scores = scores.select(truth)
     found = EventTable(*decoder.points(scores, np.array(GRID)))
     reference = event_table([truth], scores.clip_id, scores.classes)
     shape = (len(GRID), len(scores.classes))
     true, detected = collar_hits(found, reference, shape, collar, None if onset_only else offset_share)
     events = np.bincount(reference.label, minlength=shape[1])
-    return np.array(GRID), np.where(events > 0, f1(true, detected - true, events), np.nan)
+    return np.where(events > 0, f1(true, detected - true, events), np.nan)
 
 
 def collar_hits(

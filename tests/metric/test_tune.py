@@ -1,4 +1,4 @@
-"""Threshold tuning: counts equal sed_eval's at every threshold, the best is found, and the exact best is sed_scores_eval's."""
+"""Threshold tuning: counts equal sed_eval's, the best is found, and the exact best is sed_scores_eval's."""
 
 from __future__ import annotations
 
