@@ -49,7 +49,7 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    command = [sys.executable, "-m", "sed_lab.train", "--config-name", hydra.job.config_name]
+    command = [sys.executable, "-m", "sed_lab.train", "--config-name", str(hydra.job.config_name)]
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]

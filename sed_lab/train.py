@@ -68,7 +68,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         seconds = time.monotonic() - started
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
         if trainer.is_global_zero:
-            record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr, arg-type]
+            record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
             finish(cfg, folder, record, data, loggers, seconds)
     except BaseException as error:
         if _is_first_rank():

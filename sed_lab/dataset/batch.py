@@ -153,6 +153,7 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
         # As in the DCASE 2021 baseline a strongly labelled clip does not enter the weak loss.
         has_weak = [clip.event_labels is not None and clip.events is None for clip in clips]
         valid = [min(self.n_frames, int(np.ceil(clip.duration / self.frame_hop))) for clip in clips]
+        share_strong, share_weak, share_all = self._shares(request, has_strong, has_weak)
         return Batch(
             strong=torch.from_numpy(strong),
             weak=torch.from_numpy(weak),
@@ -163,20 +164,23 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
             audio=torch.from_numpy(np.stack(audio)),
-            **self._shares(request, has_strong, has_weak),
+            share_strong=share_strong,
+            share_weak=share_weak,
+            share_all=share_all,
         )
 
-    def _shares(self, request: Request, has_strong: list[bool], has_weak: list[bool]) -> dict[str, float]:
+    def _shares(self, request: Request, has_strong: list[bool], has_weak: list[bool]) -> tuple[float, float, float]:
+        """(clips here x parts) / clips in the global batch: of strong, of weak, of all clips."""
         if request.global_clips is None or request.parts == 1:
-            return {}
+            return 1.0, 1.0, 1.0
         strong = weak = 0
         for name, count in request.global_clips.items():
             example = self.subsets[name].clips[0]
             strong += count * (example.events is not None)
             weak += count * (example.event_labels is not None and example.events is None)
         everything = sum(request.global_clips.values())
-        return {
-            "share_strong": sum(has_strong) * request.parts / strong if strong else 1.0,
-            "share_weak": sum(has_weak) * request.parts / weak if weak else 1.0,
-            "share_all": len(has_strong) * request.parts / everything,
-        }
+        return (
+            sum(has_strong) * request.parts / strong if strong else 1.0,
+            sum(has_weak) * request.parts / weak if weak else 1.0,
+            len(has_strong) * request.parts / everything,
+        )

@@ -1,0 +1,62 @@
+"""The commands as a user meets them: help at once, one sentence and exit code 2 for what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def command(module: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("module", ["sed_lab.train", "sed_lab.evaluate", "sed_lab.predict", "sed_lab.prepare"])
+def test_help_answers_without_loading_torch(module: str) -> None:
+    code = f"import sys; sys.argv = ['x', '--help']; import {module} as m\ntry: m.main()\nexcept SystemExit as end: code = end.code or 0\nassert code == 0; assert 'torch' not in sys.modules, 'torch was imported'"  # noqa: E501
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower() or "Configuration groups" in done.stdout
+
+
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        command("sed_lab.train", "--help")
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "sentence"),
+    [
+        ("sed_lab.train", ["loss.gama=1"], "unknown key 'loss.gama' on the command line, did you mean 'loss.gamma'?"),
+        ("sed_lab.train", ["los=bce"], "unknown key 'los' on the command line, did you mean 'loss'?"),
+        ("sed_lab.train", ["loss=bec"], "loss=bec is unknown, did you mean 'bce'?; known: bce,"),
+        ("sed_lab.train", ["seed"], "Error parsing override 'seed' missing EQUAL"),
+        ("sed_lab.train", ["tune_on=test", "trainer=smoke"], "tune_on=test would choose the threshold on the clips"),
+        ("sed_lab.train", ["dataset=desed", "dataset.folder=/nowhere"], "/nowhere"),
+        ("sed_lab.train", ["dataset=soundbank", "dataset.bank_folder=/nowhere"], "/nowhere"),
+        ("sed_lab.evaluate", [], "say what to evaluate: exactly one of run=FOLDER"),
+        ("sed_lab.evaluate", ["run=/nowhere"], "/nowhere holds no run.json"),
+        ("sed_lab.evaluate", ["scores=/nowhere"], "need truth=FILE.tsv and durations=FILE.tsv"),
+        ("sed_lab.predict", ["/nowhere", "x.wav"], "x.wav does not exist; give audio files or folders"),
+    ],
+)
+def test_bad_input_is_one_sentence(module: str, words: list[str], sentence: str, tmp_path: os.PathLike[str]) -> None:
+    done = command(module, *words, SED_LAB_RUNS=str(tmp_path), SED_LAB_CACHE=str(tmp_path))
+    assert sentence in done.stderr
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
