@@ -91,17 +91,18 @@ class PlainMeanTeacher:
         self.s, self.rampup = 1, steps_of_rampup
 
     def step(self, audio: torch.Tensor, strong: torch.Tensor, weak: torch.Tensor) -> float:
-        """``audio [48, N]``, ``strong [12, C, T]``, ``weak [12, C]`` -> loss."""
+        """``audio [4 n, N]``, ``strong [n, C, T]``, ``weak [n, C]`` (n = 12 in the baseline) -> loss."""
+        n = len(strong)
         mel = self.front_end(audio)
         if random.random() < 0.5:
-            mel[12:24], weak = self._mixup(mel[12:24], weak)
-            mel[:12], strong = self._mixup(mel[:12], strong)
+            mel[n : 2 * n], weak = self._mixup(mel[n : 2 * n], weak)
+            mel[:n], strong = self._mixup(mel[:n], strong)
         p_strong, p_weak = self.student(self.front_end.log(mel))
         with torch.no_grad():
             t_strong, t_weak = self.teacher(self.front_end.log(mel))
         bce, mse = nn.BCELoss(), nn.MSELoss()
         ramp = math.exp(-5 * (1 - min(self.s, self.rampup) / self.rampup) ** 2)
-        loss = bce(p_strong[:12], strong) + bce(p_weak[12:24], weak)
+        loss = bce(p_strong[:n], strong) + bce(p_weak[n : 2 * n], weak)
         loss = loss + 2 * ramp * (mse(p_strong, t_strong) + mse(p_weak, t_weak))
         decay = min(1 - 1 / (self.s + 1), 0.999)
         for teacher, student in zip(self.teacher.parameters(), self.student.parameters(), strict=True):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from sed_lab.model.dropout import keep_mask
 
 # Elements worked on at once: a few such tensors fit two cores' second-level caches.
-_PIECE = 2**19
+_PIECE = 2**20
 
 _avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
