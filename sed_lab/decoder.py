@@ -202,7 +202,9 @@ def _median(frame: list[np.ndarray], windows: np.ndarray) -> list[np.ndarray]:
         filtered = stack.copy()
         for window in np.unique(windows[windows > 1]):
             column = windows == window
-            filtered[:, :, column] = median_filter(stack[:, :, column], size=(1, int(window), 1), mode="reflect")
+            half = int(window) // 2  # mirrored here, as scipy errs where the window is longer than the clip
+            wide = np.pad(stack[:, :, column], ((0, 0), (half, half), (0, 0)), mode="symmetric")
+            filtered[:, :, column] = median_filter(wide, size=(1, int(window), 1))[:, half : half + length]
         for row, array in zip(rows, filtered, strict=True):
             out[row] = array
     return out
@@ -233,7 +235,7 @@ def _clipped(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``[first, end)`` as seconds within the clip; events that begin after its end are dropped."""
     onset = np.round(first * hop, 6)
-    offset = np.minimum(np.round(end * hop, 6), scores.duration[clip])
+    offset = np.minimum(np.round(end * hop, 6), np.round(scores.duration[clip], 6))
     keep = onset < offset
     return clip[keep], label[keep], onset[keep], offset[keep]
 

@@ -46,12 +46,14 @@ class Overlaps:
     seconds: np.ndarray
     in_recording: np.ndarray
     shape: tuple[int, int]
+    order: np.ndarray  # where each of ``detections`` stood in the table given
 
 
 def overlaps(detections: EventTable, truth: EventTable, duration: np.ndarray, points: int, classes: int) -> Overlaps:
     """Pair detections with the ground truth events of their clip; ``duration [N]`` of each clip in seconds."""
     truth = truth.take(np.lexsort((truth.onset, truth.clip)))
-    detections = detections.take(np.lexsort((detections.onset, detections.point, detections.clip)))
+    order = np.lexsort((detections.onset, detections.point, detections.clip))
+    detections = detections.take(order)
     det_start = np.searchsorted(detections.clip, np.arange(len(duration) + 1))
     ref_start = np.searchsorted(truth.clip, np.arange(len(duration) + 1))
     low, high = np.zeros(len(detections), np.int64), np.zeros(len(detections), np.int64)
@@ -74,6 +76,7 @@ def overlaps(detections: EventTable, truth: EventTable, duration: np.ndarray, po
         seconds=seconds[real],
         in_recording=detections.onset < duration[detections.clip],
         shape=(points, classes),
+        order=order,
     )
 
 

@@ -12,6 +12,7 @@ from sed_lab.errors import InputError
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import eer
 from sed_lab.metric.event import event_f1, segment_f1
+from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.psds import SCENARIOS, Psds, psds_by_psds_eval, psds_exact, psds_from_points, thinned
 from sed_lab.metric.table import Decoder, Events, EventTable, Threshold, check_truth, event_table, merge_overlaps
@@ -27,8 +28,8 @@ CONVENTIONS = {
     "event_end": "frames with score > threshold (strict); offset at most the clip's duration; times to the microsecond",
     "segment_length": "every clip's whole duration",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
-    "psds": "exact: by sed_scores_eval, times to the microsecond; operating_points: as psds_eval 0.5.3, cross-trigger "
-    "mean over the n - 1 other classes, standard deviation with ddof 0; per_class: of the exact PSDS, if there is one",
+    "psds": "exact: as sed_scores_eval 0.0.4, times to the microsecond; operating_points: as psds_eval 0.5.3, mean "
+    "cross-trigger rate over the n - 1 other classes, standard deviation with ddof 0; per_class: exact where there is such",
 }
 
 
@@ -54,7 +55,7 @@ def measure(
     cttc: float = 0.3,
     exact_psds: bool = True,
     operating_points: int = 50,
-    psds_tool: Literal["vectorised", "psds_eval"] = "vectorised",
+    psds_tool: Literal["vectorised", "peers"] = "vectorised",
     tagging_threshold: float = 0.5,
     eer_rule: Literal["interpolated", "nearest"] = "interpolated",
 ) -> tuple[Json, Json]:
@@ -64,8 +65,8 @@ def measure(
     thresholds). ``truth`` has every clip, those without events too; it may be None where only weak ``labels`` are
     known. ``tuned_threshold`` by system adds ``event_f1_tuned``. The keywords after ``points`` are those of
     `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`; ``operating_points`` K means the thresholds
-    (i + 0.5) / K, 0 none; ``exact_psds`` is slow with hundreds of classes. Metrics are ``{"subset", "settings",
-    "systems": {name: {metric: values}}}``; settings hold every number used.
+    (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and psds_eval, slower. Metrics are ``{"subset",
+    "settings", "systems": {name: {metric: values}}}``; settings hold every number used.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -222,11 +223,12 @@ def _psds(
         found = psds_from_points(events, truth, durations, classes)
         for name, scenario in SCENARIOS.items():
             value = found[name].value
-            if tool == "psds_eval":
+            if tool == "peers":
                 value = psds_by_psds_eval(_lists(events, list(truth), classes), truth, durations, scenario)
             values[name]["operating_points"] = value
     if exact and scores is not None:
-        found = psds_exact(decoder.smooth(scores), truth, durations)
+        compute = psds_exact if tool == "peers" else psds_of_scores
+        found = compute(decoder.smooth(scores), truth, durations)
         for name in SCENARIOS:
             values[name]["exact"] = found[name].value
     for name in found:

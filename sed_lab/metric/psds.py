@@ -108,7 +108,11 @@ def psds_from_counts(counts: Counts, seconds: float, classes: Sequence[str], sce
     if scenario.alpha_ct > 0 and len(classes) > 1:
         rate = counts.cross * HOUR / counts.reference_seconds
         efpr = efpr + scenario.alpha_ct * rate.sum(axis=2) / (len(classes) - 1)  # the diagonal is 0
-    curves = {label: staircase(efpr[:, i], tpr[:, i]) for i, label in enumerate(classes)}
+    return psds_from_curves({label: staircase(efpr[:, i], tpr[:, i]) for i, label in enumerate(classes)}, scenario)
+
+
+def psds_from_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], scenario: Scenario) -> Psds:
+    """PSDS from each class's staircase ``(efpr, tpr)``."""
     grid = np.unique(np.concatenate([x for x, _ in curves.values()]))
     on_grid = np.stack([y[np.searchsorted(x, grid, side="right") - 1] for x, y in curves.values()])
     etpr = np.maximum(on_grid.mean(axis=0) - scenario.alpha_st * on_grid.std(axis=0), 0.0)
@@ -117,7 +121,7 @@ def psds_from_counts(counts: Counts, seconds: float, classes: Sequence[str], sce
         efpr=grid,
         etpr=etpr,
         per_class={label: area(x, y, scenario.max_efpr) for label, (x, y) in curves.items()},
-        class_curves=curves,
+        class_curves=dict(curves),
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
+from sed_lab.metric.exact import all_runs, psds_of_scores
 from sed_lab.metric.intersection import count, intersection_f1, overlaps
 from sed_lab.metric.psds import (
     SCENARIOS,
@@ -155,9 +156,12 @@ def test_scores_at_fifty_thresholds_and_exactly(material: Any, tmp_path: Path, n
         middle = listed[25]
         check_stored({**block, "psds": {}}, [middle], truth, durations)
     exact = psds_exact(decoder.smooth(table), truth, durations)
+    fast = psds_of_scores(decoder.smooth(table), truth, durations)
     for ours, theirs in (("psds1", "psds_scenario1"), ("psds2", "psds_scenario2")):
         stored = expected["sed_scores_eval"][theirs]
         assert exact[ours].value == pytest.approx(stored["alpha_st1"], abs=1e-9)
+        assert fast[ours].value == pytest.approx(stored["alpha_st1"], abs=1e-9)
+        assert fast[ours].per_class == pytest.approx(stored["single_class_psds"], abs=1e-9)
         assert exact[ours].per_class == pytest.approx(stored["single_class_psds"], abs=1e-9)
     f1 = intersection_f1(decoder.decode(table), truth, durations, table.classes)
     stored = expected["sed_scores_eval"]["intersection_0.5_0.5_f_at"]["f"]
@@ -280,14 +284,68 @@ def test_psds_needs_events_and_frame_scores() -> None:
     frames = Scores(("a",), ("A",), np.array([1.0]), 0.5, (np.zeros((2, 1), np.float32),))
     with pytest.raises(InputError, match="PSDS needs at least one reference event"):
         psds_exact(frames, {"a": ()}, {"a": 1.0})
+    with pytest.raises(InputError, match="PSDS needs at least one reference event"):
+        psds_of_scores(frames, {"a": ()}, {"a": 1.0})
     clips = Scores(("a",), ("A",), np.array([1.0]), clip=np.array([[0.5]]))
     with pytest.raises(InputError, match="needs frame scores"):
         psds_exact(clips, {"a": (Event(0, 1, "A"),)}, {"a": 1.0})
+    with pytest.raises(InputError, match="needs frame scores"):
+        psds_of_scores(clips, {"a": (Event(0, 1, "A"),)}, {"a": 1.0})
 
 
 def test_exact_psds_of_one_class_and_one_clip() -> None:
     frames = np.array([0, 1, 1, 0, 0.5, 0, 0, 0], np.float32)[:, None]
     scores = Scores(("a",), ("A",), np.array([8.0]), 1.0, (frames,))
     for truth in ((Event(1.0, 3.0, "A"),), (Event(1.0, 2.0, "A"), Event(2.0, 3.0, "A"))):  # touching ones are joined
-        found = psds_exact(scores, {"a": truth}, {"a": 8.0})
-        assert [found[name].value for name in SCENARIOS] == [1.0, 1.0]
+        for tool in (psds_exact, psds_of_scores):
+            found = tool(scores, {"a": truth}, {"a": 8.0})
+            assert [found[name].value for name in SCENARIOS] == [1.0, 1.0]
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[Scores, Events]:
+    """Clips of unequal length with few score levels (ties, zeros), and events."""
+    classes = "ABC"[: draw(st.integers(1, 3))]
+    seed, clips = draw(st.integers(0, 2**32 - 1)), draw(st.integers(2, 3))
+    random = np.random.default_rng(seed)
+    levels = int(random.integers(2, 30))
+    frames, truth = [], {}
+    for clip in range(clips):
+        array = random.integers(0, levels, (int(random.integers(1, 30)), len(classes))) / levels
+        frames.append(array.astype(np.float32))
+        rows: list[Event] = []
+        for _ in range(int(random.integers(0, 4))):
+            onset = round(float(random.integers(0, 25)) / 10, 1)
+            rows.append(
+                Event(onset, round(onset + float(random.integers(1, 12)) / 10, 1), random.choice(list(classes)))
+            )
+        truth[f"c{clip}"] = tuple(rows)
+    truth["c0"] = (*truth["c0"], Event(0.1, 0.4, "A"))
+    seconds = np.array([max(len(array) * 0.1 - 0.05 * random.integers(0, 3), 0.05) for array in frames])
+    return Scores(tuple(truth), tuple(classes), seconds, 0.1, tuple(frames)), truth
+
+
+@settings(max_examples=60)
+@given(scored(), st.sampled_from([0.1, 0.5, 0.7]), st.sampled_from([0.1, 0.5, 0.7]), st.sampled_from([0.0, 0.5]),
+       st.sampled_from([100.0, 3000.0, 30000.0]))  # fmt: skip
+def test_exact_psds_is_that_of_sed_scores_eval(
+    made: tuple[Scores, Events], dtc: float, gtc: float, alpha_ct: float, limit: float
+) -> None:
+    scores, truth = made
+    durations = dict(zip(scores.clip_id, scores.duration.tolist(), strict=True))
+    scenario = {"s": Scenario(dtc, gtc, 0.3, alpha_ct, 1.0, limit)}
+    ours, theirs = (tool(scores, truth, durations, scenario)["s"] for tool in (psds_of_scores, psds_exact))
+    assert ours.value == pytest.approx(theirs.value, abs=1e-9)
+    assert ours.per_class == pytest.approx(theirs.per_class, abs=1e-9)
+
+
+@given(scored())
+def test_runs_are_all_events_of_all_thresholds(made: tuple[Scores, Events]) -> None:
+    scores, _ = made
+    runs = all_runs(scores, np.arange(len(scores.classes)))
+    decoder = MedianDecoder(median_seconds=0)
+    for threshold in np.unique(np.concatenate([array.ravel() for array in scores.frame or ()])):
+        _, *found = decoder.points(scores, np.array([threshold]))
+        alive = runs.table.take((runs.low <= threshold) & (threshold < runs.high))
+        ours = {tuple(row) for row in np.column_stack([alive.clip, alive.label, alive.onset, alive.offset]).round(6)}
+        assert ours == {tuple(row) for row in np.column_stack(found).round(6)}
