@@ -2,7 +2,8 @@
 
 All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with logits and soft targets ``[B, ..., C]``
 and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
-empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None. Everything
+empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None; ``statistics`` is None for
+a dataset without strongly labelled training clips. Everything
 is computed from logits in at least float32, so bfloat16 and saturated outputs are safe.
 
 Sources: Park & Elhilali, "Time-balanced focal loss for audio event detection" (ICASSP 2022), equations as numbered
@@ -49,14 +50,14 @@ class Loss(Protocol):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor: ...
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None: ...
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None: ...
 
 
 @dataclass(frozen=True)
 class Binary:
     """Binary cross-entropy; ``class_weight``, where one is given, weighs positives and negatives of a class."""
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None:
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
         return None
 
     def __call__(
@@ -77,7 +78,8 @@ class WeightedBinary:
     Only positive targets carry the weight.
     """
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+        statistics = _needed(statistics)
         clips = _counts(statistics.clips, statistics, "clips")
         return torch.tensor(clips.max() / clips, dtype=torch.float32)
 
@@ -111,7 +113,7 @@ class Focal:
         if self.alpha is not None and not 0 < self.alpha < 1:
             raise InputError(f"loss.alpha={self.alpha} is outside (0, 1); use null for none")
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor | None:
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
         return None
 
     def __call__(
@@ -140,7 +142,8 @@ class ClassBalancedFocal(Focal):
         if self.samples not in ("events", "clips", "frames"):
             raise InputError(f"loss.samples={self.samples!r} is unknown; use events, clips or frames")
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+        statistics = _needed(statistics)
         counted = {"events": statistics.events, "clips": statistics.clips, "frames": statistics.active_frames}
         n = _counts(counted[self.samples], statistics, self.samples)
         return _scaled(inverse_effective_number(n, np.full_like(n, n.sum())))
@@ -171,7 +174,8 @@ class TimeBalancedFocal(Focal):
         if self.statistics not in ("dataset", "table1"):
             raise InputError(f"loss.statistics={self.statistics!r} is unknown; use dataset or table1")
 
-    def class_weight(self, statistics: ClassStatistics) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+        statistics = _needed(statistics)
         if self.statistics == "table1":
             unknown = [name for name in statistics.classes if name not in TABLE_1]
             if unknown:
@@ -260,6 +264,15 @@ def _same_float(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tenso
 
 def _scaled(raw: np.ndarray) -> torch.Tensor:
     return torch.tensor(raw * (len(raw) / raw.sum()), dtype=torch.float32)
+
+
+def _needed(statistics: ClassStatistics | None) -> ClassStatistics:
+    if statistics is None:
+        raise InputError(
+            "this loss weighs classes by their strongly labelled training clips, of which this dataset has none;"
+            " use loss=bce or loss=focal"
+        )
+    return statistics
 
 
 def _counts(values: np.ndarray, statistics: ClassStatistics, what: str) -> np.ndarray:
