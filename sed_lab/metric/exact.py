@@ -9,7 +9,7 @@ thresholds. Counts are those of sed_scores_eval: times to the microsecond, crite
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,16 +55,20 @@ def psds_of_scores(
         raise InputError("PSDS needs at least one reference event, the ground truth has none")
     names = [smoothed.classes[i] for i in present]
     reference = event_table([joined], clip_ids, names)
-    runs = all_runs(smoothed.select(clip_ids), present)
+    smoothed = smoothed.select(clip_ids)
     duration = np.array([durations[clip_id] for clip_id in clip_ids])
-    pairs = overlaps(runs.table, reference, duration, 1, len(names))
-    order = pairs.order
-    runs = Runs(pairs.detections, runs.high[order], runs.low[order])
-    return {name: _psds(pairs, runs, float(duration.sum()), names, s) for name, s in scenarios.items()}
+    curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {name: {} for name in scenarios}
+    for label, column in enumerate(present):  # class by class, so that memory does not grow with their number
+        runs = all_runs(smoothed, int(column))
+        pairs = overlaps(runs.table, reference, duration, 1, len(names))
+        runs = Runs(pairs.detections, runs.high[pairs.order], runs.low[pairs.order])
+        for name, scenario in scenarios.items():
+            curves[name][names[label]] = _class_curve(label, pairs, runs, float(duration.sum()), len(names), scenario)
+    return {name: psds_from_curves(curves[name], scenario) for name, scenario in scenarios.items()}
 
 
-def all_runs(scores: Scores, columns: np.ndarray) -> Runs:
-    """The runs of every clip and class of ``columns``; ``label`` counts the columns.
+def all_runs(scores: Scores, column: int) -> Runs:
+    """The runs of one class in every clip (``label`` 0).
 
     Raises:
         InputError: there are no frame scores.
@@ -75,26 +79,20 @@ def all_runs(scores: Scores, columns: np.ndarray) -> Runs:
         frame_times(len(array), scores.frame_hop, float(seconds))
         for array, seconds in zip(scores.frame, scores.duration, strict=True)
     ]
-    longest = max(len(borders) - 1 for borders in times)
-    n, c = len(times), len(columns)
-    padded = np.full((n, c, longest + 2), -np.inf, np.float32)  # silence on both sides
-    borders = np.zeros((n, longest + 2))
-    for clip, (array, own) in enumerate(zip(scores.frame, times, strict=True)):
-        padded[clip, :, 1 : len(own)] = array[: len(own) - 1, columns].T
-        borders[clip, 1 : len(own) + 1] = own
-    rows = padded.reshape(n * c, longest + 2)
-    first, last = _extent(rows[:, ::-1])[:, ::-1], _extent(rows)
-    first = longest + 1 - first
-    row, frame = np.nonzero(np.isfinite(rows))
-    first, last = first[row, frame], last[row, frame]
-    key = (row * (longest + 2) + first) * (longest + 2) + last
-    _, keep = np.unique(key, return_index=True)  # frames of equal score share their run
-    row, frame, first, last = row[keep], frame[keep], first[keep], last[keep]
-    low = np.maximum(rows[row, first - 1], rows[row, last + 1])
-    table = EventTable(
-        np.zeros(len(row), np.int64), row // c, row % c, borders[row // c, first], borders[row // c, last + 1]
-    )
-    return Runs(table, rows[row, frame], low)
+    longest = max(len(own) - 1 for own in times)
+    rows = np.full((len(times), longest + 2), -np.inf, np.float32)  # silence on both sides
+    borders = np.zeros((len(times), longest + 2))
+    for n, (array, own) in enumerate(zip(scores.frame, times, strict=True)):
+        rows[n, 1 : len(own)] = array[: len(own) - 1, column]
+        borders[n, 1 : len(own) + 1] = own
+    first, last = longest + 1 - _extent(rows[:, ::-1])[:, ::-1], _extent(rows)
+    clip, frame = np.nonzero(np.isfinite(rows))
+    first, last = first[clip, frame], last[clip, frame]
+    _, keep = np.unique((clip * (longest + 2) + first) * (longest + 2) + last, return_index=True)  # ties share a run
+    clip, frame, first, last = clip[keep], frame[keep], first[keep], last[keep]
+    zero = np.zeros(len(clip), np.int64)
+    table = EventTable(zero, clip, zero, borders[clip, first], borders[clip, last + 1])
+    return Runs(table, rows[clip, frame], np.maximum(rows[clip, first - 1], rows[clip, last + 1]))
 
 
 def _extent(rows: np.ndarray) -> np.ndarray:
@@ -113,42 +111,37 @@ def _extent(rows: np.ndarray) -> np.ndarray:
     return reach
 
 
-def _psds(pairs: Overlaps, runs: Runs, seconds: float, classes: Sequence[str], scenario: Scenario) -> Psds:
-    det, ref, c = pairs.detections, pairs.truth, len(classes)
-    same = det.label[pairs.detection] == ref.label[pairs.reference]
+def _class_curve(
+    label: int, pairs: Overlaps, runs: Runs, seconds: float, classes: int, scenario: Scenario
+) -> tuple[np.ndarray, np.ndarray]:
+    """The class's staircase: effective FP rate per hour, TP ratio."""
+    det, ref = pairs.detections, pairs.truth
+    same = ref.label[pairs.reference] == label
     inside = np.bincount(pairs.detection[same], pairs.seconds[same], minlength=len(det))
     tolerated = _enough(inside, scenario.dtc, det.length)
-    counted = scenario.alpha_ct > 0 and c > 1
-    crossed = np.zeros((len(det), c), dtype=bool)
-    if counted:
+    cost = np.full(len(det), HOUR / seconds)
+    if scenario.alpha_ct > 0 and classes > 1:
+        weight = HOUR * scenario.alpha_ct / (classes - 1) / np.bincount(ref.label, ref.length, minlength=classes)
         other = ~same & ~tolerated[pairs.detection]
-        cell = pairs.detection[other] * c + ref.label[pairs.reference[other]]
-        part = np.bincount(cell, pairs.seconds[other], minlength=len(det) * c).reshape(len(det), c)
-        crossed = (part > 0) & _enough(part, scenario.cttc, det.length[:, None])
-    useful = same & tolerated[pairs.detection]
-    found_at, found_label, found = _found(pairs, runs, useful, scenario.gtc)
-    reference = np.bincount(ref.label, minlength=c)
-    weight = HOUR * scenario.alpha_ct / max(c - 1, 1) / np.bincount(ref.label, ref.length, minlength=c)
-    curves = {}
-    for label, name in enumerate(classes):
-        wrong = (det.label == label) & ~tolerated
-        cost = np.full(np.count_nonzero(wrong), HOUR / seconds)
-        if counted:
-            cost = cost + crossed[wrong] @ weight
-        own = found_label == label
-        value = np.concatenate([runs.high[wrong], runs.low[wrong], found_at[own]])
-        efpr = np.concatenate([cost, -cost, np.zeros(np.count_nonzero(own))])
-        true = np.concatenate([np.zeros(2 * len(cost)), found[own]])
-        curves[name] = _curve(value, efpr, true / reference[label], scenario.max_efpr)
-    return psds_from_curves(curves, scenario)
+        key = pairs.detection[other] * classes + ref.label[pairs.reference[other]]
+        cell, place = np.unique(key, return_inverse=True)
+        part = np.bincount(place, pairs.seconds[other], minlength=len(cell))
+        cell = cell[_enough(part, scenario.cttc, det.length[cell // classes])]
+        cost += np.bincount(cell // classes, weight[cell % classes], minlength=len(det))
+    wrong = ~tolerated
+    found_at, found = _found(pairs, runs, same & tolerated[pairs.detection], scenario.gtc)
+    value = np.concatenate([runs.high[wrong], runs.low[wrong], found_at])
+    efpr = np.concatenate([cost[wrong], -cost[wrong], np.zeros(len(found))])
+    true = np.concatenate([np.zeros(2 * np.count_nonzero(wrong)), found])
+    return _curve(value, efpr, true / np.count_nonzero(ref.label == label), scenario.max_efpr)
 
 
 def _enough(part: np.ndarray, share: float, length: np.ndarray) -> np.ndarray:
     return np.round(part, DECIMALS) >= np.round(share * length, DECIMALS)
 
 
-def _found(pairs: Overlaps, runs: Runs, useful: np.ndarray, gtc: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores below which a reference event becomes found (+1) or is lost again (-1), with its class."""
+def _found(pairs: Overlaps, runs: Runs, useful: np.ndarray, gtc: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores below which a reference event becomes found (+1) or is lost again (-1)."""
     det, ref, seconds = pairs.detection[useful], pairs.reference[useful], pairs.seconds[useful]
     event, value = np.concatenate([ref, ref]), np.concatenate([runs.high[det], runs.low[det]])
     change = np.concatenate([seconds, -seconds])
@@ -156,7 +149,7 @@ def _found(pairs: Overlaps, runs: Runs, useful: np.ndarray, gtc: float) -> tuple
     order = comes[np.lexsort((-value[comes], event[comes]))]
     event, value, change = event[order], value[order], change[order]
     if not len(event):
-        return value, event, change
+        return value, change
     first = np.flatnonzero(np.append(True, event[1:] != event[:-1]))
     total = np.cumsum(change)
     covered = total - np.repeat(np.append(0.0, total)[first], np.diff(np.append(first, len(event))))
@@ -166,7 +159,7 @@ def _found(pairs: Overlaps, runs: Runs, useful: np.ndarray, gtc: float) -> tuple
     before = np.where(np.append(True, event[1:] != event[:-1]), 0, np.append(0, found[:-1]))
     step = found - before
     keep = step != 0
-    return value[keep], pairs.truth.label[event[keep]], step[keep].astype(np.float64)
+    return value[keep], step[keep].astype(np.float64)
 
 
 def _curve(value: np.ndarray, efpr: np.ndarray, tpr: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ CONVENTIONS = {
     "segment_length": "every clip's whole duration",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
     "psds": "exact: as sed_scores_eval 0.0.4, times to the microsecond; operating_points: as psds_eval 0.5.3, mean "
-    "cross-trigger rate over the n - 1 other classes, standard deviation with ddof 0; per_class: exact where there is such",
+    "cross-trigger rate over the n - 1 other classes, standard deviation with ddof 0; per_class: exact if computed",
 }
 
 

@@ -342,10 +342,13 @@ def test_exact_psds_is_that_of_sed_scores_eval(
 @given(scored())
 def test_runs_are_all_events_of_all_thresholds(made: tuple[Scores, Events]) -> None:
     scores, _ = made
-    runs = all_runs(scores, np.arange(len(scores.classes)))
+    everything = [all_runs(scores, column) for column in range(len(scores.classes))]
     decoder = MedianDecoder(median_seconds=0)
     for threshold in np.unique(np.concatenate([array.ravel() for array in scores.frame or ()])):
         _, *found = decoder.points(scores, np.array([threshold]))
-        alive = runs.table.take((runs.low <= threshold) & (threshold < runs.high))
-        ours = {tuple(row) for row in np.column_stack([alive.clip, alive.label, alive.onset, alive.offset]).round(6)}
+        ours = set()
+        for label, runs in enumerate(everything):
+            alive = runs.table.take((runs.low <= threshold) & (threshold < runs.high))
+            rows = np.column_stack([alive.clip, alive.label + label, alive.onset, alive.offset])
+            ours |= {tuple(row) for row in rows.round(6)}
         assert ours == {tuple(row) for row in np.column_stack(found).round(6)}
