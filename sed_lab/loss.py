@@ -2,9 +2,9 @@
 
 All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with logits and soft targets ``[B, ..., C]``
 and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
-empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None; ``statistics`` is None for
-a dataset without strongly labelled training clips. Everything
-is computed from logits in at least float32, so bfloat16 and saturated outputs are safe.
+empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None;
+``statistics`` is None for a dataset without strongly labelled training clips. Everything is computed from logits in at
+least float32, so bfloat16 and saturated outputs are safe.
 
 Sources: Park & Elhilali, "Time-balanced focal loss for audio event detection" (ICASSP 2022), equations as numbered
 there; Arora et al. (ICASSP 2019) for :class:`WeightedBinary`.
