@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch.nn import functional as F
 
 from sed_lab.model.dropout import keep_mask
 
-# Elements worked on at once: a few such tensors fit two cores' second-level caches.
-_PIECE = 2**20
+# Elements worked on at once, 1 MB: a few such tensors fit a core's second-level cache.
+_PIECE = 2**18
 
 _avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
@@ -43,18 +44,19 @@ class _GatedPool(torch.autograd.Function):
         pool: tuple[int, int],
     ) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        pieces = x.split(_clips_at_once(x))
-        masks = [keep_mask(_rows(piece).shape, dropout) for piece in pieces] if dropout else None
-        out = []
-        for i, piece in enumerate(pieces):
+        batch, channels, frames, mels = x.shape
+        pooled = x.new_empty(batch, frames // pool[0], mels // pool[1], channels).permute(0, 3, 1, 2)
+        masks = []
+        for clips, span, pooled_span in _pieces(x, pool):
+            piece = x[clips, :, span]
             rows = _rows(piece)
             gate = torch.addmm(bias, rows, weight.t()).mul_(rows.sigmoid())
-            if masks is not None:
-                gate.mul_(masks[i].view(torch.uint8))
-            out.append(F.avg_pool2d(_like(gate, piece), pool))
+            if dropout:
+                masks.append(keep_mask(rows.shape, dropout))
+                gate.mul_(masks[-1].view(torch.uint8))
+            pooled[clips, :, pooled_span] = F.avg_pool2d(_like(gate, piece), pool)
         ctx.save_for_backward(x, weight, bias)
         ctx.masks, ctx.pool, ctx.keep = masks, pool, 1 - dropout
-        pooled = torch.cat(out)
         return pooled.mul_(1 / ctx.keep) if dropout else pooled
 
     @staticmethod
@@ -62,26 +64,37 @@ class _GatedPool(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
-        size = _clips_at_once(x)
         grad = grad.contiguous(memory_format=torch.channels_last) / ctx.keep
-        for i, (piece, grad_piece, out) in enumerate(
-            zip(x.split(size), grad.split(size), grad_x.split(size), strict=True)
-        ):
+        for i, (clips, span, pooled_span) in enumerate(_pieces(x, ctx.pool)):
+            piece = x[clips, :, span]
             rows = _rows(piece)
-            d = _rows(_avg_pool_backward(grad_piece, piece, ctx.pool, ctx.pool, (0, 0), False, True, None))
-            if ctx.masks is not None:
+            d = _avg_pool_backward(grad[clips, :, pooled_span], piece, ctx.pool, ctx.pool, (0, 0), False, True, None)
+            d = _rows(d.contiguous(memory_format=torch.channels_last))
+            if ctx.masks:
                 d.mul_(ctx.masks[i].view(torch.uint8))
             gate, sigmoid = torch.addmm(bias, rows, weight.t()), rows.sigmoid()
             d_sigmoid = _sigmoid_backward(gate.mul_(d), sigmoid)
             d_gate = d.mul_(sigmoid)
-            torch.addmm(d_sigmoid, d_gate, weight, out=_rows(out))
+            torch.addmm(d_sigmoid, d_gate, weight, out=_rows(grad_x[clips, :, span]))
             grad_weight.addmm_(d_gate.t(), rows)
             grad_bias += d_gate.sum(0)
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def _clips_at_once(x: torch.Tensor) -> int:
-    return max(1, _PIECE * len(x) // max(x.numel(), 1))
+def _pieces(x: torch.Tensor, pool: tuple[int, int]) -> list[tuple[slice, slice, slice]]:
+    """Clips, frames and pooled frames of each piece: several whole clips, or some frames of one clip.
+
+    Either way a piece of a channels-last tensor is contiguous. The last piece of a clip takes the frames that do not
+    fill one, and with them those that pooling leaves out.
+    """
+    batch, channels, frames, mels = x.shape
+    clips = _PIECE // max(channels * frames * mels, 1)
+    if clips > 1:
+        return [(slice(i, i + clips), slice(None), slice(None)) for i in range(0, batch, clips)]
+    length = max(1, _PIECE // (channels * mels * pool[0])) * pool[0]
+    bounds = [*range(0, max(frames - frames % length, 1), length), frames]
+    spans = [(slice(a, b), slice(a // pool[0], b // pool[0])) for a, b in pairwise(bounds)]
+    return [(slice(i, i + 1), span, pooled_span) for i in range(batch) for span, pooled_span in spans]
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -135,21 +135,23 @@ def test_bad_arguments_are_refused() -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.25, 0.3])
 @pytest.mark.parametrize("pool", [(2, 2), (1, 2), (1, 1)])
+@pytest.mark.parametrize(("elements", "rows"), [(2 * 210, [84, 84, 42]), (60, [12, 12, 18] * 5), (1, None)])
 def test_gated_pool_is_the_same_function_in_pieces(
-    p: float, pool: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    p: float, pool: tuple[int, int], elements: int, rows: list[int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values and gradients of the piecewise step against the plain one with the very masks that were drawn."""
     torch.manual_seed(0)
     drawn: list[torch.Tensor] = []
     monkeypatch.setattr(gate_module, "keep_mask", recorded(drawn))
-    monkeypatch.setattr(gate_module, "_PIECE", 2 * 5 * 7 * 6)  # two clips a piece, the last one alone
+    # Two clips a piece and the last one alone; two frames of one clip a piece and the last three; as small as can be.
+    monkeypatch.setattr(gate_module, "_PIECE", elements)
     x = torch.randn(5, 5, 7, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
     out = gated_pool(x, weight, bias, p, pool)
     plain = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2) * x.sigmoid()
     if p:
-        assert [len(mask) for mask in drawn] == [84, 84, 42]
+        assert rows is None or [len(mask) for mask in drawn] == rows
         plain = plain * torch.cat(drawn).view(5, 7, 6, 5).permute(0, 3, 1, 2) / (1 - p)
     plain = F.avg_pool2d(plain, pool)
     torch.testing.assert_close(out, plain)
