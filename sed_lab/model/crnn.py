@@ -49,8 +49,8 @@ class CRNN(nn.Module):
         attention_floor: attention weights are clamped from below to it.
 
     Raises:
-        InputError: ``filters`` and ``pooling`` differ in length, frequency is not pooled to 1, or ``attention_over``
-            is unknown.
+        InputError: ``filters`` and ``pooling`` differ in length, frequency is not pooled to 1, a dropout is outside
+            [0, 1), or ``attention_over`` is unknown.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class CRNN(nn.Module):
                 f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
                 f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
             )
+        if not (0 <= conv_dropout < 1 and 0 <= dropout < 1):
+            raise InputError(f"model.conv_dropout={conv_dropout} and model.dropout={dropout} must be in [0, 1)")
         if attention_over not in ("classes", "frames"):
             raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes or frames")
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor

@@ -267,6 +267,18 @@ def test_resumed_training_is_bit_identical(tmp_path: Path) -> None:
         assert torch.equal(a, b), name
 
 
+def test_every_step_draws_its_own_random_numbers(tmp_path: Path) -> None:
+    seeds: list[int] = []
+
+    class Collect(pl.Callback):
+        def on_before_zero_grad(self, *args: Any) -> None:
+            seeds.append(torch.initial_seed())
+
+    for seed in (0, 1):
+        fit(method(seed=seed), [batch_of(0)] * 2, trainer(tmp_path, Collect(), max_epochs=2))
+    assert len(set(seeds)) == len(seeds) == 8
+
+
 def test_checkpoint_holds_plain_containers_only(tmp_path: Path) -> None:
     module = method()
     run = trainer(tmp_path)
