@@ -267,6 +267,14 @@ def test_resumed_training_is_bit_identical(tmp_path: Path) -> None:
         assert torch.equal(a, b), name
 
 
+def test_mixed_precision_trains_nearly_the_same(tmp_path: Path) -> None:
+    full, half = Record(), Record()
+    for record, precision in ((full, "32-true"), (half, "bf16-mixed")):
+        fit(method(), [batch_of(seed) for seed in range(3)], trainer(tmp_path, record, precision=precision))
+    assert half.loss == pytest.approx(full.loss, rel=0.02)
+    assert half.loss != full.loss
+
+
 def test_every_step_draws_its_own_random_numbers(tmp_path: Path) -> None:
     seeds: list[int] = []
 
