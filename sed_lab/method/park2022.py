@@ -82,9 +82,9 @@ class MeanTeacher(SedMethod):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         x, strong, weak = self._mixed(batch)
         x = self.feature.scale(x)
-        frame, clip = self.student(x)
-        with torch.no_grad():  # the same input: student and teacher differ by dropout alone
+        with torch.no_grad():  # the same input: teacher and student differ by dropout alone
             teacher_frame, teacher_clip = self.teacher(x)
+        frame, clip = self.student(x)  # last, so that what backward needs is not kept during the teacher's pass
         w = self.class_weight
         loss_strong = self.loss(frame, strong, class_weight=w, mask=batch.has_strong) * batch.share_strong  # (5), S
         loss_weak = self.loss(clip, weak, class_weight=w, mask=batch.has_weak) * batch.share_weak  # (5), W
