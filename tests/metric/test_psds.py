@@ -352,3 +352,25 @@ def test_runs_are_all_events_of_all_thresholds(made: tuple[Scores, Events]) -> N
             rows = np.column_stack([alive.clip, alive.label + label, alive.onset, alive.offset])
             ours |= {tuple(row) for row in rows.round(6)}
         assert ours == {tuple(row) for row in np.column_stack(found).round(6)}
+
+
+def test_touching_reference_events_stay_apart_and_tenths_add_up_to_one() -> None:
+    truth = {"a": (*(Event(i, i + 1, "A") for i in range(10)), Event(11, 12, "B"))}
+    found = {"a": (Event(0, 10, "A"),)}  # ten tenths of it are covered: 0.9999999999999999 if added naively
+    scenario = Scenario(1.0, 0.5, 0.3, 0.0, 0.0)
+    ours = psds_from_points([found], truth, {"a": 20.0}, "AB", {"s": scenario})["s"].value
+    assert ours == psds_by_psds_eval([found], truth, {"a": 20.0}, scenario) == 0.5
+    counted = intersection_f1(found, truth, {"a": 20.0}, "AB", dtc=1.0)["per_class"]["A"]
+    assert (counted["n_reference"], counted["f1"]) == (10, pytest.approx(2 * 10 / (10 + 10)))
+
+
+def test_exact_psds_counts_to_the_microsecond() -> None:
+    frames = np.zeros((100, 2), np.float32)
+    frames[60:70, 0] = 0.9
+    scores = Scores(("a",), ("A", "B"), np.array([10.0]), 0.1, (frames,))
+    truth = {"a": (Event(6.9, 7.0, "A"), Event(1.0, 2.0, "B"))}  # 7.0 - 6.9 is 0.0999999... s, a tenth of the detection
+    tenth = {"s": Scenario(0.1, 0.1, 0.3, 0.0, 0.0)}
+    for tool in (psds_exact, psds_of_scores):
+        assert tool(scores, truth, {"a": 10.0}, tenth)["s"].per_class["A"] == 1.0
+    points = EventTable(*MedianDecoder(median_seconds=0).points(scores, np.array([0.5])))
+    assert psds_from_points(points, truth, {"a": 10.0}, "AB", tenth)["s"].per_class["A"] == 0.0  # plain doubles

@@ -98,3 +98,10 @@ def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: 
         decoded = event_f1(decoder.decode(scores, thresholds), truth, scores.classes, **arguments)
         for label, (_, value) in ours.items():
             assert decoded["per_class"][label]["f1"] == pytest.approx(value, abs=1e-9)
+
+
+def test_an_onset_one_collar_late_is_a_hit() -> None:
+    truth = event_table([{"x": (Event(10.0, 12.0, "A"),)}], ["x"], "A")
+    found = event_table([{"x": (Event(10.5, 12.0, "A"),)}, {"x": (Event(10.51, 12.0, "A"),)}], ["x"], "A")
+    true, _ = collar_hits(found, truth, (2, 1), 0.5, None)
+    assert true[:, 0].tolist() == [1, 0]
