@@ -27,6 +27,7 @@ def soundbank(
     sizes: Mapping[str, int] | None = None,
     snr: Sequence[Any] = ("uniform", 6, 30),
     real_snr: Sequence[Any] = ("uniform", 0, 20),
+    event_range_db: float = 30.0,
     max_events: int = 5,
     statistics: Path | str | None = None,
     polyphony: int = 3,
@@ -43,7 +44,8 @@ def soundbank(
     ``validation``, test from ``test``. Both domains come from the same bank; the "real" one (weak, unlabelled,
     validation, test) differs in its lower ``real_snr``, in ``empty_share`` of clips without events, and with ``room``
     in being heard in random small rooms (`RoomBank`). ``sizes`` are soundscapes per subset (`making.SIZES` for those
-    not named). ``statistics`` is a file in the form of DESED's
+    not named). An event is what lies within ``event_range_db`` of its recording's loudest frame: quieter tails cannot be
+    heard, or their ends found, over a background. ``statistics`` is a file in the form of DESED's
     event_occurences_train.json; without it all classes are as frequent, with 1 to ``max_events`` events a clip. With
     ``live`` the synthetic subset is mixed anew each epoch.
 
@@ -61,6 +63,7 @@ def soundbank(
         "sizes": sizes_of(sizes),
         "snr": list(snr),
         "real_snr": list(real_snr),
+        "event_range_db": event_range_db,
         "max_events": max_events,
         "statistics": table,
         "polyphony": polyphony,
@@ -73,7 +76,7 @@ def soundbank(
     }
 
     def open_banks() -> Banks:
-        bank = FolderBank(bank_folder, classes, backgrounds, sample_rate, folds, seed=seed)
+        bank = FolderBank(bank_folder, classes, backgrounds, sample_rate, folds, range_db=event_range_db, seed=seed)
         meets = even_occurrence(bank.classes, max_events) if table is None else occurrence(table, bank.classes)
         synthetic = Specification(meets, clip_seconds, snr=levels["snr"], polyphony=polyphony)
         real = Specification(meets, clip_seconds, snr=levels["real_snr"], polyphony=polyphony, empty_share=empty_share)

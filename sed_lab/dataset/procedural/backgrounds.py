@@ -28,7 +28,7 @@ def _bed(rng: Rng, n: int, seconds: float, rate: int, kind: str, shift: float) -
         mains = harmonics(np.full(n, 50.0 + 10 * (rng.random() < 0.5)), 1 / np.arange(1, 13), rate, rng)
         return floor + uniform(rng, 0.3, 1) * mains
     if kind == "babble":
-        voices = sum((speech(rng, seconds, rate, uniform(rng, -1, 1)) for _ in range(6)), np.zeros(n))
+        voices = sum((speech(rng, seconds, rate, uniform(rng, -1, 1)) for _ in range(4)), np.zeros(n))
         return 0.4 * floor + band(voices / voices.std(), 150, 2500, rate)
     if kind == "rain":
         drops = np.zeros(n)

@@ -31,7 +31,7 @@ SOUNDS: dict[str, tuple[Callable[[Rng, float, int, float], np.ndarray], float, f
 DESED_TEN = tuple(SOUNDS)[:10]
 SPLITS = ("train", "validation", "test")
 DOMAINS = ("synthetic", "real")
-BACKGROUNDS = {"train": 24, "validation": 8, "test": 12}
+BACKGROUNDS = {"train": 18, "validation": 6, "test": 12}
 
 
 class ProceduralBank:
