@@ -200,3 +200,7 @@ def _by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
     from sed_lab.dataset.annotation import clip_id_of
 
     return {clip_id_of(filename): value for filename, value in rows.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -305,3 +305,7 @@ def event_table(rows: Sequence[tuple[str, Event]]) -> str:
     """Events as a TSV text: ``filename onset offset event_label``, seconds with three decimals."""
     lines = [f"{name}\t{event.onset:.3f}\t{event.offset:.3f}\t{event.event_label}\n" for name, event in rows]
     return "filename\tonset\toffset\tevent_label\n" + "".join(lines)
+
+
+if __name__ == "__main__":
+    main()

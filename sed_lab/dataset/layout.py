@@ -123,8 +123,7 @@ def read_layout(
         resampled: write recordings of another rate once to ``<audio folder>_16k`` and read these; otherwise resample
             while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
-        jobs: threads for resampling and reading headers, all cores by default.
-        seed: of the crops of recordings longer than ``clip_seconds``.
+        jobs: threads, all cores by default. seed: of the crops of recordings longer than ``clip_seconds``.
 
     Events of ``clips`` are as annotated (what published scores are computed against); `ClipFiles.load` clips them.
 

@@ -52,26 +52,14 @@ def soundbank(
     Raises:
         InputError: as `FolderBank`; a wrong distribution, size or statistics file; ``folder`` cannot be written to.
     """
+    given = dict(locals())  # all that decides what is made, but for where
     bank_folder = Path(bank_folder)
     table = read_json(Path(statistics)) if statistics is not None else None
     levels = {"snr": distribution(snr, "snr"), "real_snr": distribution(real_snr, "real_snr")}
-    settings = {
+    settings = {name: value for name, value in given.items() if name not in ("bank_folder", "folder", "live")} | {
         "bank": _listing(bank_folder),
-        "classes": None if classes is None else list(classes),
-        "backgrounds": None if backgrounds is None else list(backgrounds),
-        "folds": None if folds is None else {split: list(numbers) for split, numbers in folds.items()},
         "sizes": sizes_of(sizes),
-        "snr": list(snr),
-        "real_snr": list(real_snr),
-        "event_range_db": event_range_db,
-        "max_events": max_events,
         "statistics": table,
-        "polyphony": polyphony,
-        "room": room,
-        "empty_share": empty_share,
-        "sample_rate": sample_rate,
-        "clip_seconds": clip_seconds,
-        "seed": seed,
         "bank_code": code_of(folder_bank, room_bank),
     }
 
