@@ -77,23 +77,28 @@ def measure_run(
     Raises:
         InputError: the run has no stored scores.
     """
-    from sed_lab.metric.tune import tune_threshold
+    from sed_lab.decoder import MedianDecoder
+    from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
 
     paths = sorted((folder / "scores" / "test").glob("*.npz"))
     if not paths:
         raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")
     systems = {path.stem: load_scores(path) for path in paths}
-    tuned = {}
+    tuned, tuned_decoder = {}, {}
+    rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
     tuning = folder / "scores" / str(tune_on)
     if (tuning / "ground_truth.tsv").exists():
         truth = read_truth(tuning / "ground_truth.tsv")
         for name, scores in systems.items():
             if scores.frame is not None:
-                tuned[name] = tune_threshold(load_scores(tuning / f"{name}.npz"), truth, decoder)
+                held_out = load_scores(tuning / f"{name}.npz")
+                tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
+                if isinstance(decoder, MedianDecoder):
+                    tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
     truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
     durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
-    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned)
+    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned, tuned_decoder)
 
 
 def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
@@ -112,10 +117,10 @@ def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dic
         if cfg.operating_points:
             paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
             metric["points"] = {"system": [nothing | _by_clip(read_detections(path)) for path in paths]}
-        return measure_and_write(target, {"system": system}, truth, durations, decoder, metric, {})
+        return measure_and_write(target, {"system": system}, truth, durations, decoder, metric)
     place = Path(cfg.scores)
     scores = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
-    return measure_and_write(target, {"system": scores}, truth, durations, decoder, metric, {})
+    return measure_and_write(target, {"system": scores}, truth, durations, decoder, metric)
 
 
 def measure_and_write(
@@ -125,13 +130,16 @@ def measure_and_write(
     durations: Mapping[str, float],
     decoder: MedianDecoder,
     metric: Mapping[str, Any],
-    tuned: Mapping[str, float],
+    tuned: Mapping[str, float] | None = None,
+    tuned_decoder: Mapping[str, MedianDecoder] | None = None,
 ) -> dict[str, Any]:
     """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
     from sed_lab.metric.measure import measure, per_class_rows
     from sed_lab.types import Scores
 
-    metrics, curves = measure(systems, truth, durations, decoder, tuned_threshold=tuned, **metric)
+    metrics, curves = measure(
+        systems, truth, durations, decoder, tuned_threshold=tuned, tuned_decoder=tuned_decoder, **metric
+    )
     for name, system in systems.items():
         detected = decoder.decode(system) if isinstance(system, Scores) else system
         lines = [

@@ -84,7 +84,6 @@ def train(cfg: DictConfig, folder: Path) -> None:
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.dataset.corpus import class_statistics
-    from sed_lab.dataset.label import frame_count
     from sed_lab.dataset.module import SedData
 
     corpus = _instantiate(cfg.dataset)
@@ -95,7 +94,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         )
     model = _instantiate(cfg.model, n_classes=len(corpus.classes), n_mels=feature.n_mels)
     loss = _instantiate(cfg.loss)
-    n_frames = frame_count(int(corpus.clip_seconds * corpus.sample_rate), feature.hop_length, model.time_pooling)
+    n_frames = model.frames(feature.frames(round(corpus.clip_seconds * corpus.sample_rate)))
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
     if cfg.tune_on == "test":
         raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sed_lab.dataset import folder_bank
+from sed_lab.dataset import folder_bank, varied
 from sed_lab.dataset import room as room_bank
 from sed_lab.dataset.audio import SUFFIXES
 from sed_lab.dataset.bank import CachedBank
@@ -14,6 +14,7 @@ from sed_lab.dataset.folder_bank import FolderBank
 from sed_lab.dataset.making import Banks, code_of, sizes_of, soundscape_corpus
 from sed_lab.dataset.room import RoomBank
 from sed_lab.dataset.soundscape import Specification, distribution, even_occurrence, occurrence
+from sed_lab.dataset.varied import VariedBank
 from sed_lab.files import read_json
 from sed_lab.types import Corpus
 
@@ -28,6 +29,8 @@ def soundbank(
     snr: Sequence[Any] = ("uniform", 6, 30),
     real_snr: Sequence[Any] = ("uniform", 0, 20),
     event_range_db: float = 30.0,
+    event_gap_seconds: float = 0.5,
+    variants: int = 4,
     max_events: int = 5,
     statistics: Path | str | None = None,
     polyphony: int = 3,
@@ -42,10 +45,11 @@ def soundbank(
 
     The subsets draw from disjoint recordings: training ones from the bank's ``train`` split, validation ones from
     ``validation``, test from ``test``. Both domains come from the same bank; the "real" one (weak, unlabelled,
-    validation, test) differs in its lower ``real_snr``, in ``empty_share`` of clips without events, and with ``room``
+    validation, test) differs in its ``real_snr``, in ``empty_share`` of clips without events, and with ``room``
     in being heard in random small rooms (`RoomBank`). ``sizes`` are soundscapes per subset (`making.SIZES` for those
-    not named). An event is what lies within ``event_range_db`` of its recording's loudest frame: quieter tails cannot be
-    heard, or their ends found, over a background. ``statistics`` is a file in the form of DESED's
+    not named). An event is what lies within ``event_range_db`` of its recording's loudest frame: quieter tails cannot
+    be heard, or their ends found, over a background; pauses up to ``event_gap_seconds`` do not end it. Training sounds
+    come in ``variants`` pitches (`VariedBank`). ``statistics`` is a file in the form of DESED's
     event_occurences_train.json; without it all classes are as frequent, with 1 to ``max_events`` events a clip. With
     ``live`` the synthetic subset is mixed anew each epoch.
 
@@ -60,16 +64,18 @@ def soundbank(
         "bank": _listing(bank_folder),
         "sizes": sizes_of(sizes),
         "statistics": table,
-        "bank_code": code_of(folder_bank, room_bank),
+        "bank_code": code_of(folder_bank, room_bank, varied),
     }
 
     def open_banks() -> Banks:
-        bank = FolderBank(bank_folder, classes, backgrounds, sample_rate, folds, range_db=event_range_db, seed=seed)
+        bank = FolderBank(
+            bank_folder, classes, backgrounds, sample_rate, folds, 0.1, event_gap_seconds, event_range_db, seed
+        )
         meets = even_occurrence(bank.classes, max_events) if table is None else occurrence(table, bank.classes)
         synthetic = Specification(meets, clip_seconds, snr=levels["snr"], polyphony=polyphony)
         real = Specification(meets, clip_seconds, snr=levels["real_snr"], polyphony=polyphony, empty_share=empty_share)
-        cached = CachedBank(bank)
-        heard = CachedBank(RoomBank(bank, seed)) if room else cached
+        cached = CachedBank(VariedBank(bank, variants, seed=seed))
+        heard = CachedBank(RoomBank(cached, seed)) if room else cached
         return Banks(cached, heard, synthetic, real, bank.source_clips())
 
     return soundscape_corpus(Path(folder), "soundbank", settings, open_banks, live)

@@ -43,6 +43,7 @@ def measure(
     classes: Sequence[str] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     tuned_threshold: Mapping[str, Threshold] | None = None,
+    tuned_decoder: Mapping[str, Decoder] | None = None,
     points: Mapping[str, Sequence[Events]] | None = None,
     collar: float = 0.2,
     offset_share: float = 0.2,
@@ -63,10 +64,11 @@ def measure(
 
     ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
     thresholds). ``truth`` has every clip, those without events too; it may be None where only weak ``labels`` are
-    known. ``tuned_threshold`` by system adds ``event_f1_tuned``. The keywords after ``points`` are those of
-    `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`; ``operating_points`` K means the thresholds
-    (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and psds_eval, slower. Metrics are ``{"subset",
-    "settings", "systems": {name: {metric: values}}}``; settings hold every number used.
+    known. ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``.
+    The keywords after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`;
+    ``operating_points`` K means the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
+    psds_eval, slower. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``; settings hold every
+    number used.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -84,7 +86,8 @@ def measure(
     known = _known(truth, labels, durations, classes)
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              (tuned_threshold or {}).get(name), (points or {}).get(name))
+                              (tuned_threshold or {}).get(name), (tuned_decoder or {}).get(name),
+                              (points or {}).get(name))
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
@@ -102,6 +105,7 @@ def _measure_system(
     labels: Mapping[str, Sequence[str]],
     settings: Json,
     tuned: Threshold | None,
+    tuned_decoder: Decoder | None,
     points: Sequence[Events] | None,
 ) -> Json:
     values: Json = {}
@@ -112,6 +116,9 @@ def _measure_system(
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
             values["event_f1_tuned"] = {**best, "threshold": _plain(tuned)}
+        if scores is not None and tuned_decoder is not None:
+            best = event_f1(tuned_decoder.decode(scores), truth, classes, **settings["event_f1"])
+            values["event_f1_class_tuned"] = {**best, "decoder": tuned_decoder.settings()}
         values["segment_f1"] = segment_f1(detections, truth, durations, classes, **settings["segment_f1"])
         values["intersection_f1"] = intersection_f1(
             detections, truth, durations, classes, **settings["intersection_f1"]
