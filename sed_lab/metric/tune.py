@@ -67,7 +67,8 @@ def tune_decoder(
     """``decoder`` (a median decoder) with the threshold and median window that give each class its best event F1.
 
     Of `GRID` and `MEDIAN_SECONDS`; of equally good ones the window nearest the decoder's own, then the threshold
-    nearest 0.5; a class without reference events keeps both. Class-wise windows are common in the field (Huang et al. 2021, DCASE 2024 baseline).
+    nearest 0.5; a class without reference events keeps both. Class-wise windows are common in the field (Huang et al.
+    2021, DCASE 2024 baseline).
     """
     given: Any = decoder
     windows = given.median_seconds

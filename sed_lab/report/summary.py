@@ -1,0 +1,72 @@
+"""Several runs as one Markdown table: mean and standard deviation over seeds, from their records alone.
+
+``python -m sed_lab.report.summary runs/*`` prints it; README's table of the main job was written this way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sed_lab.errors import InputError, run_command
+from sed_lab.files import read_json
+
+COLUMNS = {
+    "event F1": "event_f1/macro",
+    "event F1, tuned threshold": "event_f1_tuned/macro",
+    "event F1, tuned class by class": "event_f1_class_tuned/macro",
+    "segment F1": "segment_f1/macro",
+    "intersection F1": "intersection_f1/macro",
+    "PSDS1": "psds1/exact",
+    "PSDS2": "psds2/exact",
+}
+
+
+def summary(folders: Iterable[Path]) -> str:
+    """A Markdown table with a row a (dataset, loss, system) of the complete runs in ``folders``.
+
+    Raises:
+        InputError: none of the folders holds a complete run.
+    """
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for folder in folders:
+        record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+        if record.get("status") == "complete":
+            config = record["config"]
+            dataset, loss = (config[group]["_target_"].rsplit(".", 1)[-1] for group in ("dataset", "loss"))
+            for system in sorted({name.split("/")[0] for name in record["metrics"]}):
+                groups[dataset, loss, system].append(record)
+    if not groups:
+        raise InputError("no complete run among the folders given; name folders below runs/")
+    lines = ["| dataset | loss | system | seeds | " + " | ".join(COLUMNS) + " | training |"]
+    lines.append("|" + "---|" * (len(COLUMNS) + 5))
+    for (dataset, loss, system), records in sorted(groups.items()):
+        seeds = ", ".join(str(record["seed"]) for record in sorted(records, key=lambda record: record["seed"]))
+        cells = [
+            _mean_sd([record["metrics"].get(f"{system}/{name}") for record in records]) for name in COLUMNS.values()
+        ]
+        seconds = np.mean([record["training_seconds"] for record in records])
+        lines.append(f"| {dataset} | {loss} | {system} | {seeds} | {' | '.join(cells)} | {seconds:.0f} s |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_sd(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.3f}{spread}"
+
+
+def main() -> None:
+    """``python -m sed_lab.report.summary FOLDER...``"""
+    run_command(lambda: print(summary([Path(word) for word in sys.argv[1:]]), end=""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Real runs in small: one run's folder, evaluation and prediction from it, sweeps, DDP, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sed_lab.files import read_json
+from sed_lab.scores import load_scores
+
+SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
+TINY = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "trainer=smoke", "batch.evaluation=8", "report.page=false"]
+
+
+def sed(module: str, *words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {"SED_LAB_RUNS": str(cwd / "runs"), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", f"sed_lab.{module}", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **settings},
+        timeout=500,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
+    """The folder of one finished smoke run."""
+    top = tmp_path_factory.mktemp("smoke")
+    done = sed("train", *TINY, "report.page=true", "report.page_clips=4", cwd=top, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (top / "runs").iterdir()
+    assert f"page: {folder}/page.html" in done.stdout.replace("runs/", f"{top}/runs/", 1) or "page: " in done.stdout
+    return folder
+
+
+def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
+    record = read_json(smoke / "run.json")
+    assert record["status"] == "complete"
+    assert record["dataset"]["fingerprint"]
+    assert record["clips_per_second"] > 0
+    assert record["metrics"]["student/event_f1/macro"] >= 0
+    for name in ("metrics.json", "per_class.csv", "curves.json", "history.csv", "page.html"):
+        assert (smoke / name).stat().st_size > 0, name
+    for subset in ("test", "validation"):
+        for system in ("student", "teacher"):
+            scores = load_scores(smoke / "scores" / subset / f"{system}.npz")
+            assert len(scores.clip_id) == 8
+            assert scores.frame is not None
+            assert scores.frame[0].shape == (156, 10)
+    assert {path.name for path in (smoke / "figures").glob("*.png")} >= {"learning_curves.png", "per_class_f1.png"}
+
+
+def test_the_checkpoint_holds_plain_values_only(smoke: Path) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        checkpoint = torch.load(smoke / "checkpoints" / name, weights_only=True)
+        assert any(key.startswith("teacher.") for key in checkpoint["state_dict"])
+
+
+def test_a_complete_run_is_not_trained_again(smoke: Path, cache: str) -> None:
+    before = (smoke / "run.json").read_bytes()
+    done = sed("train", *TINY, cwd=smoke.parents[1], SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    assert "already complete" in done.stdout
+    assert (smoke / "run.json").read_bytes() == before
+
+
+def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> None:
+    stored = read_json(smoke / "metrics.json")
+    done = sed("evaluate", f"run={smoke}", f"output={tmp_path}/again", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "again" / "metrics.json")["systems"] == stored["systems"]
+    done = sed("evaluate", f"run={smoke}", f"output={tmp_path}/low", "decoder.threshold=0.0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    low = read_json(tmp_path / "low" / "metrics.json")
+    assert low["settings"]["decoder"]["threshold"] == 0.0
+    assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
+
+
+def test_evaluate_reads_another_systems_score_files(smoke: Path, tmp_path: Path) -> None:
+    from sed_lab.scores import write_scores_folder
+
+    write_scores_folder(tmp_path / "theirs", load_scores(smoke / "scores" / "test" / "student.npz"))
+    place = smoke / "scores" / "test"
+    words = [f"truth={place}/ground_truth.tsv", f"durations={place}/durations.tsv", f"output={tmp_path}/out"]
+    done = sed("evaluate", f"scores={tmp_path}/theirs", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = read_json(smoke / "metrics.json")["systems"]["student"], read_json(tmp_path / "out/metrics.json")
+    for name in ("event_f1", "segment_f1", "intersection_f1"):
+        assert theirs["systems"]["system"][name] == ours[name]
+    assert theirs["systems"]["system"]["psds1"]["exact"] == pytest.approx(ours["psds1"]["exact"], abs=1e-6)
+
+
+def test_predict_any_audio_and_lists_what_it_cannot_read(smoke: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "short.wav", rng.standard_normal(3000) * 0.1, 8000)
+    soundfile.write(tmp_path / "stereo.flac", rng.standard_normal((44100 * 23, 2)) * 0.1, 44100)
+    (tmp_path / "broken.wav").write_bytes(b"RIFFnothing")
+    words = [str(smoke), str(tmp_path), "-o", str(tmp_path / "events.tsv"), "--scores", str(tmp_path / "scores")]
+    done = sed("predict", *words, "--threshold", "0.0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not read: " in done.stderr
+    assert "broken.wav" in done.stderr
+    assert "Traceback" not in done.stderr
+    lines = (tmp_path / "events.tsv").read_text().splitlines()
+    assert lines[0] == "filename\tonset\toffset\tevent_label"
+    ends = [float(line.split("\t")[2]) for line in lines[1:] if "stereo" in line]
+    assert ends
+    assert max(ends) <= 23.0
+    assert (tmp_path / "scores" / "stereo.tsv").exists()
+
+
+def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
+    record = read_json(smoke / "run.json")
+    record["config"]["model"]["_target_"] = "os.system"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").symlink_to(smoke / "checkpoints" / "best.ckpt")
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    done = sed("predict", str(tmp_path), str(tmp_path / "a.wav"), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "model._target_=os.system is not sed_lab's own" in done.stderr
+
+
+def records(top: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted((top / "runs").glob("*/run.json"))]
+
+
+@pytest.mark.slow
+def test_sweep_leaves_one_folder_a_job_and_no_strays(tmp_path: Path, cache: str) -> None:
+    done = sed("train", "-m", *TINY, "loss=bce,tbfl", "seed=0,1", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    assert [record["status"] for record in records(tmp_path)] == ["complete"] * 4
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    strays = [path.name for path in (tmp_path / "runs").iterdir() if not (path / "run.json").exists()]
+    assert strays == ["multirun.yaml"]
+    assert "4 done, 0 failed, 0 missing" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_ddp_sweep_survives_a_failing_job(tmp_path: Path, cache: str, launcher: list[str]) -> None:
+    words = [*TINY, "trainer=ddp_cpu", "trainer.devices=2", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    # batch.clips.synthetic beyond the dataset makes that job fail after it has started
+    words += ["batch.clips.synthetic=4,400", "batch.clips.weak=4", "batch.clips.unlabelled=4", *launcher]
+    done = sed("train", "-m", *[word for word in words if word != "trainer=smoke"], cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 1
+    found = records(tmp_path)
+    assert sorted(record["status"] for record in found) == ["complete", "failed"]
+    (failed,) = (record for record in found if record["status"] == "failed")
+    assert "batch.clips.synthetic=400, but the dataset has 24 synthetic clips" in failed["reason"]
+    assert "1 done, 1 failed, 0 missing" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_file()} == {"multirun.yaml"}
+
+
+@pytest.mark.slow
+def test_two_ranks_score_every_clip_once(tmp_path: Path, smoke: Path, cache: str) -> None:
+    words = [word for word in TINY if word != "trainer=smoke"] + [
+        "+trainer.limit_train_batches=2",
+        "batch.evaluation=3",
+    ]
+    done = sed("train", *words, "trainer=ddp_cpu", "trainer.max_epochs=1", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    ours, one = (load_scores(run / "scores" / "test" / "student.npz") for run in (folder, smoke))
+    assert ours.clip_id == one.clip_id
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path, cache: str) -> None:
+    words = [word for word in TINY if word != "trainer=smoke"]
+    words += ["+trainer.limit_train_batches=1", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=1"]
+    whole = sed(
+        "train", *words, cwd=tmp_path / "a" if (tmp_path / "a").mkdir() is None else tmp_path, SED_LAB_CACHE=cache
+    )
+    assert whole.returncode == 0, whole.stderr
+    (tmp_path / "b").mkdir()
+    # killed after its first epoch: the record says running, last.ckpt is there
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sed_lab.train", *words],
+        cwd=tmp_path / "b",
+        env={**os.environ, "SED_LAB_RUNS": "runs", "SED_LAB_CACHE": cache, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2/3"):
+            break
+    process.kill()
+    process.wait()
+    again = sed("train", *words, cwd=tmp_path / "b", SED_LAB_CACHE=cache)
+    assert again.returncode == 0, again.stderr
+    a, b = (next(path for path in (tmp_path / x / "runs").iterdir() if path.is_dir()) for x in "ab")
+    first, second = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (a, b))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert read_json(a / "metrics.json")["systems"] == read_json(b / "metrics.json")["systems"]
