@@ -22,6 +22,9 @@ def run_command(command: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: finished files are kept, unfinished ones were not put in place", file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # the reader of our output, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except Exception as error:
         if os.environ.get("SED_LAB_DEBUG") == "1":
             raise
