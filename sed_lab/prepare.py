@@ -179,15 +179,18 @@ def resample(options: argparse.Namespace) -> int:
 
 
 def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(*columns, box=SIMPLE, pad_edge=False)
+    for column in table.columns:
+        column.justify, column.no_wrap = "right", True
+    table.columns[0].justify = "left"
     for row in rows:
         table.add_row(*map(str, row))
-    Console().print(table)
+    needed = Console(width=1000).measure(table).maximum  # names stay whole in a narrow window or a pipe
+    Console(width=max(needed, Console().width)).print(table)
 
 
 if __name__ == "__main__":

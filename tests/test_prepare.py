@@ -178,3 +178,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert said.startswith("error: ")
     assert message in said
     assert len(said.splitlines()) == 1
+
+
+def test_names_are_whole_in_a_narrow_window(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    long = "Electric_shaver_toothbrush"
+    write_weak(corpus / "metadata/train/weak.tsv", {"c.wav": [long]})
+    _, out, _ = sed_prepare("stats", corpus, capsys=capsys)
+    assert long in out
+    assert "mean_seconds" in out

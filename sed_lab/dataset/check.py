@@ -156,16 +156,16 @@ def effect(check: SplitCheck) -> str:
     """What the findings mean for numbers measured on this corpus, in words; empty where they mean nothing."""
     usable = check.found - len(check.bad)
     whole = check.expected or check.listed
-    if usable >= whole:
+    if usable >= whole or not check.found:  # with nothing there, the error says enough
         return ""
-    if check.subset not in SPLITS or not SPLITS[check.subset].training:
-        return (
-            f"{check.subset}: {usable} of {whole} clips can be scored, so scores are not comparable with published "
-            "ones; compare only systems scored on these very clips"
-        )
-    share = 100 * (whole - usable) / whole
+    if SPLITS[check.subset].training:
+        share = f"{whole - usable} of {whole} training clips ({100 * (whole - usable) / whole:.1f} %)"
+        return f"{check.subset}: {share} are missing; expect lower scores than published"
+    if SPLITS[check.subset].synthetic:
+        return f"{check.subset}: {usable} of {whole} clips choose the checkpoint; another one may be kept"
     return (
-        f"{check.subset}: {whole - usable} of {whole} training clips ({share:.1f} %) are missing; expect lower scores"
+        f"{check.subset}: {usable} of {whole} clips can be scored, so scores are not comparable with published ones; "
+        "compare only systems scored on these very clips"
     )
 
 

@@ -120,8 +120,7 @@ def read_layout(
         classes: their order; otherwise metadata/classes.txt, otherwise all labels found, sorted.
         weak_split: share of weak.tsv used for training where no weak_validation.tsv says which clips are; drawn as in
             the DCASE 2021 baseline, over the listed clips whether found or not.
-        resampled: write recordings of another rate once to ``<audio folder>_16k`` and read these; otherwise resample
-            while reading.
+        resampled: write recordings of another rate once to ``<audio folder>_16k``; false: resample while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
         jobs: threads, all cores by default. seed: of the crops of recordings longer than ``clip_seconds``.
 
@@ -139,7 +138,7 @@ def read_layout(
     audio = _audio_of_all({each.audio for each in listings.values()}, sample_rate, resampled, jobs)
     found = {name: match(listing, audio[listing.audio]) for name, listing in listings.items()}
     if not any(found.values()):
-        folders = ", ".join(str(each.audio) for each in listings.values()) or str(folder / "audio")
+        folders = ", ".join(str(each.audio) for each in listings.values())
         raise InputError(f"{folder} holds no audio that its annotations list; put the recordings in {folders}")
     headers = read_headers({path for paths in found.values() for path in paths.values()}, jobs)
     subsets = {}

@@ -285,8 +285,11 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
     assert not checks["public"].errors
     assert "1 recordings are shorter than 10 s" in checks["validation"].warnings[0]
     assert "not comparable with published" in effect(checks["test"])
-    assert effect(weak) == "weak: 1569 of 1578 training clips (99.4 %) are missing; expect lower scores"
-    assert effect(checks["validation"]) == ""
+    assert effect(weak) == "weak: 1569 of 1578 training clips (99.4 %) are missing; expect lower scores than published"
+    assert effect(checks["synthetic_validation"]).endswith(
+        "4 of 2500 clips choose the checkpoint; another one may be kept"
+    )
+    assert effect(checks["validation"]) == effect(checks["public"]) == ""
     quick = {one.subset: one for one in check_layout(corpus, DESED_CLASSES, decode=False)}
     assert not quick["unlabelled"].bad
 
