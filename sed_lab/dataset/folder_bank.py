@@ -41,10 +41,10 @@ class FolderBank:
 
     Layouts: ``<class>/*.wav`` (also ``NNN - Name/fold-source-take.ogg`` of ESC-10), or ``audio/*`` with
     ``meta/esc50.csv``. Class names become identifiers (``001 - Dog bark`` -> ``Dog_bark``). Where files carry folds,
-    splits are whole folds (by default the last is ``test``, the one before ``validation``, the others ``train``);
-    elsewhere the sources of each class are shared out 60/20/20 by a seeded hash of their names. An event is a run of
-    frames within ``range_db`` of its recording's loudest frame, gaps up to ``max_gap_seconds`` bridged; a recording
-    whose runs are all shorter than ``min_event_seconds`` gives its longest one.
+    the last is ``test``, and of the others a fifth of each class's sources is ``validation``, by a seeded hash of their
+    names; ``folds`` names whole folds for all three instead. Without folds the sources of each class are shared out
+    60/20/20. An event is a run of frames within ``range_db`` of its recording's loudest frame, gaps up to
+    ``max_gap_seconds`` bridged; a recording with runs below ``min_event_seconds`` only gives its longest one.
 
     Raises:
         InputError: no such folder, no audio, unreadable files (all named), an unknown class, no background, or a
@@ -223,36 +223,38 @@ def _split(
     folder: Path, recordings: Sequence[Recording], folds: Mapping[str, Sequence[int]] | None, seed: int
 ) -> dict[Path, str]:
     numbers = sorted({r.fold for r in recordings if r.fold is not None})
-    if folds is not None or (len(numbers) >= 3 and all(r.fold is not None for r in recordings)):
+    if folds is not None:
         return _by_fold(folder, recordings, folds, numbers)
-    split_of = {}
+    tested = set()
+    if len(numbers) >= 3 and all(r.fold is not None for r in recordings):
+        tested = {r.path for r in recordings if r.fold == numbers[-1]}
+    split_of = dict.fromkeys(tested, "test")
     for label in sorted({r.label for r in recordings}):
-        sources = sorted({r.source for r in recordings if r.label == label}, key=lambda name: _hash(seed, name))
+        rest = [r for r in recordings if r.label == label and r.path not in tested]
+        sources = sorted({r.source for r in rest}, key=lambda name: _hash(seed, name))
         held = max(1, round(0.2 * len(sources))) if len(sources) >= 3 else 0
-        part = {
-            name: "test" if i < held else "validation" if i < 2 * held else "train" for i, name in enumerate(sources)
-        }
-        split_of.update({r.path: part[r.source] for r in recordings if r.label == label})
+        parts = ["validation"] * held if tested else ["test"] * held + ["validation"] * held
+        part = dict(zip(sources, [*parts, *["train"] * len(sources)], strict=False))
+        split_of.update({r.path: part[r.source] for r in rest})
     return split_of
 
 
 def _by_fold(
-    folder: Path, recordings: Sequence[Recording], folds: Mapping[str, Sequence[int]] | None, numbers: Sequence[int]
+    folder: Path, recordings: Sequence[Recording], folds: Mapping[str, Sequence[int]], numbers: Sequence[int]
 ) -> dict[Path, str]:
-    chosen = folds or {"train": numbers[:-2], "validation": numbers[-2:-1], "test": numbers[-1:]}
-    if set(chosen) != set(SPLITS):
+    if set(folds) != set(SPLITS):
         raise InputError(
-            f"folds names {', '.join(chosen)}; it needs {', '.join(SPLITS)}, each with a list of fold numbers"
+            f"folds names {', '.join(folds)}; it needs {', '.join(SPLITS)}, each with a list of fold numbers"
         )
-    listed = [fold for split in SPLITS for fold in chosen[split]]
+    listed = [fold for split in SPLITS for fold in folds[split]]
     if len(set(listed)) < len(listed):
-        raise InputError(f"folds {dict(chosen)} uses a fold twice; a fold belongs to one split")
+        raise InputError(f"folds {dict(folds)} uses a fold twice; a fold belongs to one split")
     unknown = sorted(set(listed) - set(numbers))
     if unknown:
         raise InputError(
             f"{folder} has no fold {', '.join(map(str, unknown))}; it has {', '.join(map(str, numbers)) or 'none'}"
         )
-    split_of_fold = {fold: split for split in SPLITS for fold in chosen[split]}
+    split_of_fold = {fold: split for split in SPLITS for fold in folds[split]}
     return {r.path: split_of_fold[r.fold] for r in recordings if r.fold in split_of_fold}
 
 

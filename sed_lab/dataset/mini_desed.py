@@ -119,7 +119,7 @@ def mini_desed(
 
     def open_banks() -> Banks:
         def domain(name: str) -> CachedBank:
-            instances = {"train": train, "validation": 12, "test": 16}
+            instances: dict[str, int | Mapping[str, int]] = {"train": train, "validation": 12, "test": 16}
             return CachedBank(ProceduralBank(DESED_CLASSES, name, sample_rate, seed, instances))
 
         meets = desed_occurrence()

@@ -75,7 +75,9 @@ def judge(
             near[i, j] = same and late <= onset_collar and long <= round(slack, TIME_DECIMALS)
     partner = maximum_bipartite_matching(csr_matrix(near), perm_type="column")
     taken = {int(j) for j in partner if j >= 0}
-    return Verdict(clip_id, true, found, tuple(bool(j >= 0) for j in partner), tuple(j in taken for j in range(len(found))))
+    return Verdict(
+        clip_id, true, found, tuple(bool(j >= 0) for j in partner), tuple(j in taken for j in range(len(found)))
+    )
 
 
 def judge_run(run: RunFolder, system: str) -> dict[str, Verdict]:
@@ -103,7 +105,9 @@ def choose(verdicts: Iterable[Verdict], count: int) -> list[Verdict]:
         if len(chosen) < count and verdict.labels - seen:
             chosen.append(verdict)
             rest.remove(verdict)
-    places = np.linspace(0, len(rest) - 1, num=count - len(chosen)).round().astype(int) if rest else []
+    places: list[int] = []
+    if rest:
+        places = np.linspace(0, len(rest) - 1, num=count - len(chosen)).round().astype(int).tolist()
     return worst_first([*chosen, *(rest[i] for i in places)])
 
 

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from sed_lab.files import replacing
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
@@ -27,7 +28,7 @@ from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7500")
 DASHES = ("-", "--", ":", "-.")
 INK, MUTED, LINE, PAPER = "#1b2026", "#5b6570", "#dde1e5", "#ffffff"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "sans-serif",
     "text.color": INK,
@@ -71,7 +72,7 @@ def class_style(index: int) -> tuple[str, str]:
 
 @_styled
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation measures against epochs; ``history`` holds one row an epoch with ``train/...``, ``val/...``."""
+    """Losses and validation measures against epochs; ``history`` holds a row an epoch: ``train/...``, ``val/...``."""
     keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(("train/", "val/"))))
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
@@ -86,7 +87,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
             axes.plot(x, y, dash, color=colour, lw=1.5, marker="o" if len(points) < 12 else "", ms=3, label=key)
         axes.set(title=title, xlabel="epoch")
         axes.margins(x=0.02)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(ncols=1 if len(found) < 8 else 2, fontsize=8.5 if len(found) < 8 else 7)
     return figure
 
@@ -160,7 +161,7 @@ def clip_picture(
     frame_hop: float = 1.0,
     threshold: float | None = None,
 ) -> Figure:
-    """One clip over one time axis: audio ``[N]``, log-mel ``[F, M]``, posteriors ``[T, C]``, true and detected events."""
+    """One clip over one time axis: audio ``[N]``, log-mel ``[F, M]``, posteriors ``[T, C]``, true, detected events."""
     shown = shown_classes(verdict, classes, posteriors)
     rows = max(1, len(shown))
     parts = [("audio", 0.6, audio is not None), ("log_mel", 1.5, log_mel is not None)]
@@ -272,7 +273,9 @@ def _draw_events(axes: Axes, verdict: Verdict, classes: Sequence[str], shown: Se
             if event.event_label not in row:
                 continue
             corner = (event.onset, row[event.event_label] + lift)
-            kind: dict[str, Any] = {"facecolor": colour[event.event_label]} if right else {"fill": False, "hatch": "/////"}
+            kind: dict[str, Any] = (
+                {"facecolor": colour[event.event_label]} if right else {"fill": False, "hatch": "/////"}
+            )
             axes.add_patch(
                 Rectangle(corner, event.offset - event.onset, 0.36, edgecolor=colour[event.event_label], lw=1, **kind)
             )
@@ -304,7 +307,9 @@ def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
         sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
         frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
         ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
-        length = run.duration.get(verdict.clip_id) or (len(sound) / maker.sample_rate if sound is not None else max(ends, default=1))
+        length = run.duration.get(verdict.clip_id) or (
+            len(sound) / maker.sample_rate if sound is not None else max(ends, default=1)
+        )
         figure = clip_picture(
             verdict,
             run.classes,

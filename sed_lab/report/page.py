@@ -33,9 +33,7 @@ CAPTIONS = {
 }
 
 
-def write_page(
-    run_dir: Path, output: Path | None = None, max_clips: int = 40, audio_budget: int = 8_000_000
-) -> Path:
+def write_page(run_dir: Path, output: Path | None = None, max_clips: int = 40, audio_budget: int = 8_000_000) -> Path:
     """Write the page of a finished run to ``output`` (default ``run_dir/page.html``), whole or not at all.
 
     Args:
@@ -95,7 +93,9 @@ def _sections(run: RunFolder) -> str:
     ]
     parts.append(("figures", "Figures", "\n".join(drawings)))
     return "\n".join(
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}\n</section>' for key, title, body in parts if body
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}\n</section>'
+        for key, title, body in parts
+        if body
     )
 
 

@@ -56,7 +56,14 @@ def clip_cards(run: RunFolder, max_clips: int, audio_budget: int) -> ClipCards:
         picture = None if sound is None else maker.picture(sound)
         markup.append(_card(number, verdict, duration, picture, source, bool(run.truth)))
         results = {
-            system: _result(run, found.get(verdict.clip_id, Verdict(verdict.clip_id, verdict.truth, (), (False,) * len(verdict.truth), ())), run.scores.get(system), places.get(system, {}))
+            system: _result(
+                run,
+                found.get(
+                    verdict.clip_id, Verdict(verdict.clip_id, verdict.truth, (), (False,) * len(verdict.truth), ())
+                ),
+                run.scores.get(system),
+                places.get(system, {}),
+            )
             for system, found in verdicts.items()
         }
         data.append(
@@ -118,19 +125,24 @@ def _card(
     name = escape(verdict.clip_id)
     mel = ""
     if picture is not None:
-        ticks = "".join(f'<span class="hz" style="bottom:{at:.1%}">{hz / 1000:g} kHz</span>' for hz, at in picture.ticks.items())
+        ticks = "".join(
+            f'<span class="hz" style="bottom:{at:.1%}">{hz / 1000:g} kHz</span>' for hz, at in picture.ticks.items()
+        )
         image = _uri("image/png", picture.png())
         mel = (
-            f'<div class="row mel"><div class="name" aria-hidden="true"><span class="what">log-mel</span>{ticks}</div><div class="field">'
-            f'<img loading="lazy" decoding="async" alt="Log-mel spectrogram of {name}" draggable="false" src="{image}"></div></div>'
+            '<div class="row mel"><div class="name" aria-hidden="true"><span class="what">log-mel</span>'
+            f'{ticks}</div><div class="field"><img loading="lazy" decoding="async" draggable="false" '
+            f'alt="Log-mel spectrogram of {name}" src="{image}"></div></div>'
         )
     if audio:
         player = f'<audio controls preload="none" aria-label="Sound of {name}" src="{audio}"></audio>'
     else:
         player = '<p class="silent">The sound of this clip is not in this file.</p>'
     return f"""<article class="clip" data-clip="{number}" aria-labelledby="clip-{number}">
-<div class="clip-head"><h3 id="clip-{number}">{name}</h3><span class="verdict">{verdict_markup(verdict, judged)}</span></div>
-<div class="stage" tabindex="0" role="slider" aria-label="Position in {name}" aria-valuemin="0" aria-valuemax="{duration:.2f}" aria-valuenow="0">
+<div class="clip-head"><h3 id="clip-{number}">{name}</h3>
+<span class="verdict">{verdict_markup(verdict, judged)}</span></div>
+<div class="stage" tabindex="0" role="slider" aria-label="Position in {name}"
+ aria-valuemin="0" aria-valuemax="{duration:.2f}" aria-valuenow="0">
 {mel}
 <div class="drawn"></div>
 <div class="row axis"><div class="name"></div><div class="field">{_axis(duration)}</div></div>
@@ -146,7 +158,10 @@ def _axis(duration: float) -> str:
     step = next((s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if duration / s <= 10.5), 3600)
     times = [i * step for i in range(int(duration / step + 1e-6) + 1)]
     last = len(times) - 1
-    marks = [f'<span style="left:{100 * t / duration:.3f}%">{t:g}{" s" if i == last else ""}</span>' for i, t in enumerate(times)]
+    marks = [
+        f'<span style="left:{100 * t / duration:.3f}%">{t:g}{" s" if i == last else ""}</span>'
+        for i, t in enumerate(times)
+    ]
     return "".join(marks)
 
 

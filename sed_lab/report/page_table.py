@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -16,11 +17,18 @@ NAMES = {
     "psds2": "PSDS scenario 2",
     "event_f1": "Event F1",
     "event_f1_tuned": "Event F1, tuned threshold",
+    "event_f1_class_tuned": "Event F1, tuned class by class",
     "intersection_f1": "Intersection F1",
     "segment_f1": "Segment F1",
     "tagging_f1": "Tagging F1",
 }
-PARTS = {"exact": "exact", "operating_points": "50 thresholds", "macro": "macro", "micro": "micro", "threshold": "threshold"}
+PARTS = {
+    "exact": "exact",
+    "operating_points": "50 thresholds",
+    "macro": "macro",
+    "micro": "micro",
+    "threshold": "threshold",
+}
 
 
 def tiles_markup(run: RunFolder) -> str:
@@ -37,7 +45,7 @@ def tiles_markup(run: RunFolder) -> str:
         ("tagging_f1", "macro", "tagging F1, macro"),
     )
     found = [(label, number(part(systems[name], key, kind))) for key, kind, label in wanted]
-    tiles = "".join(f"<li><b>{value}</b><span>{label}</span></li>" for label, value in found if value != "–")
+    tiles = "".join(f"<li><b>{value}</b><span>{label}</span></li>" for label, value in found if value != "\u2013")
     return f'<ul class="tiles" aria-label="Main results, {escape(name)}">{tiles}</ul>' if tiles else ""
 
 
@@ -62,14 +70,20 @@ def facts_markup(run: RunFolder) -> str:
         ("Hardware", hardware_of(record.get("hardware"))),
         ("Code", code_of(record.get("code"))),
     ]
-    items = "".join(f"<div><dt>{key}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts if value not in (None, ""))
+    items = "".join(
+        f"<div><dt>{key}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts if value not in (None, "")
+    )
     command = record.get("command")
     if command:
         items += f'<div class="wide"><dt>Command</dt><dd><code>{escape(str(command))}</code></dd></div>'
     versions = ", ".join(f"{key} {value}" for key, value in (record.get("versions") or {}).items())
     if versions:
         items += f'<div class="wide"><dt>Versions</dt><dd>{escape(versions)}</dd></div>'
-    folded = f"<details><summary>Full configuration</summary><pre>{escape(outline(config))}</pre></details>" if config else ""
+    folded = (
+        f"<details><summary>Full configuration</summary><pre>{escape(outline(config))}</pre></details>"
+        if config
+        else ""
+    )
     return f'<dl class="facts">{items}</dl>{folded}'
 
 
@@ -78,7 +92,9 @@ def metrics_markup(run: RunFolder) -> str:
     systems = run.metrics.get("systems") or {}
     names = in_order(systems)
     rows = []
-    for key in dict.fromkeys([*(k for k in NAMES if any(k in systems[n] for n in names)), *(k for n in names for k in systems[n])]):
+    for key in dict.fromkeys(
+        [*(k for k in NAMES if any(k in systems[n] for n in names)), *(k for n in names for k in systems[n])]
+    ):
         kinds = dict.fromkeys(kind for n in names for kind in scalars(systems[n].get(key)))
         for kind in kinds:
             title = NAMES.get(key, key) + (f", {PARTS.get(kind, kind)}" if kind else "")
@@ -86,7 +102,11 @@ def metrics_markup(run: RunFolder) -> str:
     if not rows:
         return ""
     settings = run.metrics.get("settings")
-    folded = f"<details><summary>Settings of these metrics</summary><pre>{escape(outline(settings))}</pre></details>" if settings else ""
+    folded = (
+        f"<details><summary>Settings of these metrics</summary><pre>{escape(outline(settings))}</pre></details>"
+        if settings
+        else ""
+    )
     return table(["Metric", *names], rows) + folded
 
 
@@ -104,7 +124,13 @@ def per_class_markup(run: RunFolder) -> str:
     head += [f"F1, {name}" for name in names[1:]] + [key.upper() for key in psds]
     rows = []
     for label in sorted(first, key=lambda label: -(first[label].get("n_reference") or 0)):
-        row = [label, *(number(first[label].get(key)) for key in ("n_reference", "n_detected", "f1", "precision", "recall", "error_rate"))]
+        row = [
+            label,
+            *(
+                number(first[label].get(key))
+                for key in ("n_reference", "n_detected", "f1", "precision", "recall", "error_rate")
+            ),
+        ]
         row += [number((tables[name].get(label) or {}).get("f1")) for name in names[1:]]
         rows.append(row + [number(values.get(label)) for values in psds.values()])
     note = f'<p class="note">Event based, {escape(names[0])}; a dash means not defined (no true events).</p>'
@@ -118,13 +144,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(head[0])} table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(head[0])} table">'
+        f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def number(value: Any) -> str:
     """Three decimals, whole numbers as they are, a dash for what is not defined."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or (isinstance(value, float) and math.isnan(value)):
-        return value if isinstance(value, str) else "–"
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, float) and math.isnan(value))
+    ):
+        return value if isinstance(value, str) else "\u2013"
     return f"{value:d}" if isinstance(value, int) else f"{value:.3f}"
 
 
@@ -157,10 +190,9 @@ def moment(text: Any) -> str:
 def duration_of(record: Mapping[str, Any]) -> str:
     """From start to end, or the seconds the record states."""
     seconds = record.get("seconds")
-    try:
-        seconds = seconds or (datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        pass
+    with suppress(KeyError, TypeError, ValueError):
+        took = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
+        seconds = seconds or took.total_seconds()
     return spell(seconds) if isinstance(seconds, int | float) else ""
 
 
@@ -184,7 +216,11 @@ def hardware_of(facts: Any) -> str:
     if not isinstance(facts, Mapping):
         return str(facts or "")
     gpus = facts.get("gpus") or []
-    parts = [str(facts.get("processor") or facts.get("machine") or ""), f"{facts['threads']} threads" if facts.get("threads") else "", *gpus]
+    parts = [
+        str(facts.get("processor") or facts.get("machine") or ""),
+        f"{facts['threads']} threads" if facts.get("threads") else "",
+        *gpus,
+    ]
     return ", ".join(part for part in parts if part)
 
 

@@ -94,7 +94,9 @@ def read_run(path: Path) -> RunFolder:
         curves=_json_or_empty(path / "curves.json"),
         history=_read_history(path / "history.csv"),
         scores={file.stem: load_scores(file) for file in sorted((path / "scores" / part).glob("*.npz"))},
-        detections={file.stem: _by_clip(file, read_strong) for file in sorted((path / "detections" / part).glob("*.tsv"))},
+        detections={
+            file.stem: _by_clip(file, read_strong) for file in sorted((path / "detections" / part).glob("*.tsv"))
+        },
         truth=_by_clip(path / "scores" / part / "ground_truth.tsv", read_strong),
         duration=_by_clip(path / "scores" / part / "durations.tsv", read_durations),
         audio=_by_clip(path / "scores" / part / "audio.tsv", _read_audio),

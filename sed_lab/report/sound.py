@@ -29,7 +29,7 @@ TICKS_HZ = (250, 1000, 4000, 16000)
 
 @dataclass(frozen=True)
 class LogMelPicture:
-    """Log-mel ``values [F, M]`` scaled to 0 (quiet) .. 1 (loud), and where frequencies [Hz] lie on its mel axis (0 .. 1)."""
+    """Log-mel ``values [F, M]`` from 0 (quiet) to 1 (loud), and where frequencies [Hz] lie on its mel axis (0 .. 1)."""
 
     values: np.ndarray
     ticks: dict[int, float]

@@ -21,7 +21,7 @@ SIZES = {
     "synthetic": 40, "weak": 6, "unlabelled": 6, "synthetic_validation": 4, "weak_validation": 4, "validation": 4,
     "test": 30,
 }  # fmt: skip
-CODE = f"from sed_lab.dataset.mini_desed import mini_desed as m; print(m({{!r}}, {SIZES}, bank_share=0.05).fingerprint)"
+CODE = f"from sed_lab.dataset.mini_desed import mini_desed as m; print(m(FOLDER, {SIZES}, bank_share=0.05).fingerprint)"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -101,7 +101,9 @@ def test_made_once_and_the_same_in_another_folder(cache: Path, tmp_path: Path) -
 
 
 def test_killed_half_way_then_whole(cache: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", CODE.format(str(tmp_path))], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE.replace("FOLDER", repr(str(tmp_path)))], stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + 60
     while time.monotonic() < until and not list(tmp_path.glob(".*.part/**/*.wav")):
         time.sleep(0.01)
@@ -115,7 +117,9 @@ def test_killed_half_way_then_whole(cache: Path, tmp_path: Path) -> None:
 
 def test_two_makers_at_once_make_one(cache: Path, tmp_path: Path) -> None:
     makers = [
-        subprocess.Popen([sys.executable, "-c", CODE.format(str(tmp_path))], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", CODE.replace("FOLDER", repr(str(tmp_path)))], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     prints = {maker.communicate(timeout=120)[0].split()[-1] for maker in makers}

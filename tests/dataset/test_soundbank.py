@@ -20,6 +20,7 @@ from sed_lab.dataset.mixing import LiveSoundscapes, mix
 from sed_lab.dataset.room import RoomBank
 from sed_lab.dataset.soundbank import soundbank
 from sed_lab.dataset.soundscape import read_recipes
+from sed_lab.dataset.varied import VariedBank
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
@@ -85,7 +86,8 @@ def test_subsets_and_their_labels(corpus: Corpus) -> None:
 
 
 def test_recipes_beside_the_audio_make_it_again(corpus: Corpus, bank_folder: Path) -> None:
-    bank = CachedBank(FolderBank(bank_folder))
+    cut = FolderBank(bank_folder, max_gap_seconds=0.3, range_db=20.0)  # the defaults of `soundbank`
+    bank = CachedBank(VariedBank(cut, variants=4))
     for subset, split in (("synthetic", "train"), ("weak", "train"), ("validation", "validation"), ("test", "test")):
         recipes = read_recipes(folder_of(corpus) / "recipes" / f"{subset}.jsonl")
         assert {recipe.split for recipe in recipes} == {split}
@@ -97,7 +99,9 @@ def test_recipes_beside_the_audio_make_it_again(corpus: Corpus, bank_folder: Pat
                 assert clip.events == events
             if subset == "weak":
                 assert set(clip.event_labels or ()) == {event.event_label for event in events}
-    levels = {s: [e.snr for r in read_recipes(folder_of(corpus) / "recipes" / f"{s}.jsonl") for e in r.events] for s in SMALL}
+    levels = {
+        s: [e.snr for r in read_recipes(folder_of(corpus) / "recipes" / f"{s}.jsonl") for e in r.events] for s in SMALL
+    }
     assert 6 <= min(levels["synthetic"]) <= max(levels["synthetic"]) <= 30
     assert 0 <= min(levels["test"]) <= max(levels["test"]) <= 20
 
@@ -128,7 +132,7 @@ def test_statistics_decide_which_classes_meet(bank_folder: Path, tmp_path: Path)
 
 def test_live_subset_is_mixed_anew(bank_folder: Path, tmp_path: Path) -> None:
     corpus = soundbank(bank_folder, tmp_path, sizes=dict.fromkeys(SMALL, 2), live=True)
-    assert list(corpus.subsets)[0] == "synthetic"
+    assert next(iter(corpus.subsets)) == "synthetic"
     live = corpus.subsets["synthetic"]
     assert isinstance(live, LiveSoundscapes)
     assert len(live) == 2
@@ -211,7 +215,7 @@ def test_wrong_arguments(arguments: dict, message: str, bank_folder: Path, tmp_p
 
 def test_a_folder_that_cannot_be_written_to(bank_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot make .*soundbank-.*; free some space or name another cache folder"):
+    with pytest.raises(InputError, match=r"cannot make .*soundbank-.*; free some space or name another cache folder"):
         soundbank(bank_folder, tmp_path / "file" / "cache", sizes=SMALL)
 
 

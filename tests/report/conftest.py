@@ -17,11 +17,23 @@ from sed_lab.report.clip_view import judge
 from sed_lab.scores import save_scores
 from sed_lab.types import Event, Scores
 
-CLASSES = ("Alarm_bell_ringing", "Dog", "Speech </script><b>&'\"", "Running_water", "Cat", "Dishes", "Frying", "Blender", "Vacuum")
+CLASSES = (
+    "Alarm_bell_ringing",
+    "Dog",
+    "Speech </script><b>&'\"",
+    "Running_water",
+    "Cat",
+    "Dishes",
+    "Frying",
+    "Blender",
+    "Vacuum",
+)
 HOP, RATE = 0.064, 16000
 
 
-def fabricate_run(folder: Path, n_clips: int = 8, seconds: float = 4.0, name: str = "fabricated", seed: int = 0) -> Path:
+def fabricate_run(
+    folder: Path, n_clips: int = 8, seconds: float = 4.0, name: str = "fabricated", seed: int = 0
+) -> Path:
     """Write every file of a run's folder; clip 0 has a nasty name, clip 1 no event."""
     rng = np.random.default_rng(seed)
     truth: dict[str, tuple[Event, ...]] = {}
@@ -87,7 +99,11 @@ def _wobbled(rng: np.random.Generator, events: tuple[Event, ...], seconds: float
     for event in events:
         if rng.random() > error:
             onset = max(0.0, event.onset + float(rng.normal(0, 0.08)))
-            found.append(Event(onset, max(onset + 0.1, min(seconds, event.offset + float(rng.normal(0, 0.1)))), event.event_label))
+            found.append(
+                Event(
+                    onset, max(onset + 0.1, min(seconds, event.offset + float(rng.normal(0, 0.1)))), event.event_label
+                )
+            )
     if rng.random() < error:
         onset = float(rng.uniform(0, seconds - 0.5))
         found.append(Event(onset, onset + 0.4, CLASSES[int(rng.integers(len(CLASSES)))]))
@@ -108,14 +124,25 @@ def _scores(rng: np.random.Generator, detected: dict[str, tuple[Event, ...]], se
     return Scores(ids, CLASSES, np.full(len(ids), seconds), HOP, tuple(frames), clip)
 
 
-def _metrics(truth: dict[str, tuple[Event, ...]], found: dict[str, tuple[Event, ...]], rng: np.random.Generator) -> dict[str, Any]:
+def _metrics(
+    truth: dict[str, tuple[Event, ...]], found: dict[str, tuple[Event, ...]], rng: np.random.Generator
+) -> dict[str, Any]:
     per_class = {}
     for label in CLASSES:
-        only = [{f: tuple(e for e in events if e.event_label == label) for f, events in side.items()} for side in (truth, found)]
+        only = [
+            {f: tuple(e for e in events if e.event_label == label) for f, events in side.items()}
+            for side in (truth, found)
+        ]
         verdicts = [judge(file, only[0][file], only[1][file]) for file in truth]
-        hits, n, m = sum(v.hits for v in verdicts), sum(len(v.truth) for v in verdicts), sum(len(v.detected) for v in verdicts)
+        hits, n, m = (
+            sum(v.hits for v in verdicts),
+            sum(len(v.truth) for v in verdicts),
+            sum(len(v.detected) for v in verdicts),
+        )
         per_class[label] = {
-            "f1": 2 * hits / (n + m) if n else None, "precision": hits / m if m else None, "recall": hits / n if n else None,
+            "f1": 2 * hits / (n + m) if n else None,
+            "precision": hits / m if m else None,
+            "recall": hits / n if n else None,
             "error_rate": (n + m - 2 * hits) / n if n else None, "n_reference": n, "n_detected": m,
         }  # fmt: skip
     f1 = [row["f1"] for row in per_class.values() if row["f1"] is not None]

@@ -62,9 +62,7 @@ def harmonics(f0: np.ndarray, amplitude: np.ndarray, rate: int, rng: Rng) -> np.
     return out.astype(float)
 
 
-def voiced(
-    f0: np.ndarray, formants: np.ndarray, bandwidth: np.ndarray, tilt: float, rate: int, rng: Rng
-) -> np.ndarray:
+def voiced(f0: np.ndarray, formants: np.ndarray, bandwidth: np.ndarray, tilt: float, rate: int, rng: Rng) -> np.ndarray:
     """Source and filter at once: harmonics of ``f0 [n]`` weighed by resonances at ``formants [K, n]`` Hz.
 
     ``bandwidth [K]`` in Hz; ``tilt`` is the power with which the source's harmonics fall.

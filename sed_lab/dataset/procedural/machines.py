@@ -21,16 +21,17 @@ def alarm_bell(rng: Rng, seconds: float, rate: int, shift: float) -> np.ndarray:
             m = int(on * rate)
             beep = harmonics(np.full(m, tones[k % kinds]), levels, rate, rng)
             pieces.append((int(at * rate), beep * envelope(m, 0.004, 0.01, rate)))
-            at, k = at + on + off, k + 1
+            at += on + off
+            k += 1
         return place(pieces, n)
     f = uniform(rng, 700, 1800) * np.array([1, 1.51, 2.02, 2.66, 3.37, 4.1]) * (1 + 0.02 * rng.standard_normal(6))
     every = 1 / uniform(rng, 5, 20)
     strikes = []
-    for at in np.arange(0, seconds, every):
-        m = min(n - int(at * rate), int(0.6 * rate))
+    for struck in np.arange(0, seconds, every).tolist():
+        m = min(n - int(struck * rate), int(0.6 * rate))
         if m > 10:
             level = rng.uniform(0.4, 1, 6) / np.arange(1, 7) ** 0.5
-            strikes.append((int(at * rate), ringing(f, rng.uniform(0.08, 0.4, 6), level, m, rate, rng)))
+            strikes.append((int(struck * rate), ringing(f, rng.uniform(0.08, 0.4, 6), level, m, rate, rng)))
     return place(strikes, n)
 
 

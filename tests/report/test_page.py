@@ -1,0 +1,116 @@
+"""The page: one file that needs nothing else, every clip in it, the worst first, names escaped."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sed_lab.dataset.annotation import read_detections, read_strong
+from sed_lab.report.page import write_page
+
+
+class Reader(HTMLParser):
+    """Collects addresses, headings of clips, and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.clips: list[str] = []
+        self.text: list[str] = []
+        self.policy = ""
+        self._heading = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.addresses += [found[name] or "" for name in ("src", "href") if name in found]
+        self._heading = tag == "h3" and str(found.get("id", "")).startswith("clip-")
+        if tag == "meta" and found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = found["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self._heading and data.strip():
+            self.clips.append(data)
+            self._heading = False
+
+
+@pytest.fixture(scope="module")
+def run(make_run: Callable[..., Path]) -> Path:
+    folder = make_run()
+    write_page(folder)
+    return folder
+
+
+def test_nothing_is_fetched(run: Path) -> None:
+    page = Reader((run / "page.html").read_text(encoding="utf-8"))
+    outside = [address[:60] for address in page.addresses if not address.startswith(("data:", "#"))]
+    assert outside == []
+    assert "default-src 'none'" in page.policy
+    assert page.addresses
+
+
+def test_every_clip_worst_first_and_escaped(run: Path) -> None:
+    text = (run / "page.html").read_text(encoding="utf-8")
+    page = Reader(text)
+    truth, found = (
+        read_strong(run / "scores/test/ground_truth.tsv"),
+        read_detections(run / "detections/test/student.tsv"),
+    )
+    assert sorted(page.clips) == sorted(name.removesuffix(".wav") for name in truth)
+    assert "nasty <i>'&\"$x" in page.clips
+    assert "nasty <i>" not in re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    assert text.count("</script>") == text.count("<script")
+
+    def f1(clip: str) -> float:
+        """F1 of one clip, counted naively: an estimate is a hit when onset and offset lie within the collars."""
+        reference, estimate = truth[f"{clip}.wav"], list(found.get(f"{clip}.wav", ()))
+        n = len(reference) + len(estimate)
+        hits = 0
+        for event in reference:
+            limit = max(0.2, 0.2 * (event.offset - event.onset))
+            for other in estimate:
+                near = abs(other.onset - event.onset) <= 0.2 and abs(other.offset - event.offset) <= limit
+                if near and other.event_label == event.event_label:
+                    hits += 1
+                    estimate.remove(other)
+                    break
+        return 2 * hits / n if n else 1.0
+
+    with_events = [f1(clip) for clip in page.clips if truth[f"{clip}.wav"]]
+    assert with_events == sorted(with_events)
+
+
+def test_metrics_of_both_systems_are_shown(run: Path) -> None:
+    words = " ".join(Reader((run / "page.html").read_text(encoding="utf-8")).text)
+    for name in ("student", "teacher", "Event F1", "Segment F1", "PSDS"):
+        assert name in words
+
+
+@pytest.mark.parametrize("missing", ["curves.json", "history.csv", "audio", "scores/test/teacher.npz"])
+def test_optional_parts_may_be_absent(run: Path, tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    (folder / "page.html").unlink()
+    place = folder / missing
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    if missing == "audio":  # the listing names the original place
+        listing = folder / "scores/test/audio.tsv"
+        listing.write_text(listing.read_text().replace(str(run), str(folder)))
+    page = Reader(write_page(folder, max_clips=3).read_text(encoding="utf-8"))
+    assert len(page.clips) == 3
+
+
+def test_an_error_leaves_the_old_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run / "page.html").read_bytes()
+    monkeypatch.setattr(
+        Path, "write_text", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(Exception, match="No space left on device"):
+        write_page(run)
+    assert (run / "page.html").read_bytes() == before
