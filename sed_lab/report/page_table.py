@@ -21,12 +21,15 @@ NAMES = {
     "intersection_f1": "Intersection F1",
     "segment_f1": "Segment F1",
     "tagging_f1": "Tagging F1",
+    "eer": "Equal error rate",
 }
 PARTS = {
     "exact": "exact",
     "operating_points": "50 thresholds",
     "macro": "macro",
     "micro": "micro",
+    "error_rate": "error rate",
+    "error_rate_macro": "error rate, mean of classes",
     "threshold": "threshold",
 }
 
@@ -126,10 +129,8 @@ def per_class_markup(run: RunFolder) -> str:
     for label in sorted(first, key=lambda label: -(first[label].get("n_reference") or 0)):
         row = [
             label,
-            *(
-                number(first[label].get(key))
-                for key in ("n_reference", "n_detected", "f1", "precision", "recall", "error_rate")
-            ),
+            *(number(round(first[label].get(key) or 0)) for key in ("n_reference", "n_detected")),
+            *(number(first[label].get(key)) for key in ("f1", "precision", "recall", "error_rate")),
         ]
         row += [number((tables[name].get(label) or {}).get("f1")) for name in names[1:]]
         rows.append(row + [number(values.get(label)) for values in psds.values()])
