@@ -92,9 +92,10 @@ class MeanTeacher(SedMethod):
         consistency_weak = _probability_mse(clip, teacher_clip) * batch.share_all  # the code's second term
         weight = self.consistency_max * self._ramp(self._step())  # lambda(s)
         loss: torch.Tensor = loss_strong + loss_weak + weight * (consistency_strong + consistency_weak)  # (5)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.log_dict(
             {
+                "train/loss": loss,
                 "train/loss_strong": loss_strong,
                 "train/loss_weak": loss_weak,
                 "train/consistency_strong": consistency_strong,
@@ -102,6 +103,8 @@ class MeanTeacher(SedMethod):
                 "train/consistency_weight": weight,
                 "train/lr": self.trainer.optimizers[0].param_groups[0]["lr"],
             },
+            on_step=False,
+            on_epoch=True,
             batch_size=len(batch),
         )
         return loss
