@@ -30,10 +30,15 @@ def test_help_answers_without_loading_torch(module: str) -> None:
 
 
 def test_help_is_quick() -> None:
+    # Measured as a user has it, without the coverage measurement that starts in every process; the best of five, for
+    # the machine may be busy.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     seconds = []
-    for _ in range(3):
+    for _ in range(5):
         started = time.monotonic()
-        command("sed_lab.train", "--help")
+        subprocess.run(
+            [sys.executable, "-m", "sed_lab.train", "--help"], env=environment, capture_output=True, check=True
+        )
         seconds.append(time.monotonic() - started)
     assert min(seconds) < 1.0
 
