@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,49 @@ def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
     done = sed("predict", str(tmp_path), str(tmp_path / "a.wav"), cwd=tmp_path)
     assert done.returncode == 2
     assert "model._target_=os.system is not sed_lab's own" in done.stderr
+
+
+def test_ctrl_c_ends_a_run_with_130_and_says_so_in_its_record(tmp_path: Path, cache: str, smoke: Path) -> None:
+    words = [*[word for word in TINY if word != "trainer=smoke"], "trainer.max_epochs=500", "report.figures=false"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sed_lab.train", *words],
+        cwd=tmp_path,
+        env={**os.environ, "SED_LAB_RUNS": "runs", "SED_LAB_CACHE": cache, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert any(line.startswith("epoch 1/500") for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    (record,) = records(tmp_path)
+    assert (record["status"], record["reason"]) == ("failed", "interrupted")
+
+
+def test_a_full_disk_ends_with_one_sentence_and_keeps_the_run(smoke: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system of 64 KiB")
+    before = (smoke / "metrics.json").read_bytes()
+    try:
+        done = sed("evaluate", f"run={smoke}", f"output={disk}/again", cwd=tmp_path)
+        left = sorted(path.name for path in disk.rglob("*") if path.is_file())
+        parsed = [read_json(path) for path in disk.rglob("*.json")]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 2, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [name for name in left if name.startswith(".")], left
+    assert all(parsed)
+    assert (smoke / "metrics.json").read_bytes() == before
 
 
 def records(top: Path) -> list[dict[str, Any]]:
