@@ -163,10 +163,10 @@ def test_a_full_disk_ends_with_one_sentence_and_keeps_the_run(smoke: Path, tmp_p
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("needs the right to mount a file system of 64 KiB")
+        pytest.skip("needs the right to mount a file system of 16 KiB")
     before = (smoke / "metrics.json").read_bytes()
     try:
         done = sed("evaluate", f"run={smoke}", f"output={disk}/again", cwd=tmp_path)

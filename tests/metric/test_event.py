@@ -98,6 +98,35 @@ def test_the_data_of_sed_eval_itself(material: Any, close: Any, name: str) -> No
             compare(ours, stored, close)
 
 
+def test_two_files_of_sed_eval_together(material: Any, close: Any) -> None:
+    expected = material.json("sed_eval_testdata/expected.json")["office_both_files"]
+    truth, detections = ({f: plain(material, f + end)["clip"] for f in expected["files"]} for end in ("", "_detected"))
+    ends = {c: max(e.offset for e in (*truth[c], *detections[c])) for c in truth}
+    for setting in (name for name in expected if name.startswith("event")):
+        stored = expected[setting]
+        compare(event_f1(detections, truth, expected["labels"], **keywords(stored["params"])), stored, close)
+    ours = segment_f1(detections, truth, ends, expected["labels"], segment_seconds=1.0, zero_score=False)
+    compare(ours, expected["segment_1s_default_length"], close)
+
+
+def test_segments_of_a_given_length(material: Any, close: Any) -> None:
+    stored = material.json("sed_eval_testdata/expected.json")["street_fold1_length_1200"]["segment"]
+    truth, detections = plain(material, "street_fold1_reference"), plain(material, "street_fold1_detected")
+    truth = dict.fromkeys(detections, ()) | truth
+    lengths = dict.fromkeys(truth, stored["evaluated_length_seconds"] / len(truth))
+    ours = segment_f1(detections, truth, lengths, sorted(stored["class_wise"]), segment_seconds=1.0, zero_score=False)
+    compare(ours, stored, close)
+
+
+def test_files_without_any_line(material: Any) -> None:
+    assert plain(material, "binary4") == plain(material, "binary4_detected") == {}
+    stored = material.json("sed_eval_testdata/expected.json")["binary4"]["event_200ms_20pct"]["overall"]
+    assert (stored["f_measure"]["f_measure"], stored["error_rate"]["error_rate"]) == (None, 0.0)
+    for ours in (event_f1({}, {"a": ()}, ["event1"]), segment_f1({}, {"a": ()}, {"a": 1.0}, ["event1"])):
+        # F1 has no value, as there; an error rate over no event has none here, where sed_eval says 0
+        assert (ours["micro"], ours["macro"], ours["error_rate"]) == (None, None, None)
+
+
 def test_the_collar_is_compared_in_plain_doubles(material: Any) -> None:
     durations = material.durations("edge/collar_boundary/audio_durations.tsv")
     truth = material.events("edge/collar_boundary/ground_truth.tsv", durations)
