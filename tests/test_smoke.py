@@ -250,7 +250,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path, cache: str
         if line.startswith("epoch 2/3"):
             break
     process.kill()
-    process.wait()
+    process.communicate()
     again = sed("train", *words, cwd=tmp_path / "b", SED_LAB_CACHE=cache)
     assert again.returncode == 0, again.stderr
     a, b = (next(path for path in (tmp_path / x / "runs").iterdir() if path.is_dir()) for x in "ab")
