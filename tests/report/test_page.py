@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -108,9 +110,11 @@ def test_optional_parts_may_be_absent(run: Path, tmp_path: Path, missing: str) -
 
 def test_an_error_leaves_the_old_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (run / "page.html").read_bytes()
-    monkeypatch.setattr(
-        Path, "write_text", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(Exception, match="No space left on device"):
         write_page(run)
     assert (run / "page.html").read_bytes() == before
