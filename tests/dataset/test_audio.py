@@ -300,7 +300,7 @@ def test_killed_resampling_leaves_whole_files_only(tmp_path: Path) -> None:
         write_audio(tmp_path / f"source/{i}.wav", noise(441000, i), 44100)
     process = start_resampling(tmp_path / "source", tmp_path / "target")
     limit = time.monotonic() + 300
-    while not list((tmp_path / "target").glob("*.wav")) and time.monotonic() < limit:
+    while not list((tmp_path / "target").glob("[!.]*.wav")) and time.monotonic() < limit:
         time.sleep(0.005)
     process.kill()
     process.communicate()
