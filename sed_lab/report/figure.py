@@ -77,7 +77,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
     panels = [(title, found) for title, found in (("Loss", losses), ("Validation", measures)) if found]
-    figure = _figure(4.6 * max(1, len(panels)), 3.1)
+    figure = _figure(4.6 * max(1, len(panels)), 4.2)
     for place, (title, found) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for number, key in enumerate(found):
@@ -88,7 +88,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axes.set(title=title, xlabel="epoch")
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(ncols=1 if len(found) < 8 else 2, fontsize=8.5 if len(found) < 8 else 7)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if len(found) < 8 else 2, fontsize=7.5)
     return figure
 
 

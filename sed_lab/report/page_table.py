@@ -44,6 +44,7 @@ def tiles_markup(run: RunFolder) -> str:
         ("psds1", "exact", "PSDS1"),
         ("psds2", "exact", "PSDS2"),
         ("event_f1", "macro", "event F1, macro"),
+        ("event_f1_class_tuned", "macro", "event F1, tuned class by class"),
         ("segment_f1", "macro", "segment F1, macro"),
         ("tagging_f1", "macro", "tagging F1, macro"),
     )
