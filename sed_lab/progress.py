@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
 
 from sed_lab.files import write_text
 
@@ -33,6 +34,13 @@ def quiet() -> None:
         r".*GPU available but not used.*",
     ):
         warnings.filterwarnings("ignore", message)
+
+
+class Bars(RichProgressBar):
+    """Lightning's bars with the loss, without the logger's version, which pushed it off narrow terminals."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 class PlainProgress(pl.Callback):

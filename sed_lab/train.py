@@ -119,11 +119,11 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
     """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
-    from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.callbacks import ModelCheckpoint
     from pytorch_lightning.utilities import rank_zero_only
 
     from sed_lab.evaluation import Evaluation
-    from sed_lab.progress import History, PlainProgress, on_terminal, quiet
+    from sed_lab.progress import Bars, History, PlainProgress, on_terminal, quiet
 
     every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
     keep: dict[str, Any] = {
@@ -136,7 +136,7 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
         History(folder / "history.csv", every),
         ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
-        RichProgressBar() if on_terminal() else PlainProgress(),
+        Bars() if on_terminal() else PlainProgress(),
     ]
     quiet()
     trainer = _instantiate(
