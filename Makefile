@@ -37,6 +37,13 @@ DEMO = $(if $(BANK),dataset=soundbank "dataset.bank_folder='$$(realpath -m -- "$
 demo: $(VENV)/.runtime ## train, evaluate and illustrate a detector on embedded data; BANK=folder: on your own sounds
 	$(BIN)/sed-train $(DEMO)
 
+# make park2022-fig3 SCALE=mini: one table or figure of a paper, its missing runs first. ARGS=--dry-run: only list them.
+SCALE ?= mini
+EXPERIMENTS := $(subst /,-,$(basename $(patsubst experiments/%,%,$(wildcard experiments/*/*.yaml))))
+.PHONY: $(EXPERIMENTS)
+$(EXPERIMENTS): $(VENV)/.runtime
+	$(BIN)/sed-reproduce $(subst -,/,$@) --scale $(SCALE) $(ARGS)
+
 # COV=1: measure which lines of sed_lab the tests run, and fail below the bound.
 COV_MIN = 85
 COVERAGE = $(if $(COV),--cov --cov-report=term --cov-fail-under=$(COV_MIN))

@@ -46,12 +46,13 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_sentence(error, config_name)) from error
+        raise InputError(sentence(error, config_name)) from error
     if errors:
         raise errors[0]
 
 
-def _sentence(error: Exception, config_name: str) -> str:
+def sentence(error: Exception, config_name: str) -> str:
+    """What Hydra refuses, as one sentence with the nearest known key, group or option."""
     text = " ".join(str(error.__cause__ or error).split())
     override = re.search(r"Could not override '([^']+)'", str(error))
     if override:

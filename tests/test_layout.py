@@ -34,12 +34,22 @@ ARROWS: dict[str, set[str]] = {
     "metric": {"decoder", "scores"},  # a score is measured by way of a decoder, never the other way round
     "scores": set(),
     "run": set(),
+    "experiment": set(),
     "progress": set(),
     "tracking": set(),
     "sweep": {"run"},
     "method": {"dataset.feature", "model", "loss", "augment"},
     "evaluation": {"dataset", "decoder", "metric", "scores"},
-    "report": {"dataset.annotation", "dataset.audio", "dataset.feature", "decoder", "metric", "scores", "run"},
+    "report": {
+        "dataset.annotation",
+        "dataset.audio",
+        "dataset.feature",
+        "decoder",
+        "metric",
+        "scores",
+        "run",
+        "experiment",
+    },
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
 COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce"}

@@ -1,0 +1,62 @@
+"""Verdicts against scipy's paired test, and what no verdict may depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from sed_lab.report.claim import FAILS, HOLDS, UNDECIDED, best, better, compare, order, within
+
+scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
+
+
+@given(scores)
+def test_the_interval_is_that_of_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
+    a, b = (np.array(side) for side in zip(*pairs, strict=True))
+    if np.ptp(a - b) < 1e-6:
+        return
+    ours = compare("a", dict(enumerate(a)), "b", dict(enumerate(b)))
+    expected = ttest_rel(a, b).confidence_interval(0.95)
+    assert ours.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert ours.difference == pytest.approx((a - b).mean(), abs=1e-12)
+
+
+@given(scores)
+def test_the_other_way_round_turns_the_verdict_round(pairs: list[tuple[float, float]]) -> None:
+    rows = {"a": dict(enumerate(p[0] for p in pairs)), "b": dict(enumerate(p[1] for p in pairs))}
+    turned = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}
+    word = better(rows, "a", "b").word
+    assert better(rows, "b", "a").word == turned[word]
+    assert better(rows, "a", "b", lower_is_better=True).word == turned[word]
+
+
+def test_only_seeds_that_both_have_are_compared() -> None:
+    ours = compare("a", {0: 0.5, 1: 0.6, 7: 0.0}, "b", {0: 0.4, 1: 0.5, 2: 9.0})
+    assert (ours.seeds, ours.difference) == (2, pytest.approx(0.1))
+
+
+def test_fewer_than_two_common_seeds_decide_nothing() -> None:
+    assert better({"a": {0: 1.0}, "b": {0: 0.0}}, "a", "b").word == UNDECIDED
+    nothing = better({"a": {}, "b": {0: 0.0, 1: 0.0}}, "a", "b")
+    assert (nothing.word, nothing.comparisons[0].difference) == (UNDECIDED, None)
+
+
+def test_best_and_order_need_every_comparison() -> None:
+    rows = {"a": {0: 0.9, 1: 0.91}, "b": {0: 0.5, 1: 0.51}, "c": {0: 0.1, 1: 0.11}, "wide": {0: 0.0, 1: 5.0}}
+    assert best(rows, "a", ["a", "b", "c"]).word == HOLDS
+    assert best(rows, "b", ["a", "b", "c"]).word == FAILS
+    assert best(rows, "a", ["b", "wide"]).word == UNDECIDED
+    assert best(rows, "b", ["a", "wide"]).word == FAILS
+    assert order(rows, ["a", "b", "c"]).word == HOLDS
+    assert order(rows, ["a", "c", "b"]).word == FAILS
+
+
+def test_within_the_papers_number() -> None:
+    runs = {0: 0.40, 1: 0.42, 2: 0.41}
+    assert within(runs, "a", 0.40, 0.05).word == HOLDS
+    assert within(runs, "a", 0.60, 0.05).word == FAILS
+    assert within(runs, "a", 0.40, 0.02).word == UNDECIDED
+    assert within({0: 0.4}, "a", 0.4, 0.1).word == UNDECIDED

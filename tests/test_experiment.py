@@ -1,0 +1,103 @@
+"""Experiment files: ours are well-formed and compose, and what is wrong in one is said with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sed_lab.errors import InputError
+from sed_lab.experiment import experiment_files, read_experiment
+from sed_lab.reproduce import expand, reproduce
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+GOOD = """\
+paper: p
+item: t
+title: T
+place: table 1
+base: [trainer=smoke]
+scales:
+  smoke: {seeds: [0, 1]}
+columns:
+  f1: {metric: student/event_f1/macro}
+rows:
+  a: {overrides: [loss=bce], paper: {f1: 0.5}}
+  b: {overrides: [loss=tbfl], paper: {f1: [0.6, 0.1]}}
+claims:
+  - {id: 1, say: b beats a, better: b, than: a, column: f1}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "p" / "t.yaml"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes_at_every_scale(path: Path) -> None:
+    experiment = read_experiment(path)
+    assert experiment.name == f"{path.parent.name}/{path.stem}"
+    for scale in experiment.scales:
+        jobs = expand(experiment, scale)
+        assert len(jobs) == len(experiment.rows) * len(experiment.scale(scale).seeds)
+        assert len({job.folder for job in jobs}) == len(jobs)
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    experiment = read_experiment(written(tmp_path, GOOD))
+    assert experiment.rows["a"].paper == {"f1": (0.5, None)}
+    assert experiment.rows["b"].paper == {"f1": (0.6, 0.1)}
+    (claim,) = experiment.claims
+    assert (claim.kind, claim.rows, claim.column) == ("better", ("b", "a"), "f1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("than: a", "than: c", r"t\.yaml:14: claim 1 names row 'c'; known: a, b"),
+        ("column: f1}", "column: f2}", r"t\.yaml:14: claim 1 names column 'f2'; known: f1"),
+        ("  b: {", "  a: {", r"t\.yaml:12: rows\.a stands here a second time \(first on line 11\)"),
+        ("title: T", "titel: T", r"t\.yaml:3: unknown key 'titel'"),
+        ("title: T\n", "", r"the file needs 'title'"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", r"t\.yaml:7: seeds must be a list of different numbers"),
+        ("better: b, than: a", "say: x", r"say stands here a second time"),
+        ("better: b, than: a", "within: 0.1, row: b, best: a", r"t\.yaml:14: a claim is one of .*has best, within"),
+        ("paper: {f1: 0.5}", "paper: {f1: high}", r"t\.yaml:11: a paper's number is a number, \[mean, sd\] or null"),
+        ("[loss=bce]", "loss=bce", r"t\.yaml:11: rows\.a\.overrides must be a list of words"),
+        ("rows:", "rows: [", r"not YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_experiment(written(tmp_path, GOOD.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("loss=tbfl", "loss.gama=1", r"t\.yaml:12: row 'b': unknown key 'loss\.gama'"),
+        ("loss=tbfl", "loss=tbfll", r"t\.yaml:12: row 'b': loss=tbfll is unknown, did you mean 'tbfl'"),
+        ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'"),
+    ],
+)
+def test_bad_overrides_are_refused_before_the_first_run(tmp_path: Path, old: str, new: str, message: str) -> None:
+    written(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path)])
+
+
+def test_unknown_experiments_and_scales_name_the_known_ones(tmp_path: Path) -> None:
+    written(tmp_path, GOOD)
+    with pytest.raises(InputError, match=r"no experiment 'p/x' in .*there are: p/t"):
+        experiment_files(tmp_path, ["p/x"])
+    with pytest.raises(InputError, match=r"no scale 'full'; it has smoke"):
+        reproduce(["p/t", "--scale", "full", "--folder", str(tmp_path), "--dry-run"])
+
+
+def test_dry_run_lists_runs_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(tmp_path, GOOD)
+    assert reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path), "--dry-run"]) == 0
+    assert "p/t: 4 of 4 runs to do" in capsys.readouterr().out
