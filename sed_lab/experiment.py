@@ -76,7 +76,6 @@ class Claim:
     column: str
     rows: tuple[str, ...]
     tolerance: float = 0.0
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,13 @@ class _Reader:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; `sed-reproduce --list` shows the experiments") from None
+            raise InputError(f"{path}: {error.strerror}; name an experiment file that can be read") from None
         try:
             self.root = yaml.compose(text, yaml.SafeLoader)
             self.value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-        self.lines: dict[tuple[Any, ...], int] = {}
+        self.lines: dict[tuple[Any, ...], int] = {(): 1}  # what has no place of its own is said of line 1
         if self.root is not None:
             self._walk(self.root, ())
 
@@ -256,7 +255,7 @@ class _Reader:
         if kind == "within" and rows[about[0]].paper.get(claim["column"]) is None:
             self._fail(f"claim {claim['id']} needs the paper's number of row {about[0]!r}", *place)
         names = tuple(dict.fromkeys(about))
-        return Claim(str(claim["id"]), claim["say"], kind, claim["column"], names, tolerance, self.lines[place])
+        return Claim(str(claim["id"]), claim["say"], kind, claim["column"], names, tolerance)
 
 
 def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:

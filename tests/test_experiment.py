@@ -89,6 +89,12 @@ def test_bad_overrides_are_refused_before_the_first_run(tmp_path: Path, old: str
         reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path)])
 
 
+@pytest.mark.parametrize(("text", "said"), [("", "must be a mapping"), ("- a", "must be a mapping"), ("a: 1", "'a'")])
+def test_a_file_that_is_no_experiment(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=rf"t\.yaml:1: .*{said}"):
+        read_experiment(written(tmp_path, text))
+
+
 def test_unknown_experiments_and_scales_name_the_known_ones(tmp_path: Path) -> None:
     written(tmp_path, GOOD)
     with pytest.raises(InputError, match=r"no experiment 'p/x' in .*there are: p/t"):
