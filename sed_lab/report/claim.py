@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+CONFIDENCE = 0.95  # of every interval
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 Values = Mapping[int, float]  # a row's value of one column, by seed
 
@@ -43,16 +44,14 @@ class Comparison:
         return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
-def compare(
-    of: str, a: Values, against: str, b: Values, lower_is_better: bool = False, confidence: float = 0.95
-) -> Comparison:
+def compare(of: str, a: Values, against: str, b: Values, lower_is_better: bool = False) -> Comparison:
     """``a`` minus ``b`` (the other way round where lower is better) over the seeds both have.
 
     The interval is Student's t on the paired differences; differences without any spread give themselves.
     """
     sign = -1 if lower_is_better else 1
     differences = [sign * (a[seed] - b[seed]) for seed in sorted(set(a) & set(b))]
-    return Comparison(of, against, *_interval(differences, confidence), len(differences))
+    return Comparison(of, against, *_interval(differences), len(differences))
 
 
 def better(rows: Mapping[str, Values], a: str, b: str, lower_is_better: bool = False) -> Verdict:
@@ -70,9 +69,9 @@ def order(rows: Mapping[str, Values], names: Sequence[str], lower_is_better: boo
     return _all_of([compare(a, rows[a], b, rows[b], lower_is_better) for a, b in pairwise(names)])
 
 
-def within(values: Values, row: str, target: float, tolerance: float, confidence: float = 0.95) -> Verdict:
+def within(values: Values, row: str, target: float, tolerance: float) -> Verdict:
     """The mean lies within ``tolerance`` of ``target``: the interval inside it holds, wholly outside fails."""
-    mean, interval = _interval([values[seed] - target for seed in sorted(values)], confidence)
+    mean, interval = _interval([values[seed] - target for seed in sorted(values)])
     comparison = Comparison(row, "paper", mean, interval, len(values))
     if interval is None:
         return Verdict(UNDECIDED, (comparison,))
@@ -81,7 +80,7 @@ def within(values: Values, row: str, target: float, tolerance: float, confidence
     return Verdict(HOLDS if inside else FAILS if outside else UNDECIDED, (comparison,))
 
 
-def _interval(differences: Sequence[float], confidence: float) -> tuple[float | None, tuple[float, float] | None]:
+def _interval(differences: Sequence[float]) -> tuple[float | None, tuple[float, float] | None]:
     n = len(differences)
     if n == 0:
         return None, None
@@ -91,7 +90,7 @@ def _interval(differences: Sequence[float], confidence: float) -> tuple[float | 
     from scipy.stats import t
 
     spread = math.sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1) / n)
-    reach = float(t.ppf((1 + confidence) / 2, n - 1)) * spread
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread
     return mean, (mean - reach, mean + reach)
 
 
