@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,24 @@ def measure_run(
                     tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
     truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
     durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
-    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned, tuned_decoder)
+    logits = logits_of_run(folder, list(systems))
+    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned, tuned_decoder, logits)
+
+
+def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
+    """Histograms of the frame logits of every scored subset with weak labels: ``{system: {subset: histograms}}``."""
+    from sed_lab.dataset.annotation import read_weak
+    from sed_lab.metric.logit import logit_histograms
+    from sed_lab.scores import load_scores
+
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "scores").glob("*/weak_labels.tsv")):
+        labels = _by_clip(read_weak(path))
+        for name in systems:
+            scores = load_scores(path.parent / f"{name}.npz")
+            if scores.frame is not None:
+                found.setdefault(name, {})[path.parent.name] = logit_histograms(scores, labels)
+    return found
 
 
 def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
@@ -132,14 +149,19 @@ def measure_and_write(
     metric: Mapping[str, Any],
     tuned: Mapping[str, float] | None = None,
     tuned_decoder: Mapping[str, MedianDecoder] | None = None,
+    logits: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure ``systems``; write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
+    """Measure ``systems`` (``logits`` of other subsets join them).
+
+    Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
     from sed_lab.metric.measure import measure, per_class_rows
     from sed_lab.types import Scores
 
     metrics, curves = measure(
         systems, truth, durations, decoder, tuned_threshold=tuned, tuned_decoder=tuned_decoder, **metric
     )
+    for name, histograms in (logits or {}).items():
+        metrics["systems"][name]["logits"] = histograms
     for name, system in systems.items():
         detected = decoder.decode(system) if isinstance(system, Scores) else system
         lines = [

@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch.distributed as dist
 
-from sed_lab.dataset.annotation import write_durations, write_strong
+from sed_lab.dataset.annotation import write_durations, write_strong, write_weak
 from sed_lab.dataset.module import SedData
 from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
@@ -134,6 +134,8 @@ def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
     clips = list(clips)
     if all(clip.events is not None for clip in clips):
         write_strong(folder / "ground_truth.tsv", {clip.path.name: clip.events or () for clip in clips})
+    elif all(clip.event_labels is not None for clip in clips):
+        write_weak(folder / "weak_labels.tsv", {clip.path.name: clip.event_labels or () for clip in clips})
     write_durations(folder / "durations.tsv", {clip.path.name: clip.duration for clip in clips})
     rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in clips)
     write_text(folder / "audio.tsv", "filename\tpath\n" + rows)

@@ -14,7 +14,6 @@ from sed_lab.errors import InputError, run_command
 
 if TYPE_CHECKING:
     from sed_lab.dataset.check import SplitCheck
-    from sed_lab.types import ClassStatistics
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -118,6 +117,7 @@ def stats(options: argparse.Namespace) -> int:
     """``sed-prepare stats FOLDER``."""
     from sed_lab.dataset.annotation import read_source_clips
     from sed_lab.dataset.check import describe_layout
+    from sed_lab.dataset.corpus import statistics_rows
     from sed_lab.dataset.desed import DESED_CLASSES, DESED_SOURCE_CLIPS
     from sed_lab.dataset.layout import known_classes, soundbank_of
 
@@ -129,30 +129,13 @@ def stats(options: argparse.Namespace) -> int:
         source_clips = read_source_clips(soundbank_of(options.folder), classes)
     described = describe_layout(options.folder, classes, options.frame_hop, options.clip_seconds, source_clips)
     if options.json:
-        print(json.dumps({name: _stats_rows(one) for name, one in described.items()}, indent=1))
+        print(json.dumps({name: statistics_rows(one) for name, one in described.items()}, indent=1))
         return 0
     for name, one in described.items():
-        rows = _stats_rows(one)
+        rows = statistics_rows(one)
         print(f"{name}: {one.total_clips} clips, {int(one.events.sum())} events, {one.total_frames} frames")
         _print_table(tuple(rows[0]), [tuple("-" if v is None else v for v in row.values()) for row in rows])
     return 0
-
-
-def _stats_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
-    total = max(1, int(one.active_frames.sum()))
-    return [
-        {
-            "event_label": label,
-            "clips": int(one.clips[i]),
-            "events": int(one.events[i]),
-            "seconds": round(float(one.event_seconds[i]), 3),
-            "mean_seconds": round(float(one.event_seconds[i] / one.events[i]), 3) if one.events[i] else None,
-            "m_c": int(one.active_frames[i]),
-            "r_c": round(float(one.active_frames[i]) / total, 4),
-            "V_c": None if one.source_clips is None else int(one.source_clips[i]),
-        }
-        for i, label in enumerate(one.classes)
-    ]
 
 
 def add_resample(commands: Commands) -> None:

@@ -1,22 +1,28 @@
 """sed-reproduce: a paper's table from its experiment file: run what is missing, then rows, columns and verdicts.
 
 ``sed-reproduce park2022/fig3 --scale mini`` expands the file into runs, skips the complete ones, goes on with broken
-ones, trains the rest through Hydra's multirun, and writes the table of ``runs/tables/<scale>/<paper>/<item>``.
+ones and trains the rest through Hydra's multirun, each in a process of its own, side by side. The table, made from the
+records alone, lies in ``runs/tables/<scale>/<paper>/<item>``.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed_lab.app import conf_folder, sentence
 from sed_lab.errors import InputError, run_command
 from sed_lab.experiment import SCALES, Experiment, experiment_files, read_experiment
+from sed_lab.files import write_json
 from sed_lab.run import is_complete, register_resolvers, run_name
+from sed_lab.sweep import end_with_parent, needed_gpus, places
 
 if TYPE_CHECKING:
     from sed_lab.report.table import Table
@@ -24,13 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of an experiment."""
+    """One run of an experiment: ``arguments`` for sed-train, on ``gpus`` GPUs."""
 
     row: str
     seed: int
-    overrides: tuple[str, ...]
+    arguments: tuple[str, ...]
     folder: Path
     complete: bool
+    gpus: int = 0
 
 
 def main() -> None:
@@ -40,23 +47,30 @@ def main() -> None:
 
 def reproduce(arguments: list[str]) -> int:
     """Run the command line; 1 where a run is still missing at the end."""
-    parser = argparse.ArgumentParser(prog="sed-reproduce", description=__doc__.split("\n\n")[0])
-    parser.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
+    parser = argparse.ArgumentParser(
+        prog="sed-reproduce", description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "experiment",
+        nargs="*",
+        help="park2022/fig3, or park2022 for all of a paper; default: all. A word with = is for Hydra: launcher=basic"
+        " (one run after another), joblib (side by side, the default), submitit (a cluster), or any key of theirs",
+    )
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
     parser.add_argument("--folder", type=Path, default=Path("experiments"), help="where the experiment files lie")
-    parser.add_argument(
-        "--hydra", action="append", default=[], metavar="KEY=VALUE", help="for Hydra: hydra/launcher=joblib"
-    )
     options = parser.parse_args(arguments)
-    experiments = [read_experiment(path) for path in experiment_files(options.folder, options.experiment)]
+    hydra = [word for word in options.experiment if "=" in word]
+    names = [word for word in options.experiment if "=" not in word]
+    experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
     planned = [(experiment, expand(experiment, options.scale)) for experiment in experiments]  # all checked first
+    if options.dry_run:
+        for experiment, jobs in planned:
+            show_plan(experiment, options.scale, jobs)
+        return 0
+    run_missing([job for _, jobs in planned for job in jobs], hydra)
     missing = 0
     for experiment, jobs in planned:
-        if options.dry_run:
-            show_plan(experiment, options.scale, jobs)
-            continue
-        run_missing(experiment, options.scale, jobs, options.hydra)
         table, place = write(experiment, options.scale, jobs)
         missing += sum(bool(cell.reason) for row in table.cells.values() for cell in row.values())
         print(f"table: {place}")
@@ -89,7 +103,8 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
                     if folder.name in met:
                         raise InputError(f"row {name!r} is the same run as row {met[folder.name]!r}; drop one")
                     met[folder.name] = name
-                    jobs.append(Job(name, seed, overrides, folder, is_complete(folder, cfg)))
+                    arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
+                    jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), needed_gpus(cfg)))
             except (HydraException, OmegaConfBaseException, InputError) as error:
                 text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
                 raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
@@ -98,23 +113,49 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
 
 def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
     """Print the runs and what they will take."""
-    scale, waiting = experiment.scale(scale_name), [job for job in jobs if not job.complete]
     for job in jobs:
         print(f"{experiment.name} {job.row} seed {job.seed}: {'complete' if job.complete else 'to run'} {job.folder}")
-    minutes = "" if scale.minutes is None else f", about {len(waiting) * scale.minutes:.0f} min on {scale.hardware}"
-    print(f"{experiment.name}: {len(waiting)} of {len(jobs)} runs to do{minutes}")
+    waiting = [job for job in jobs if not job.complete]
+    print(f"{experiment.name}: {len(waiting)} of {len(jobs)} runs to do{estimate(experiment, scale_name, waiting)}")
 
 
-def run_missing(experiment: Experiment, scale_name: str, jobs: list[Job], hydra: list[str]) -> None:
-    """Train what is not complete, a multirun a row; a failed job stays in its record and in the table."""
-    config = experiment.scale(scale_name).config
-    for name in experiment.rows:
-        waiting = [job for job in jobs if job.row == name and not job.complete]
-        if waiting:
-            seeds = ",".join(str(job.seed) for job in waiting)
-            print(f"{experiment.name} {name}: {len(waiting)} runs", flush=True)
-            command = [sys.executable, "-m", "sed_lab.train", "--config-name", config, "-m"]
-            subprocess.run([*command, *waiting[0].overrides, f"seed={seeds}", *hydra], check=False)
+def estimate(experiment: Experiment, scale_name: str, waiting: list[Job]) -> str:
+    """What the runs will take here, in words; nothing where the file does not say."""
+    scale = experiment.scale(scale_name)
+    if scale.minutes is None or not waiting:
+        return ""
+    side_by_side = places(waiting[0].gpus)
+    minutes = math.ceil(len(waiting) / side_by_side) * scale.minutes
+    each = f"{scale.minutes:g} min a run on {scale.hardware}"
+    return f", about {minutes:.0f} min with {side_by_side} side by side ({each})"
+
+
+def run_missing(jobs: list[Job], hydra: list[str]) -> None:
+    """Train what is not complete, as one multirun; a failed job stays in its record and in the table.
+
+    A run on the CPU has one thread, however many run beside it: its numbers then do not depend on that.
+    """
+    waiting = list({job.folder: job for job in jobs if not job.complete}.values())
+    if not waiting:
+        return
+    runs = waiting[0].folder.parent
+    place = runs / f".reproduce-{os.getpid()}"
+    write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
+    words = {key: word for word in hydra for key in [word.split("=")[0]]}
+    launcher = words.pop("launcher", words.pop("hydra/launcher", "launcher=joblib")).split("=")[1]
+    launcher = {"submitit": "submitit_slurm"}.get(launcher, launcher)
+    if launcher == "joblib":
+        gpus = max(job.gpus for job in waiting)
+        words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), places(gpus))}")
+    numbers = ",".join(str(i) for i in range(len(waiting)))
+    command = [sys.executable, "-m", "sed_lab.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
+    command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={launcher}", *words.values()]
+    environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
+    print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
+    try:
+        subprocess.run(command, env=environment, check=False, preexec_fn=end_with_parent)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:

@@ -14,11 +14,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.files import read_json, write_json
@@ -78,6 +81,22 @@ def register_resolvers() -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of the run in ``folder``; None where there is none."""
     return read_json(folder / "run.json") if (folder / "run.json").exists() else None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the run in ``folder``: a second process that wants it waits here until the first one is done or dead."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is at work on {folder}; waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def start_record(folder: Path, config: DictConfig) -> dict[str, Any]:

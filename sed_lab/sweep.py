@@ -6,13 +6,15 @@ leave W&B runs, GPU memory and seeds of one job to the next. So a job runs ``sed
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,36 +41,61 @@ RANK_VARIABLES = (
     "MASTER_PORT",
 )
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
+JOB_GIB = 3.0  # memory a job on the CPU is given room for
 outcome = {"failed": 0}
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Run one job of the sweep in a fresh process; return its validation objective for a sweeper to maximise.
-
-    A job that fails leaves its record and is counted; the others go on.
-    """
+    """Run one job of the sweep in a fresh process; return its validation objective for a sweeper to maximise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    command = [sys.executable, "-m", "sed_lab.train", "--config-name", str(hydra.job.config_name)]
+    command = ["--config-name", str(hydra.job.config_name)]
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
-    command += [*hydra.overrides.task, f"hydra.run.dir='{folder}'"]
-    note(folder, hydra.job.num, "running")
-    with lease_gpus(needed_gpus(cfg)) as environment, (folder / "output.log").open("a") as log:
-        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    return run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
+
+
+def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) -> float | None:
+    """``sed-train`` with these arguments in ``folder``, as job ``number`` of a sweep; its validation objective.
+
+    A job that fails leaves its record and is counted; the others go on. The process ends with the sweep's own,
+    also when that one is killed.
+    """
+    command = [sys.executable, "-m", "sed_lab.train", *arguments, f"hydra.run.dir='{folder}'"]
+    if os.environ.get(SWEEP_VARIABLE, "").endswith(f"-{os.getppid()}"):
+        end_with_parent()  # a launcher's worker process
+    folder.mkdir(parents=True, exist_ok=True)
+    note(folder, number, "running")
+    with lease_gpus(gpus) as environment, (folder / "output.log").open("a") as log:
+        code = subprocess.run(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, preexec_fn=end_with_parent
+        ).returncode
     record = read_record(folder) or {}
     if code != 0 or record.get("status") != "complete":
         reason = record.get("reason") or _last_line(folder / "output.log") or f"exit code {code}"
         if record and record.get("status") != "failed":
             write_json(folder / "run.json", {**record, "status": "failed", "reason": reason})
-        note(folder, hydra.job.num, "failed", reason)
-        print(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)", file=sys.stderr)
+        note(folder, number, "failed", reason)
+        print(f"job {number} failed: {reason} ({folder}/output.log)", file=sys.stderr)
         return None
-    note(folder, hydra.job.num, "done")
+    note(folder, number, "done")
     value = record.get("objective")
-    print(f"job {hydra.job.num} done: {folder}")
+    print(f"job {number} done: {folder}", flush=True)
     return float(value) if value is not None else None
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that happens (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def places(gpus: int) -> int:
+    """How many jobs of ``gpus`` GPUs run side by side here; without any, one a core as far as memory goes."""
+    if gpus:
+        return max(1, len(gpu_pool()) // gpus)
+    free = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20  # type: ignore[index]
+    return max(1, min(len(os.sched_getaffinity(0)), int(free / JOB_GIB)))
 
 
 def needed_gpus(cfg: DictConfig) -> int:

@@ -8,6 +8,7 @@ that ``--help`` answers at once.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,11 @@ def task(cfg: DictConfig) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         return sweep.run_job(cfg)
     folder = Path(hydra.runtime.output_dir)
-    if run.is_complete(folder, cfg) and not cfg.rerun:
-        print(f"already complete: {folder} (rerun=true trains it again)")
-    else:
-        train(cfg, folder)
+    with run.alone(folder) if _is_first_rank() else nullcontext():
+        if run.is_complete(folder, cfg) and not cfg.rerun:
+            print(f"already complete: {folder} (rerun=true trains it again)")
+        else:
+            train(cfg, folder)
     return None
 
 
@@ -83,7 +85,6 @@ def train(cfg: DictConfig, folder: Path) -> None:
 
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
-    from sed_lab.dataset.corpus import class_statistics
     from sed_lab.dataset.module import SedData
 
     corpus = _instantiate(cfg.dataset)
@@ -99,18 +100,17 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     if cfg.tune_on == "test":
         raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
-    test = [cfg.tune_on] if cfg.tune_on in corpus.subsets else []
+    beside = [name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name != "test"]
     data = SedData(
         corpus,
         n_frames=n_frames,
         frame_hop=frame_hop,
         validation=validation,
-        test=[*test, "test"],
+        test=[*beside, "test"],
         seed=cfg.seed,
         **cfg.batch,
     )
-    strong = corpus.subsets.get("synthetic")
-    statistics = class_statistics(strong, corpus.classes, frame_hop, n_frames, corpus.source_clips) if strong else None
+    statistics = data.class_statistics()
     method = _instantiate(
         cfg.method, feature=feature, model=model, loss=loss, class_weight=loss.class_weight(statistics), seed=cfg.seed
     )
@@ -185,6 +185,7 @@ def finish(
     cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float
 ) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
+    from sed_lab.dataset.corpus import statistics_rows
     from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.tracking import mirror
@@ -196,6 +197,9 @@ def finish(
         "n_frames": data.loader.n_frames,
     }
     record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
+    if statistics := data.class_statistics():
+        rows = statistics_rows(statistics)
+        record["dataset"]["per_class"] = {row.pop("event_label"): row for row in rows}
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * cfg.trainer.max_epochs
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)

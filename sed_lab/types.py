@@ -66,7 +66,8 @@ class ClassStatistics:
     """What a class-weighted loss may need, in the order of ``classes``; arrays ``[C]``.
 
     ``active_frames`` is m_c of Park & Elhilali 2022 (frames in which the class is active), ``source_clips`` their
-    V_c (recordings of the class in the sound bank; None where it is not known), ``clips`` how many clips hold it.
+    V_c (recordings of the class in the sound bank; None where it is not known), ``source_seconds`` the mean length of
+    these recordings (None likewise), ``clips`` how many clips hold the class.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +78,7 @@ class ClassStatistics:
     clips: np.ndarray
     total_clips: int
     source_clips: np.ndarray | None = None
+    source_seconds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Corpus:
     subsets: Mapping[str, Subset]
     fingerprint: str  # sha256 over the annotations and the listing (name, size) of the audio
     source_clips: Mapping[str, int] | None = None
+    source_seconds: Mapping[str, float] | None = None
 
 
 @dataclass

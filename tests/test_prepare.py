@@ -112,6 +112,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "m_c": 4,
             "r_c": 0.6667,
             "V_c": None,
+            "source_seconds": None,
         },
         {
             "event_label": "Dog",
@@ -122,6 +123,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "m_c": 2,
             "r_c": 0.3333,
             "V_c": None,
+            "source_seconds": None,
         },
     ]
     (corpus / "metadata/soundbank.tsv").write_text("event_label\tsource_clips\nDog\t12\nCat\t34\n")

@@ -29,6 +29,7 @@ STRONG = ("filename", "onset", "offset", "event_label")
 WEAK = ("filename", "event_labels")
 UNLABELLED = ("filename",)
 DURATIONS = ("filename", "duration")
+SOUND_BANK = ("event_label", "source_clips", "source_seconds")
 SHOWN = 5  # wrong rows spelled out in one message; the others are counted
 
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, .mp3, but not the .000 of Y<id>_30.000_40.000
@@ -169,20 +170,44 @@ def read_classes(path: Path) -> tuple[str, ...]:
 def read_source_clips(path: Path, classes: Sequence[str] | None = None) -> dict[str, int]:
     """How many recordings of each class the sound bank holds (V_c of Park & Elhilali 2022), `event_label source_clips`.
 
+    A third column `source_seconds` may follow, see `read_source_seconds`.
+
     Raises:
         InputError: as `read_durations`; also a count that is no whole number above 0.
     """
-    counts: dict[str, int] = {}
+    return {label: counts for label, (counts, _) in _read_bank(path, classes).items()}
+
+
+def read_source_seconds(path: Path, classes: Sequence[str] | None = None) -> dict[str, float] | None:
+    """Mean length of each class's recordings in the sound bank, column `source_seconds`; None where it is absent.
+
+    Raises:
+        InputError: as `read_source_clips`; also a length that is no number of at least 0.
+    """
+    bank = _read_bank(path, classes)
+    seconds = {label: length for label, (_, length) in bank.items() if length is not None}
+    return seconds if len(seconds) == len(bank) else None
+
+
+def _read_bank(path: Path, classes: Sequence[str] | None) -> dict[str, tuple[int, float | None]]:
+    bank: dict[str, tuple[int, float | None]] = {}
     problems: list[str] = []
-    for line, (label, text) in _rows(path, ("event_label", "source_clips"), problems):
+    columns = SOUND_BANK if (_lines(path) or [""])[0].count("\t") > 1 else SOUND_BANK[:2]
+    for line, (label, count, *seconds) in _rows(path, columns, problems):
         try:
-            if not text.isdecimal() or int(text) == 0:
-                raise ValueError(f"source_clips {text!r} is not a whole number above 0")
-            counts[_known(label, classes)] = int(text)
+            if not count.isdecimal() or int(count) == 0:
+                raise ValueError(f"source_clips {count!r} is not a whole number above 0")
+            length = _number(seconds[0], "source_seconds") if seconds else None
+            bank[_known(label, classes)] = int(count), length
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     _refuse(path, problems)
-    return counts
+    return bank
+
+
+def write_bank(path: Path, source_clips: Mapping[str, int], source_seconds: Mapping[str, float]) -> None:
+    """Write recordings per class and their mean length in seconds."""
+    _write(path, SOUND_BANK, [(label, str(n), _time(source_seconds[label])) for label, n in source_clips.items()])
 
 
 def write_strong(path: Path, clips: Mapping[str, Iterable[Event]]) -> None:

@@ -77,6 +77,7 @@ def class_statistics(
     frame_hop: float,
     n_frames: int,
     source_clips: Mapping[str, int] | None = None,
+    source_seconds: Mapping[str, float] | None = None,
 ) -> ClassStatistics:
     """Count classes over a subset's clips on the output grid of ``n_frames`` frames of ``frame_hop`` seconds.
 
@@ -109,7 +110,27 @@ def class_statistics(
         clips=holding,
         total_clips=len(subset.clips),
         source_clips=None if source_clips is None else np.array([source_clips[name] for name in classes]),
+        source_seconds=None if source_seconds is None else np.array([source_seconds[name] for name in classes]),
     )
+
+
+def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
+    """Class statistics as rows for a table or a run's record; ``mean_seconds`` is the mean length of an event."""
+    total = max(1, int(one.active_frames.sum()))
+    return [
+        {
+            "event_label": label,
+            "clips": int(one.clips[i]),
+            "events": int(one.events[i]),
+            "seconds": round(float(one.event_seconds[i]), 3),
+            "mean_seconds": round(float(one.event_seconds[i] / one.events[i]), 3) if one.events[i] else None,
+            "m_c": int(one.active_frames[i]),
+            "r_c": round(float(one.active_frames[i]) / total, 4),
+            "V_c": None if one.source_clips is None else int(one.source_clips[i]),
+            "source_seconds": None if one.source_seconds is None else round(float(one.source_seconds[i]), 3),
+        }
+        for i, label in enumerate(one.classes)
+    ]
 
 
 def fingerprint(files: Iterable[Path]) -> str:

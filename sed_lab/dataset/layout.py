@@ -33,6 +33,7 @@ from sed_lab.dataset.annotation import (
     read_classes,
     read_durations,
     read_source_clips,
+    read_source_seconds,
     read_strong,
     read_unlabelled,
     read_weak,
@@ -149,8 +150,9 @@ def read_layout(
             subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, listing.split.training, seed)
     annotations = {path for listing in listings.values() for path in listing.files}
     annotations |= {path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()}
-    if source_clips is None and soundbank_of(folder).is_file():
-        source_clips = read_source_clips(soundbank_of(folder), classes)
+    bank = soundbank_of(folder) if soundbank_of(folder).is_file() else None
+    if source_clips is None and bank:
+        source_clips = read_source_clips(bank, classes)
     return Corpus(
         name=name or folder.resolve().name,
         classes=classes,
@@ -159,6 +161,7 @@ def read_layout(
         subsets=subsets,
         fingerprint=fingerprint([*annotations, *headers]),
         source_clips=source_clips,
+        source_seconds=read_source_seconds(bank, classes) if bank else None,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from sed_lab.dataset import bank, mixing, soundscape
-from sed_lab.dataset.annotation import write_durations, write_strong, write_unlabelled, write_weak
+from sed_lab.dataset.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.dataset.audio import track
 from sed_lab.dataset.bank import Bank
 from sed_lab.dataset.corpus import labels_of
@@ -162,7 +162,7 @@ def _make(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mappin
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     parts = parts_of(banks, sizes)
     try:
-        written = write_corpus(beside, banks.source_clips, parts, settings["seed"])
+        written = write_corpus(beside, banks.source_clips, source_seconds(banks), parts, settings["seed"])
         for _ in track(written, sum(part.size for part in parts), f"making {folder.name}"):
             pass
         write_json(beside / "settings.json", settings)
@@ -171,14 +171,26 @@ def _make(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mappin
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_corpus(folder: Path, source_clips: Mapping[str, int], parts: Sequence[Part], seed: int) -> Iterator[str]:
+def source_seconds(banks: Banks) -> dict[str, float]:
+    """Mean length of the training sounds of each class in the synthetic domain."""
+    bank = banks.synthetic
+    lengths = {
+        name: [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))]
+        for name in banks.source_clips
+    }
+    return {name: sum(found) / len(found) / bank.sample_rate for name, found in lengths.items()}
+
+
+def write_corpus(
+    folder: Path, source_clips: Mapping[str, int], seconds: Mapping[str, float], parts: Sequence[Part], seed: int
+) -> Iterator[str]:
     """Write every part into DESED's layout below ``folder``; gives each clip_id when its audio is written.
 
-    ``source_clips`` names the classes in their order. ``recipes/<subset>.jsonl`` keeps what was mixed.
+    ``source_clips`` names the classes in their order, ``seconds`` is the mean length of their recordings.
+    ``recipes/<subset>.jsonl`` keeps what was mixed.
     """
     write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in source_clips))
-    rows = "".join(f"{name}\t{count}\n" for name, count in source_clips.items())
-    write_text(soundbank_of(folder), "event_label\tsource_clips\n" + rows)
+    write_bank(soundbank_of(folder), source_clips, seconds)
     places = {split.subset: split for split in LAYOUT}
     for part in parts:
         yield from _write_part(folder, places[part.subset], part, seed)

@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from sed_lab.dataset.batch import CompositionSampler, CorpusLoader, evaluation_requests
+from sed_lab.dataset.corpus import class_statistics
 from sed_lab.errors import InputError
-from sed_lab.types import Batch, Corpus
+from sed_lab.types import Batch, ClassStatistics, Corpus
 
 
 class SedData(pl.LightningDataModule):
@@ -55,6 +56,14 @@ class SedData(pl.LightningDataModule):
         if self.max_clips_per_device is None:
             return 1
         return max(1, -(-sum(self.clips.values()) // (devices * self.max_clips_per_device)))
+
+    def class_statistics(self) -> ClassStatistics | None:
+        """Counts over the strongly labelled training clips on the frame grid; None where there are none."""
+        strong, corpus = self.corpus.subsets.get("synthetic"), self.corpus
+        if not strong:
+            return None
+        grid = (self.loader.frame_hop, self.loader.n_frames)
+        return class_statistics(strong, corpus.classes, *grid, corpus.source_clips, corpus.source_seconds)
 
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
