@@ -118,13 +118,13 @@ def stats(options: argparse.Namespace) -> int:
     from sed_lab.dataset.annotation import read_source_clips
     from sed_lab.dataset.check import describe_layout
     from sed_lab.dataset.corpus import statistics_rows
-    from sed_lab.dataset.desed import DESED_CLASSES, DESED_SOURCE_CLIPS
+    from sed_lab.dataset.desed import CLASSES, DESED_SOURCE_CLIPS
     from sed_lab.dataset.layout import known_classes, soundbank_of
 
     if not (options.frame_hop > 0 and options.clip_seconds >= options.frame_hop):
         raise InputError(f"--frame-hop {options.frame_hop} needs to be above 0 and at most --clip-seconds")
     classes = known_classes(options.folder)
-    source_clips = DESED_SOURCE_CLIPS if classes == DESED_CLASSES else None
+    source_clips = DESED_SOURCE_CLIPS if classes == CLASSES else None
     if soundbank_of(options.folder).is_file():
         source_clips = read_source_clips(soundbank_of(options.folder), classes)
     described = describe_layout(options.folder, classes, options.frame_hop, options.clip_seconds, source_clips)

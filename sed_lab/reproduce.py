@@ -14,13 +14,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed_lab.app import conf_folder, sentence
 from sed_lab.errors import InputError, run_command
-from sed_lab.experiment import SCALES, Experiment, experiment_files, read_experiment
+from sed_lab.experiment import SCALES, Experiment, experiment_files
+from sed_lab.experiment_file import read_experiment
 from sed_lab.files import write_json
+from sed_lab.metric.names import class_in
 from sed_lab.run import is_complete, register_resolvers, run_name
 from sed_lab.sweep import end_with_parent, needed_gpus, places
 
@@ -30,14 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of an experiment: ``arguments`` for sed-train, on ``gpus`` GPUs."""
+    """One run of an experiment: ``arguments`` for sed-train, what its dataset and method are, on ``gpus`` GPUs."""
 
     row: str
     seed: int
     arguments: tuple[str, ...]
     folder: Path
     complete: bool
-    gpus: int = 0
+    dataset: str
+    method: str
+    gpus: int
 
 
 def main() -> None:
@@ -68,11 +73,13 @@ def reproduce(arguments: list[str]) -> int:
         for experiment, jobs in planned:
             show_plan(experiment, options.scale, jobs)
         return 0
+    for experiment, jobs in planned:
+        check_columns(experiment, [job for job in jobs if not job.complete])
     run_missing([job for _, jobs in planned for job in jobs], hydra)
     missing = 0
     for experiment, jobs in planned:
         table, place = write(experiment, options.scale, jobs)
-        missing += sum(bool(cell.reason) for row in table.cells.values() for cell in row.values())
+        missing += len(table.missing)
         print(f"table: {place}")
     return 1 if missing else 0
 
@@ -104,11 +111,32 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
                         raise InputError(f"row {name!r} is the same run as row {met[folder.name]!r}; drop one")
                     met[folder.name] = name
                     arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
-                    jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), needed_gpus(cfg)))
+                    parts = (str(cfg.dataset._target_), str(cfg.method._target_))
+                    jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), *parts, needed_gpus(cfg)))
             except (HydraException, OmegaConfBaseException, InputError) as error:
                 text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
                 raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
     return jobs
+
+
+def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
+    """Refuse a column of a class or a system that the runs' dataset or method does not have, as far as code says.
+
+    Raises:
+        InputError: with file and line.
+    """
+    for dataset, method in dict.fromkeys((job.dataset, job.method) for job in jobs):
+        module = import_module(dataset.rpartition(".")[0])
+        classes = getattr(module, "CLASSES", None)
+        owner, _, name = method.rpartition(".")
+        systems = getattr(import_module(owner), name).outputs
+        for key, column in experiment.columns.items():
+            label, system = class_in(column.metric), column.metric.split("/")[0]
+            where = f"{experiment.path}:{column.line}: column {key!r} is of"
+            if classes and label and label not in classes:
+                raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")
+            if system not in (*systems, "dataset"):
+                raise InputError(f"{where} system {system!r}; the method has {', '.join(systems)}")
 
 
 def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
@@ -160,7 +188,9 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> None:
 
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:
     """The table from the records, printed and written."""
-    from sed_lab.report.table import build_table, markdown, write_table
+    from sed_lab.report.drawing import write_figure
+    from sed_lab.report.table import build_table
+    from sed_lab.report.table_text import print_table, write_table
 
     folders: dict[str, dict[int, Path]] = {name: {} for name in experiment.rows}
     for job in jobs:
@@ -168,7 +198,8 @@ def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Tab
     table = build_table(experiment, scale_name, folders)
     place = jobs[0].folder.parent / "tables" / scale_name / experiment.paper / experiment.item
     write_table(table, place)
-    print(markdown(table))
+    write_figure(table, place)
+    print_table(table)
     return table, place / "table.md"
 
 

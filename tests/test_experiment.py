@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sed_lab.errors import InputError
-from sed_lab.experiment import experiment_files, read_experiment
+from sed_lab.experiment import experiment_files
+from sed_lab.experiment_file import read_experiment
 from sed_lab.reproduce import expand, reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
@@ -51,7 +52,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert experiment.rows["a"].paper == {"f1": (0.5, None)}
     assert experiment.rows["b"].paper == {"f1": (0.6, 0.1)}
     (claim,) = experiment.claims
-    assert (claim.kind, claim.rows, claim.column) == ("better", ("b", "a"), "f1")
+    assert (claim.kind, claim.rows, claim.columns) == ("better", ("b", "a"), ("f1",))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,18 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("paper: {f1: 0.5}", "paper: {f1: high}", r"t\.yaml:11: a paper's number is a number, \[mean, sd\] or null"),
         ("[loss=bce]", "loss=bce", r"t\.yaml:11: rows\.a\.overrides must be a list of words"),
         ("rows:", "rows: [", r"not YAML"),
+        ("event_f1/macro", "event_f1/makro", r"t\.yaml:9: no run writes a metric 'student/event_f1/makro'"),
+        ("student/event_f1/macro", "'student/psds1/per_class/{class}'", r"t\.yaml:9: \{class\} stands for nothing"),
+        ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claims\.0 needs 'than'"),
+        ("better: b, than: a", "above: b, value: high", r"t\.yaml:14: claim 1: value must be a number, not 'high'"),
+        ("better: b, than: a", "above: b, value: 1, among: [a]", r"t\.yaml:14: unknown key 'among'"),
+        (
+            "better: b, than: a, column: f1",
+            "most: b, than: a, column: f1, more_than: 1",
+            r"t\.yaml:14: .*column 'f1'",
+        ),
+        ("claims:", "figure: {kind: cake}\nclaims:", r"t\.yaml:13: no kind of figure 'cake'; known: points"),
+        ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -81,6 +94,12 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str,
         ("loss=tbfl", "loss.gama=1", r"t\.yaml:12: row 'b': unknown key 'loss\.gama'"),
         ("loss=tbfl", "loss=tbfll", r"t\.yaml:12: row 'b': loss=tbfll is unknown, did you mean 'tbfl'"),
         ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'"),
+        ("student/", "model/", r"t\.yaml:9: column 'f1' is of system 'model'; the method has student, teacher"),
+        (
+            "event_f1/macro",
+            "event_f1/per_class/Cow/f1",
+            r"t\.yaml:9: column 'f1' is of class 'Cow'; the dataset has",
+        ),
     ],
 )
 def test_bad_overrides_are_refused_before_the_first_run(tmp_path: Path, old: str, new: str, message: str) -> None:

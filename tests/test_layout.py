@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "scores": set(),
     "run": set(),
     "experiment": set(),
+    "experiment_file": {"experiment", "metric.names"},
     "progress": set(),
     "tracking": set(),
     "sweep": {"run"},

@@ -14,7 +14,7 @@ from sed_lab.dataset.layout import read_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
-DESED_CLASSES = (
+CLASSES = (
     "Alarm_bell_ringing",
     "Blender",
     "Cat",
@@ -29,7 +29,7 @@ DESED_CLASSES = (
 
 
 def _per_class(counts: Sequence[int]) -> dict[str, int]:
-    return dict(zip(DESED_CLASSES, counts, strict=True))
+    return dict(zip(CLASSES, counts, strict=True))
 
 
 # Recordings per class in the training sound bank, V_c: Park & Elhilali 2022, Table 1 (sum 1009).
@@ -77,7 +77,7 @@ def read_desed(
     counts: Mapping[str, int] | None = None if isinstance(source_clips, str) else source_clips
     return read_layout(
         folder,
-        DESED_CLASSES,
+        CLASSES,
         sample_rate,
         clip_seconds,
         weak_split,
@@ -94,4 +94,4 @@ def check_desed(
     folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
 ) -> list[SplitCheck]:
     """What is there, missing and wrong in a copy of DESED, against the published counts; see `check_layout`."""
-    return check_layout(Path(folder), DESED_CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)
+    return check_layout(Path(folder), CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)

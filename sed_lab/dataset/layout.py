@@ -125,7 +125,7 @@ def read_layout(
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
         jobs: threads, all cores by default. seed: of the crops of recordings longer than ``clip_seconds``.
 
-    Events of ``clips`` are as annotated (what published scores are computed against); `ClipFiles.load` clips them.
+    Events of ``clips`` are as annotated, as published scores are computed; `ClipFiles.load` clips them.
 
     Raises:
         InputError: annotations are wrong (all files' mistakes together), audio files cannot be used (all named), a
@@ -151,8 +151,6 @@ def read_layout(
     annotations = {path for listing in listings.values() for path in listing.files}
     annotations |= {path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()}
     bank = soundbank_of(folder) if soundbank_of(folder).is_file() else None
-    if source_clips is None and bank:
-        source_clips = read_source_clips(bank, classes)
     return Corpus(
         name=name or folder.resolve().name,
         classes=classes,
@@ -160,7 +158,7 @@ def read_layout(
         sample_rate=sample_rate,
         subsets=subsets,
         fingerprint=fingerprint([*annotations, *headers]),
-        source_clips=source_clips,
+        source_clips=read_source_clips(bank, classes) if source_clips is None and bank else source_clips,
         source_seconds=read_source_seconds(bank, classes) if bank else None,
     )
 

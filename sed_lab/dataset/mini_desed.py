@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.dataset.bank import CachedBank
-from sed_lab.dataset.desed import DESED_CLASSES, DESED_SOURCE_CLIPS
+from sed_lab.dataset.desed import CLASSES, DESED_SOURCE_CLIPS
 from sed_lab.dataset.making import Banks, code_of, sizes_of, soundscape_corpus
 from sed_lab.dataset.procedural import backgrounds, bank, dsp, machines, textures, voices
 from sed_lab.dataset.procedural.bank import ProceduralBank
@@ -75,7 +75,7 @@ def desed_occurrence() -> Occurrence:
         name: {"proba": 0.1, "co-occurences": {"max_events": most, "classes": list(w), "probas": list(w.values())}}
         for name, (most, w) in _MEETS.items()
     }
-    return occurrence(table, DESED_CLASSES)
+    return occurrence(table, CLASSES)
 
 
 def mini_desed(
@@ -120,7 +120,7 @@ def mini_desed(
     def open_banks() -> Banks:
         def domain(name: str) -> CachedBank:
             instances: dict[str, int | Mapping[str, int]] = {"train": train, "validation": 12, "test": 16}
-            return CachedBank(ProceduralBank(DESED_CLASSES, name, sample_rate, seed, instances))
+            return CachedBank(ProceduralBank(CLASSES, name, sample_rate, seed, instances))
 
         meets = desed_occurrence()
         synthetic = Specification(meets, clip_seconds, snr=levels["snr"])

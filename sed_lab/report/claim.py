@@ -1,9 +1,9 @@
 """A paper's claims judged on our runs: paired differences over seeds, with a confidence interval.
 
-A claim is one of four sentences over rows of a table and one of its columns: ``better`` a ``than`` b, ``best`` among
-rows, ``order`` from best to worst, ``within`` a tolerance of the paper's number. Two rows are compared seed by seed,
-since a seed also fixes the data's order and the first weights: what both share cancels. The verdict is ``holds`` or
-``fails`` where the interval leaves zero out, and ``undecided`` otherwise, also with fewer than two seeds.
+A claim is one of the sentences of `sed_lab.experiment.CLAIMS`. Two rows are compared seed by seed, since a seed also
+fixes the data's order and the first weights: what both share cancels. Each seed gives one number that is above 0 where
+the claim is true of it; the verdict is ``holds`` or ``fails`` where the interval of their mean leaves 0 out, and
+``undecided`` otherwise, also with fewer than two seeds.
 """
 
 from __future__ import annotations
@@ -69,10 +69,67 @@ def order(rows: Mapping[str, Values], names: Sequence[str], lower_is_better: boo
     return _all_of([compare(a, rows[a], b, rows[b], lower_is_better) for a, b in pairwise(names)])
 
 
-def within(values: Values, row: str, target: float, tolerance: float) -> Verdict:
+def above(values: Values, row: str, bound: float, below: bool = False) -> Verdict:
+    """The row's number lies above ``bound``, or below it."""
+    constant = dict.fromkeys(values, bound)
+    return _all_of([compare(row, values, f"{bound:g}", constant, below)])
+
+
+def most(classes: Sequence[Mapping[str, Values]], a: str, b: str, more_than: float, lower: bool = False) -> Verdict:
+    """Row ``a`` is better than row ``b`` in more than so many of the columns: their number is counted seed by seed.
+
+    ``classes`` holds the rows of one column each; a column in which a seed has no number of both rows counts as not
+    better.
+    """
+    sign = -1 if lower else 1
+    seeds = {seed for rows in classes for seed in {*rows[a]} & {*rows[b]}}
+    better_in = {
+        seed: float(sum(seed in r[a] and seed in r[b] and sign * (r[a][seed] - r[b][seed]) > 0 for r in classes))
+        for seed in seeds
+    }
+    return above(better_in, f"classes in which {a} is better than {b}", more_than)
+
+
+def ratio(a: Values, b: Values, names: tuple[str, str], value: float, tolerance: float) -> Verdict:
+    """Row a over row b, seed by seed, lies within ``tolerance`` of ``value``; a seed with 0 below has no ratio."""
+    ratios = {seed: a[seed] / b[seed] for seed in sorted(set(a) & set(b)) if b[seed] != 0}
+    return within(ratios, f"{names[0]} / {names[1]}", value, tolerance, f"{value:g}")
+
+
+def follows(
+    classes: Sequence[Mapping[str, Values]], a: str, b: str, x: Mapping[int, float], y: Mapping[int, float], names: str
+) -> Verdict:
+    """What row ``a`` gains over ``b`` goes with ``x`` rather than ``y``, properties of the classes by their number.
+
+    Each seed gives ``|rho(a / b, x)| - |rho(a / b, y)|`` with Spearman's rank correlation over the classes, at least
+    three, whose ratio is defined.
+    """
+    stronger = {}
+    for seed in sorted({seed for rows in classes for seed in {*rows[a]} & {*rows[b]}}):
+        points = [
+            (rows[a][seed] / rows[b][seed], x[i], y[i])
+            for i, rows in enumerate(classes)
+            if i in x and i in y and seed in rows[a] and seed in rows[b] and rows[b][seed] != 0
+        ]
+        if len(points) >= 3:
+            gain, with_x, with_y = zip(*points, strict=True)
+            stronger[seed] = abs(rank_correlation(gain, with_x)) - abs(rank_correlation(gain, with_y))
+    return above(stronger, names, 0.0)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rank correlation; 0 where one of the two does not vary."""
+    from scipy.stats import spearmanr
+
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return 0.0
+    return float(spearmanr(x, y).statistic)
+
+
+def within(values: Values, row: str, target: float, tolerance: float, against: str = "paper") -> Verdict:
     """The mean lies within ``tolerance`` of ``target``: the interval inside it holds, wholly outside fails."""
     mean, interval = _interval([values[seed] - target for seed in sorted(values)])
-    comparison = Comparison(row, "paper", mean, interval, len(values))
+    comparison = Comparison(row, against, mean, interval, len(values))
     if interval is None:
         return Verdict(UNDECIDED, (comparison,))
     low, high = interval

@@ -56,7 +56,9 @@ STYLE: dict[Any, Any] = {
 P = ParamSpec("P")
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the project's style, whatever the caller's settings of matplotlib are."""
+
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
@@ -70,14 +72,14 @@ def class_style(index: int) -> tuple[str, str]:
     return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
 
 
-@_styled
+@styled
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Losses and validation measures against epochs; ``history`` holds a row an epoch: ``train/...``, ``val/...``."""
     keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(("train/", "val/"))))
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
     panels = [(title, found) for title, found in (("Loss", losses), ("Validation", measures)) if found]
-    figure = _figure(4.6 * max(1, len(panels)), 4.2)
+    figure = new_figure(4.6 * max(1, len(panels)), 4.2)
     for place, (title, found) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for number, key in enumerate(found):
@@ -92,7 +94,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     """Event F1 of each class and system as bars, rarest class at the bottom, with its number of reference events."""
     systems = metrics.get("systems", {})
@@ -100,7 +102,7 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     tables = {name: systems[name]["event_f1"]["per_class"] for name in names}
     counts = {label: row.get("n_reference") or 0 for table in tables.values() for label, row in table.items()}
     labels = sorted(counts, key=lambda label: counts[label])
-    figure = _figure(6.4, 1.1 + 0.42 * max(1, len(labels)))
+    figure = new_figure(6.4, 1.1 + 0.42 * max(1, len(labels)))
     axes = figure.add_subplot()
     height = 0.8 / max(1, len(names))
     for number, name in enumerate(names):
@@ -119,7 +121,7 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Figure:
     """PSD-ROC of both scenarios: effective TP rate over effective FP rate, with one thin line a class.
 
@@ -128,7 +130,7 @@ def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None)
     """
     systems = in_order(dict(curves))
     names = [name for name in ("psds1", "psds2") if any(curves[system].get(name) for system in systems)]
-    figure = _figure(4.6 * max(1, len(names)), 3.6)
+    figure = new_figure(4.6 * max(1, len(names)), 3.6)
     handles: dict[str, Any] = {}
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), place)
@@ -150,7 +152,7 @@ def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None)
     return figure
 
 
-@_styled
+@styled
 def clip_picture(
     verdict: Verdict,
     classes: Sequence[str],
@@ -167,7 +169,7 @@ def clip_picture(
     parts = [("audio", 0.6, audio is not None), ("log_mel", 1.5, log_mel is not None)]
     parts += [("posterior", 1.3, posteriors is not None), ("events", 0.25 + 0.34 * rows, True)]
     heights = {name: height for name, height, there in parts if there}
-    figure = _figure(8.0, 0.9 + sum(heights.values()))
+    figure = new_figure(8.0, 0.9 + sum(heights.values()))
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights.values()))[:, 0]
     where = dict(zip(heights, panels, strict=True))
     for axes in panels:
@@ -230,7 +232,8 @@ def svg_text(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that needs no display."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure

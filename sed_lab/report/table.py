@@ -1,4 +1,4 @@
-"""A table of a paper from run records alone: ours beside the paper's, the difference, and what the claims come to.
+"""A table of a paper from run records alone: its cells and what the claims come to.
 
 A cell is the mean and standard deviation over all seeds of its row. A run that failed or is missing leaves its cell
 empty with the reason: an average over fewer runs than were asked for is never shown.
@@ -6,177 +6,142 @@ empty with the reason: an average over fewer runs than were asked for is never s
 
 from __future__ import annotations
 
-import csv
-import io
+import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sed_lab.experiment import Claim, Experiment
-from sed_lab.files import read_json, write_json, write_text
+from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
-from sed_lab.report.claim import Verdict, best, better, order, within
+from sed_lab.report import claim as judge
+from sed_lab.report.claim import Verdict
+
+Folders = Mapping[str, Mapping[int, Path]]  # a run's folder by row and seed
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row's number: ``values`` by seed, or ``reason`` where a run is missing."""
+    """One row's number: ``values`` by seed; ``missing`` says which runs are not there, ``undefined`` which runs have
+    no such number (a class without reference events has no F1)."""
 
     values: Mapping[int, float]
-    reason: str = ""
+    missing: str = ""
+    undefined: str = ""
+
+    @property
+    def whole(self) -> Mapping[int, float]:
+        """The values by seed, none where one of them is not there."""
+        return {} if self.missing or self.undefined else self.values
 
     @property
     def mean(self) -> float | None:
-        return statistics.fmean(self.values.values()) if self.values and not self.reason else None
+        return statistics.fmean(self.whole.values()) if self.whole else None
 
     @property
     def sd(self) -> float | None:
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 and not self.reason else None
+        return statistics.stdev(self.whole.values()) if len(self.whole) > 1 else None
 
 
 @dataclass(frozen=True)
 class Table:
-    """``cells[row][column]`` and the verdict of each claim."""
+    """``cells[row][column]``, the verdict of each claim, and the ``records`` of the complete runs by row and seed."""
 
     experiment: Experiment
     scale: str
     cells: Mapping[str, Mapping[str, Cell]]
     verdicts: Mapping[str, Verdict]
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    folders: Folders
+
+    @property
+    def missing(self) -> list[str]:
+        """Rows with a run that is not complete, and why."""
+        first = {row: next(iter(cells.values())).missing for row, cells in self.cells.items()}
+        return [f"{row}: {reason}" for row, reason in first.items() if reason]
 
 
-def build_table(experiment: Experiment, scale: str, folders: Mapping[str, Mapping[int, Path]]) -> Table:
+def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
     """Collect the runs of ``folders[row][seed]`` into cells and judge the claims."""
     cells: dict[str, dict[str, Cell]] = {}
+    records: dict[str, dict[int, Any]] = {}
     for row, by_seed in folders.items():
-        found = {seed: _numbers(folder) for seed, folder in by_seed.items()}
-        reasons = [f"seed {seed}: {numbers}" for seed, numbers in found.items() if isinstance(numbers, str)]
+        found = {seed: _read(folder) for seed, folder in by_seed.items()}
+        records[row] = {seed: one for seed, one in found.items() if isinstance(one, dict)}
+        numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
+        missing = "; ".join(f"seed {seed}: {one}" for seed, one in found.items() if isinstance(one, str))
         cells[row] = {}
         for name, column in experiment.columns.items():
-            values = {s: n[column.metric] for s, n in found.items() if isinstance(n, dict) and column.metric in n}
-            lost = [f"seed {s}: no value" for s, n in found.items() if isinstance(n, dict) and column.metric not in n]
-            cells[row][name] = Cell(values, "; ".join([*reasons, *lost]))
+            values = {seed: one[column.metric] for seed, one in numbers.items() if column.metric in one}
+            lacking = [str(seed) for seed in numbers if seed not in values]
+            undefined = f"not defined in seed {', '.join(lacking)}" if lacking else ""
+            cells[row][name] = Cell(values, missing, undefined)
     verdicts = {claim.id: judge_claim(experiment, cells, claim) for claim in experiment.claims}
-    return Table(experiment, scale, cells, verdicts)
+    return Table(experiment, scale, cells, verdicts, records, folders)
 
 
 def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:
     """The verdict on one claim; a row with a missing run counts with no seed at all, which leaves it undecided."""
-    column = experiment.columns[claim.column]
-    lower = column.better == "lower"
-    rows = {name: {} if (cell := cells[name][claim.column]).reason else cell.values for name in claim.rows}
-    first = claim.rows[0]
+    lower = experiment.columns[claim.columns[0]].better == "lower"
+    classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
+    rows, options, names = classes[0], claim.options, claim.rows
+    first, last = names[0], names[-1]
     if claim.kind == "better":
-        return better(rows, first, claim.rows[1], lower)
+        return judge.better(rows, first, last, lower)
     if claim.kind == "best":
-        return best(rows, first, claim.rows, lower)
+        return judge.best(rows, first, names, lower)
     if claim.kind == "order":
-        return order(rows, claim.rows, lower)
-    number = experiment.rows[first].paper[claim.column]
-    assert number is not None  # checked when the file was read
-    return within(rows[first], first, number[0], claim.tolerance)
+        return judge.order(rows, names, lower)
+    if claim.kind in ("above", "below"):
+        return judge.above(rows[first], first, options["value"], claim.kind == "below")
+    if claim.kind == "most":
+        return judge.most(classes, first, last, options["more_than"], lower)
+    if claim.kind == "ratio":
+        return judge.ratio(rows[first], rows[last], (first, last), options["value"], options["within"])
+    if claim.kind == "follows":
+        asked = (options["follows"], options["rather_than"])
+        labels = [experiment.columns[column].event_label for column in claim.columns]
+        means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
+        x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
+        return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} less |rho| with {asked[1]}")
+    target = options.get("value")
+    if target is None:
+        number = experiment.rows[first].paper[claim.columns[0]]
+        assert number is not None  # checked when the file was read
+        target = number[0]
+    return judge.within(rows[first], first, target, options["within"])
 
 
-def _numbers(folder: Path) -> dict[str, float] | str:
-    """All numbers of a complete run, or why there are none."""
+def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
+    """Mean of ``a`` over mean of ``b`` and its standard deviation over the paired seeds, to first order.
+
+    None where one is not whole or the denominator is 0. The deviation is that of one run, as in a table's cells.
+    """
+    if a.mean is None or b.mean is None or b.mean == 0:
+        return None
+    value = a.mean / b.mean
+    seeds = sorted(set(a.whole) & set(b.whole))
+    if len(seeds) < 2:
+        return value, None
+    spread = statistics.variance([a.whole[seed] - value * b.whole[seed] for seed in seeds])
+    return value, math.sqrt(spread) / abs(b.mean)
+
+
+def _read(folder: Path) -> dict[str, Any] | str:
+    """The record of a complete run, or why there is none."""
     if not (folder / "run.json").exists():
         return "not run"
-    record = read_json(folder / "run.json")
+    record: dict[str, Any] = read_json(folder / "run.json")
     if record["status"] != "complete":
         return f"{record['status']}: {record['reason']}" if record.get("reason") else str(record["status"])
+    return record
+
+
+def _numbers(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
+    """All numbers of a complete run: of its systems, and of its dataset."""
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {"systems": {}}
-    return {**flatten(metrics, per_class=True), **record.get("metrics", {})}
-
-
-def shown(cell: Cell, digits: int) -> str:
-    """``0.413 ± 0.039``, or what is missing."""
-    if cell.mean is None:
-        return f"({cell.reason})"
-    return f"{cell.mean:.{digits}f}" + (f" ± {cell.sd:.{digits}f}" if cell.sd is not None else "")
-
-
-def rows_of(table: Table) -> list[dict[str, Any]]:
-    """One flat row a (row, column) for CSV and JSON."""
-    flat = []
-    for name, row in table.experiment.rows.items():
-        for key, column in table.experiment.columns.items():
-            cell, paper = table.cells[name][key], row.paper.get(key)
-            difference = cell.mean - paper[0] if cell.mean is not None and paper else None
-            flat.append(
-                {
-                    "row": name,
-                    "label": row.label,
-                    "column": key,
-                    "metric": column.metric,
-                    "mean": cell.mean,
-                    "sd": cell.sd,
-                    "runs": len(cell.values) if not cell.reason else 0,
-                    "paper": paper[0] if paper else None,
-                    "paper_sd": paper[1] if paper else None,
-                    "difference": difference,
-                    "missing": cell.reason,
-                    "note": row.note,
-                }
-            )
-    return flat
-
-
-def markdown(table: Table) -> str:
-    """The table and its claims in Markdown."""
-    experiment = table.experiment
-    numbers = {(row["row"], row["column"]): row for row in rows_of(table)}
-    papers = {key for key in experiment.columns if any(row.paper.get(key) for row in experiment.rows.values())}
-    head = [""]
-    for key, column in experiment.columns.items():
-        head += [column.label, "paper", "difference"] if key in papers else [column.label]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for name, row in experiment.rows.items():
-        line = [row.label]
-        for key, column in experiment.columns.items():
-            line.append(shown(table.cells[name][key], column.digits))
-            if key in papers:
-                number = numbers[name, key]
-                line += [_number(number[part], column.digits) for part in ("paper", "difference")]
-        lines.append("| " + " | ".join(line) + " |")
-    text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
-    text += "\n".join(lines) + "\n"
-    if experiment.claims:
-        text += "\n| claim | verdict | difference [95 % interval], seeds |\n|---|---|---|\n"
-        text += "".join(
-            f"| {claim.id}. {claim.say} | {table.verdicts[claim.id].word} | {evidence(table.verdicts[claim.id])} |\n"
-            for claim in experiment.claims
-        )
-    return text
-
-
-def evidence(verdict: Verdict) -> str:
-    """The differences a verdict rests on, in words."""
-    parts = []
-    for item in verdict.comparisons:
-        text = f"{item.of} - {item.against}: "
-        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-        text += "" if item.interval is None else f" [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]"
-        parts.append(f"{text}, {item.seeds}")
-    return "; ".join(parts)
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write table.md, .csv and .json into ``folder``; returns the files."""
-    text = markdown(table)
-    rows = rows_of(table)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    paths = [folder / f"table.{suffix}" for suffix in ("md", "csv", "json")]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(paths[0], text)
-    write_text(paths[1], buffer.getvalue())
-    claims = {claim.id: {"say": claim.say, **asdict(table.verdicts[claim.id])} for claim in table.experiment.claims}
-    write_json(paths[2], {"name": table.experiment.name, "scale": table.scale, "cells": rows, "claims": claims})
-    return paths
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    dataset = {"per_class": record.get("dataset", {}).get("per_class", {})}
+    systems = {**metrics["systems"], "dataset": dataset}
+    return {**flatten({"systems": systems}, per_class=True), **record.get("metrics", {})}

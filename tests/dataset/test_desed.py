@@ -13,7 +13,7 @@ from sed_lab.dataset.annotation import write_durations, write_strong, write_unla
 from sed_lab.dataset.audio import write_audio
 from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
 from sed_lab.dataset.corpus import class_statistics
-from sed_lab.dataset.desed import DESED_CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed, read_desed
+from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed, read_desed
 from sed_lab.dataset.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.errors import InputError
 from sed_lab.types import Event
@@ -65,7 +65,7 @@ def test_subsets_clips_and_labels(corpus: Path) -> None:
         "validation": 1,
         "test": 2,
     }
-    assert (read.name, read.classes, read.sample_rate) == ("desed", DESED_CLASSES, RATE)
+    assert (read.name, read.classes, read.sample_rate) == ("desed", CLASSES, RATE)
     assert read.source_clips == DESED_SOURCE_CLIPS
     synthetic = read.subsets["synthetic"].clips
     assert [clip.clip_id for clip in synthetic] == ["0", "1", "2", "3"]
@@ -126,7 +126,7 @@ def test_fingerprint_changes_with_an_annotation(corpus: Path) -> None:
 def test_weak_split_is_the_baselines(tmp_path: Path) -> None:
     (tmp_path / "metadata/train").mkdir(parents=True)
     shutil.copy(METADATA / "weak.tsv", tmp_path / "metadata/train/weak.tsv")
-    parts = split_weak(list_splits(tmp_path, DESED_CLASSES)["weak"], 0.9, 42)
+    parts = split_weak(list_splits(tmp_path, CLASSES)["weak"], 0.9, 42)
     frame = pd.read_csv(METADATA / "weak.tsv", sep="\t")
     training = frame.sample(frac=0.9, random_state=42)
     held_out = frame.drop(training.index)
@@ -176,7 +176,7 @@ def test_other_classes_and_their_sound_bank(corpus: Path) -> None:
 def test_source_clips_of_desed(corpus: Path) -> None:
     assert sum(DESED_SOURCE_CLIPS.values()) == 1009  # the foreground of the training sound bank
     assert read_desed(corpus, RATE, source_clips="soundbank").source_clips is None
-    own = dict.fromkeys(DESED_CLASSES, 5)
+    own = dict.fromkeys(CLASSES, 5)
     assert read_desed(corpus, RATE, source_clips=own).source_clips == own
     with pytest.raises(InputError, match="source_clips is 'table2'; needs 'table1'"):
         read_desed(corpus, RATE, source_clips="table2")
@@ -272,7 +272,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
     (corpus / "audio/validation/validation/s.flac").write_bytes(b"nothing")
     nan = np.full(10 * RATE, np.nan, np.float32)
     soundfile.write(corpus / "audio/train/unlabel_in_domain/u.wav", nan, RATE, subtype="FLOAT")
-    checks = {one.subset: one for one in check_layout(corpus, DESED_CLASSES, DESED_EXPECTED)}
+    checks = {one.subset: one for one in check_layout(corpus, CLASSES, DESED_EXPECTED)}
     assert list(checks) == [split.subset for split in LAYOUT if split.subset != "weak_validation"]
     weak = checks["weak"]
     assert (weak.expected, weak.listed, weak.found, weak.unlisted) == (1578, 10, 9, 1)
@@ -290,7 +290,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
         "4 of 2500 clips choose the checkpoint; another one may be kept"
     )
     assert effect(checks["validation"]) == effect(checks["public"]) == ""
-    quick = {one.subset: one for one in check_layout(corpus, DESED_CLASSES, decode=False)}
+    quick = {one.subset: one for one in check_layout(corpus, CLASSES, decode=False)}
     assert not quick["unlabelled"].bad
 
 
@@ -299,7 +299,7 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
     write_durations(corpus / "metadata/validation/validation_durations.tsv", {"t.wav": 9.0})
     shutil.rmtree(corpus / "audio/train/weak")
     (corpus / "metadata/validation/tuning.tsv").write_text("nothing")
-    checks = {one.subset: one for one in check_layout(corpus, DESED_CLASSES, {"public": Expected(692)})}
+    checks = {one.subset: one for one in check_layout(corpus, CLASSES, {"public": Expected(692)})}
     assert checks["unlabelled"].warnings == [
         "recordings differ in sample rate (1 at 4000 Hz, 1 at 2000 Hz); all are resampled"
     ]
@@ -314,7 +314,7 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
 def test_check_looks_at_copies_where_the_originals_are_gone(corpus: Path) -> None:
     read_desed(corpus, 1000)
     shutil.rmtree(corpus / "audio/validation/validation")
-    checks = {one.subset: one for one in check_layout(corpus, DESED_CLASSES)}
+    checks = {one.subset: one for one in check_layout(corpus, CLASSES)}
     assert (checks["test"].found, checks["test"].errors) == (2, [])
     assert len(read_desed(corpus, 1000).subsets["test"]) == 2
 
@@ -331,7 +331,7 @@ def test_real_annotations_are_the_expected_editions(tmp_path: Path) -> None:
         assert checks[subset].listed == checks[subset].expected
         assert not checks[subset].warnings
         assert len(checks[subset].errors) == 1  # no audio
-    described = describe_layout(tmp_path, DESED_CLASSES, 0.064, source_clips=DESED_SOURCE_CLIPS)
+    described = describe_layout(tmp_path, CLASSES, 0.064, source_clips=DESED_SOURCE_CLIPS)
     assert list(described) == ["weak", "test", "public"]
     assert (described["test"].events.sum(), described["test"].total_clips) == (4224, 1168)
     assert described["weak"].clips.tolist() == list(DESED_EXPECTED["weak"].editions["2018"].values())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sed_lab.dataset.corpus import class_statistics
-from sed_lab.dataset.desed import DESED_CLASSES
+from sed_lab.dataset.desed import CLASSES
 from sed_lab.dataset.mini_desed import desed_occurrence, mini_desed
 from sed_lab.dataset.soundscape import Specification, draw_recipe
 from sed_lab.errors import InputError
@@ -43,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_subsets_labels_and_domains(cache: Path) -> None:
     corpus = mini_desed(cache, SIZES, bank_share=0.05)
     assert {name: len(subset) for name, subset in corpus.subsets.items()} == SIZES
-    assert corpus.classes == DESED_CLASSES
+    assert corpus.classes == CLASSES
     kinds = {
         name: (subset.clips[0].events is not None, subset.clips[0].event_labels is not None)
         for name, subset in corpus.subsets.items()
@@ -75,10 +75,10 @@ def test_what_makes_desed_unbalanced_survives() -> None:
 
     spec, bank = Specification(desed_occurrence()), Lengths()
     events = [e for i in range(400) for e in draw_recipe(spec, bank, "train", "synthetic", i, 0).labels()]
-    count = {label: sum(e.event_label == label for e in events) for label in DESED_CLASSES}
+    count = {label: sum(e.event_label == label for e in events) for label in CLASSES}
     assert count["Speech"] > 1.5 * max(n for label, n in count.items() if label != "Speech")
     assert 0.3 < count["Speech"] / len(events) < 0.6
-    mean = {c: np.mean([e.offset - e.onset for e in events if e.event_label == c]) for c in DESED_CLASSES}
+    mean = {c: np.mean([e.offset - e.onset for e in events if e.event_label == c]) for c in CLASSES}
     assert min(mean[c] for c in ("Frying", "Vacuum_cleaner", "Electric_shaver_toothbrush")) > 7
     assert max(mean[c] for c in ("Dishes", "Dog", "Cat", "Alarm_bell_ringing")) < 2
 

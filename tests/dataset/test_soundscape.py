@@ -155,14 +155,12 @@ def test_wrong_occurrence(entry: dict, message: str) -> None:
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="the shared DESED statistics are not here")
 def test_desed_statistics_are_read() -> None:
-    from sed_lab.dataset.desed import DESED_CLASSES
+    from sed_lab.dataset.desed import CLASSES
 
     table = json.loads((FIXTURES / "desed_metadata" / "event_occurences_train.json").read_text())
-    meets = occurrence(table, DESED_CLASSES)
+    meets = occurrence(table, CLASSES)
     np.testing.assert_allclose(meets.main, 0.1, atol=1e-9)  # every class heads a tenth of the soundscapes
-    assert meets.companion[DESED_CLASSES.index("Frying"), DESED_CLASSES.index("Speech")] == pytest.approx(
-        0.471, abs=1e-3
-    )
+    assert meets.companion[CLASSES.index("Frying"), CLASSES.index("Speech")] == pytest.approx(0.471, abs=1e-3)
     assert meets.max_events[0] == 13
 
 

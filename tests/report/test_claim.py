@@ -8,7 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from sed_lab.report.claim import FAILS, HOLDS, UNDECIDED, best, better, compare, order, within
+from sed_lab.report.claim import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    above,
+    best,
+    better,
+    compare,
+    follows,
+    most,
+    order,
+    rank_correlation,
+    ratio,
+    within,
+)
 
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 
@@ -60,3 +74,47 @@ def test_within_the_papers_number() -> None:
     assert within(runs, "a", 0.60, 0.05).word == FAILS
     assert within(runs, "a", 0.40, 0.02).word == UNDECIDED
     assert within({0: 0.4}, "a", 0.4, 0.1).word == UNDECIDED
+
+
+def test_above_and_below_a_number() -> None:
+    runs = {0: 0.40, 1: 0.42, 2: 0.41}
+    assert above(runs, "a", 0.3).word == HOLDS
+    assert above(runs, "a", 0.3, below=True).word == FAILS
+    assert above(runs, "a", 0.41).word == UNDECIDED
+    assert above({}, "a", 0.3).word == UNDECIDED
+
+
+def test_most_counts_classes_seed_by_seed() -> None:
+    a_better, b_better = {"a": {0: 0.5, 1: 0.6}, "b": {0: 0.4, 1: 0.5}}, {"a": {0: 0.1, 1: 0.1}, "b": {0: 0.4, 1: 0.5}}
+    verdict = most([a_better, a_better, b_better], "a", "b", 1)
+    assert (verdict.word, verdict.comparisons[0].difference) == (HOLDS, 1.0)
+    assert most([a_better, a_better, b_better], "a", "b", 2).word == UNDECIDED  # two are not more than two
+    assert most([a_better, b_better, b_better], "a", "b", 2).word == FAILS
+    assert most([a_better, b_better, b_better], "a", "b", 1, lower=True).word == HOLDS
+    lacking = {"a": {0: 0.5}, "b": {0: 0.4, 1: 0.5}}  # seed 1 has no number of a: not better there
+    assert most([lacking, a_better], "a", "b", 1).comparisons[0].difference == pytest.approx(0.5)
+
+
+def test_a_ratio_near_a_number() -> None:
+    b = {0: 0.4, 1: 0.5, 2: 0.6}
+    near = {seed: value * factor for (seed, value), factor in zip(b.items(), (0.99, 1.01, 1.0), strict=True)}
+    assert ratio(near, b, ("a", "b"), 1.0, 0.1).word == HOLDS
+    assert ratio({seed: 2 * value for seed, value in b.items()}, b, ("a", "b"), 1.0, 0.1).word == FAILS
+    assert ratio(near, {**b, 0: 0.0}, ("a", "b"), 1.0, 0.1).comparisons[0].seeds == 2
+
+
+def test_what_a_gain_goes_with() -> None:
+    duration, volume = {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}, {0: 2.0, 1: 4.0, 2: 1.0, 3: 3.0}
+    gain = [4.0, 3.0, 2.0, 1.0]  # falls with duration; Spearman with volume, ranks 2 4 1 3: 0
+    classes = [{"a": dict.fromkeys(range(3), gain[i] * 0.1), "b": dict.fromkeys(range(3), 0.1)} for i in range(4)]
+    verdict = follows(classes, "a", "b", duration, volume, "d less v")
+    assert (verdict.word, verdict.comparisons[0].difference) == (HOLDS, pytest.approx(1.0))
+    assert follows(classes, "a", "b", volume, duration, "v less d").word == FAILS
+    for rows in classes[:2]:
+        rows["b"] = dict.fromkeys(range(3), 0.0)  # two ratios left: too few for a correlation
+    assert follows(classes, "a", "b", duration, volume, "").word == UNDECIDED
+
+
+def test_rank_correlation_by_hand() -> None:
+    assert rank_correlation([1, 2, 3], [10, 30, 20]) == pytest.approx(0.5)  # 1 - 6 * (0 + 1 + 1) / (3 * 8)
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) == 0.0

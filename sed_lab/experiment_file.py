@@ -1,0 +1,235 @@
+"""Reading an experiment file: everything is checked here, and what is wrong is said with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sed_lab.errors import InputError
+from sed_lab.experiment import CLAIMS, SCALES, Claim, Column, Experiment, Row, Scale
+from sed_lab.metric.names import is_metric
+
+CLASS = "{class}"
+FIGURES = ("points", "class_bars", "relative", "histograms")
+OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
+NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        InputError: it is missing, no YAML, or says something that cannot be; with file and line.
+    """
+    return _Reader(path).experiment()
+
+
+Columns = Mapping[str, Column]
+Labels = Mapping[str, str]
+
+
+class _Reader:
+    """The file's values with the line each stands on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; name an experiment file that can be read") from None
+        try:
+            self.root = yaml.compose(text, yaml.SafeLoader)
+            self.value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        self.lines: dict[tuple[Any, ...], int] = {(): 1}  # what has no place of its own is said of line 1
+        if self.root is not None:
+            self._walk(self.root, ())
+
+    def _walk(self, node: yaml.Node, place: tuple[Any, ...]) -> None:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*place, key.value)
+                if inner in self.lines:
+                    self._fail(
+                        f"{'.'.join(map(str, inner))} stands here a second time (first on line"
+                        f" {self.lines[inner]}); give each its own name",
+                        line=key.start_mark.line + 1,
+                    )
+                self.lines[inner] = key.start_mark.line + 1
+                self._walk(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, item in enumerate(node.value):
+                self._walk(item, (*place, number))
+
+    def _fail(self, message: str, *place: Any, line: int | None = None) -> None:
+        while line is None:
+            line, place = self.lines.get(place), place[:-1]
+        raise InputError(f"{self.path}:{line}: {message}")
+
+    def _mapping(self, value: Any, known: set[str], needed: set[str], *place: Any) -> dict[str, Any]:
+        """``value`` as a mapping with no key but ``known`` ones and all ``needed`` ones."""
+        if not isinstance(value, dict):
+            self._fail(f"{'.'.join(map(str, place)) or 'the file'} must be a mapping", *place)
+        for key in value:
+            if known and key not in known:
+                self._fail(f"unknown key {key!r}; known: {', '.join(sorted(known))}", *place, key)
+        for key in sorted(needed - set(value)):
+            self._fail(f"{'.'.join(map(str, place)) or 'the file'} needs {key!r}", *place)
+        return dict(value)
+
+    def _words(self, value: Any, *place: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self._fail(f"{'.'.join(map(str, place))} must be a list of words", *place)
+        return tuple(value)
+
+    def _known(self, name: Any, known: Sequence[str], what: str, *place: Any) -> None:
+        if name not in known:
+            self._fail(f"{what} {name!r}; known: {', '.join(known)}", *place)
+
+    def experiment(self) -> Experiment:
+        top = self._mapping(self.value, NEEDED | {"base", "claims", "classes", "relative", "figure"}, NEEDED)
+        classes = self._words(top.get("classes", []), "classes")
+        columns, families = self._columns(top["columns"], classes)
+        rows = self._rows(top["rows"], columns, families)
+        claims = top.get("claims") or []
+        return Experiment(
+            path=self.path,
+            paper=str(top["paper"]),
+            item=str(top["item"]),
+            title=str(top["title"]),
+            place=str(top["place"]),
+            classes=classes,
+            base=self._words(top.get("base", []), "base"),
+            scales=self._scales(top["scales"]),
+            columns=columns,
+            families=families,
+            rows=rows,
+            relative=self._relative(top.get("relative"), rows, families),
+            claims=tuple(self._claim(claim, number, rows, columns, families) for number, claim in enumerate(claims)),
+            figure=self._figure(top.get("figure"), [*columns, *families]),
+        )
+
+    def _scales(self, value: Any) -> dict[str, Scale]:
+        scales = {}
+        for name, item in self._mapping(value, set(SCALES), set(), "scales").items():
+            known = {"seeds", "overrides", "minutes", "hardware", "config"}
+            item = self._mapping(item, known, {"seeds"}, "scales", name)
+            seeds = item.pop("seeds")
+            if not isinstance(seeds, list) or not seeds or len({*seeds}) < len(seeds):
+                self._fail("seeds must be a list of different numbers", "scales", name, "seeds")
+            overrides = self._words(item.pop("overrides", []), "scales", name, "overrides")
+            scales[name] = Scale(tuple(seeds), overrides, **item)
+        return scales
+
+    def _columns(self, value: Any, classes: Sequence[str]) -> tuple[dict[str, Column], dict[str, str]]:
+        """All columns, class-wise ones spread over the classes, and the label of each class-wise one."""
+        columns, families = {}, {}
+        for name, item in self._mapping(value, set(), set(), "columns").items():
+            place = ("columns", name)
+            known = {"metric", "label", "better", "digits", "of", "shared"}
+            item = self._mapping(item, known, {"metric"}, *place)
+            self._known(item.get("better", "higher"), ("higher", "lower"), "better is", *place, "better")
+            metric, each = item["metric"], [""]
+            if CLASS in metric:
+                each = list(classes)
+                families[name] = str(item.get("label", name))
+                if not classes:
+                    self._fail(f"{CLASS} stands for nothing; name the classes in a list `classes:`", *place, "metric")
+            for label in each:
+                of_class = metric.replace(CLASS, label)
+                if not is_metric(of_class):
+                    self._fail(f"no run writes a metric {of_class!r}", *place, "metric")
+                part = {"family": name, "event_label": label} if label else {}
+                given = {**item, "label": label or item.get("label", name), "metric": of_class, **part}
+                columns[f"{name}/{label}" if label else name] = Column(**given, line=self.lines[place])
+        for name, column in columns.items():
+            if families and not column.family:
+                self._known(column.of, tuple(families), "beside class-wise columns, a column of", "columns", name)
+        return columns, families
+
+    def _rows(self, value: Any, columns: Mapping[str, Column], families: Mapping[str, str]) -> dict[str, Row]:
+        rows = {}
+        for name, item in self._mapping(value, set(), set(), "rows").items():
+            place = ("rows", name)
+            item = self._mapping(item, {"label", "overrides", "paper", "note"}, {"overrides"}, *place)
+            overrides = self._words(item["overrides"], *place, "overrides")
+            paper: dict[str, Any] = {}
+            for column, number in self._mapping(item.get("paper") or {}, set(), set(), *place, "paper").items():
+                self._known(column, (*columns, *families), "no column", *place, "paper", column)
+                numbers = {column: number}
+                if column in families:
+                    self._mapping(number, {key.split("/", 1)[1] for key in columns if "/" in key}, set(), *place)
+                    numbers = {f"{column}/{label}": one for label, one in number.items()}
+                paper |= {key: self._number(one, *place, "paper", column) for key, one in numbers.items()}
+            rows[name] = Row(item.get("label", name), overrides, paper, item.get("note", ""), self.lines[place])
+        return rows
+
+    def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
+        parts = value if isinstance(value, list) else [value]
+        if value is None:
+            return None
+        if not 1 <= len(parts) <= 2 or not all(isinstance(part, int | float) for part in parts):
+            self._fail("a paper's number is a number, [mean, sd] or null", *place)
+        return float(parts[0]), float(parts[1]) if len(parts) == 2 else None
+
+    def _relative(self, value: Any, rows: Mapping[str, Row], families: Mapping[str, str]) -> dict[str, Any]:
+        if value is None:
+            return {}
+        relative = self._mapping(value, {"of", "to", "columns"}, {"of", "to", "columns"}, "relative")
+        for key in ("of", "to"):
+            self._known(relative[key], tuple(rows), "relative names row", "relative", key)
+        for name in self._words(relative["columns"], "relative", "columns"):
+            self._known(name, tuple(families), "relative names class-wise column", "relative", "columns")
+        return relative
+
+    def _figure(self, value: Any, columns: Sequence[str]) -> dict[str, Any]:
+        if value is None:
+            return {}
+        figure = self._mapping(value, {"kind", "column", "columns", "against", "subset"}, {"kind"}, "figure")
+        self._known(figure["kind"], FIGURES, "no kind of figure", "figure", "kind")
+        named = [figure[key] for key in ("column",) if key in figure]
+        named += [name for key in ("columns", "against") for name in figure.get(key, [])]
+        for name in named:
+            self._known(name, columns, "the figure names column", "figure")
+        return figure
+
+    def _claim(self, value: Any, number: int, rows: Mapping[str, Row], columns: Columns, families: Labels) -> Claim:
+        place = ("claims", number)
+        keys = {*CLAIMS, *(key for needed, optional in CLAIMS.values() for key in (*needed, *optional))}
+        claim = self._mapping(value, {"id", "say", *keys}, {"id", "say"}, *place)
+        kinds = [kind for kind in CLAIMS if kind in claim and not (kind == "within" and "ratio" in claim)]
+        if len(kinds) != 1:
+            self._fail(f"a claim is one of {', '.join(CLAIMS)}; this one has {', '.join(kinds) or 'none'}", *place)
+        (kind,) = kinds
+        needed, optional = CLAIMS[kind]
+        self._mapping(claim, {"id", "say", kind, *needed, *optional}, set(needed), *place)
+        wide = kind in ("most", "follows")  # these are about all classes of a class-wise column
+        self._known(claim["column"], tuple(families if wide else columns), f"claim {claim['id']} names column", *place)
+        for key in ("follows", "rather_than") if kind == "follows" else ():
+            self._known(claim[key], tuple(families), f"claim {claim['id']} names class-wise column", *place, key)
+        about = {
+            "better": lambda: [claim["better"], claim["than"]],
+            "most": lambda: [claim["most"], claim["than"]],
+            "best": lambda: [claim["best"], *(claim.get("among") or rows)],
+            "order": lambda: claim["order"],
+            "within": lambda: [claim["row"]],
+            "above": lambda: [claim["above"]],
+            "below": lambda: [claim["below"]],
+            "ratio": lambda: [claim["ratio"], claim["to"]],
+            "follows": lambda: [claim["of"], claim["to"]],
+        }[kind]()
+        for name in about:
+            self._known(name, tuple(rows), f"claim {claim['id']} names row", *place, kind)
+        if kind == "within" and "value" not in claim and rows[about[0]].paper.get(claim["column"]) is None:
+            self._fail(f"claim {claim['id']} needs a value, or the paper's number of row {about[0]!r}", *place)
+        for key in ("value", "within", "more_than"):
+            if key in claim and not isinstance(claim[key], int | float):
+                self._fail(f"claim {claim['id']}: {key} must be a number, not {claim[key]!r}", *place, key)
+        chosen = tuple(key for key in columns if columns[key].family == claim["column"]) if wide else (claim["column"],)
+        options: dict[str, Any] = {key: claim[key] for key in OPTIONS if key in claim}
+        return Claim(str(claim["id"]), claim["say"], kind, chosen, tuple(dict.fromkeys(about)), options)

@@ -1,0 +1,177 @@
+"""Figures of a paper from a table: the kinds an experiment file can ask for.
+
+``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
+another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sed_lab.files import read_json
+from sed_lab.report.claim import rank_correlation
+from sed_lab.report.figure import COLOURS, INK, LINE, MUTED, new_figure, save, styled
+from sed_lab.report.table import Table, ratio_of
+
+
+def draw(table: Table) -> Figure | None:
+    """The figure the experiment asks for; None where it asks for none, or no run is there to draw."""
+    kinds = {"points": points, "class_bars": class_bars, "relative": relative, "histograms": histograms}
+    kind = table.experiment.figure.get("kind")
+    if kind is None or not any(table.records.values()):
+        return None
+    return kinds[kind](table)
+
+
+def write_figure(table: Table, folder: Path) -> list[Path]:
+    """Draw the table's figure into ``folder`` as figure.png and .svg; returns the files, none where it has none."""
+    figure = draw(table)
+    return [] if figure is None else [save(figure, folder / f"figure.{suffix}") for suffix in ("png", "svg")]
+
+
+@styled
+def points(table: Table) -> Figure:
+    """One column: mean and standard deviation of each row, its runs as small dots, the paper's number as a ring."""
+    experiment = table.experiment
+    column = experiment.columns[experiment.figure["column"]]
+    figure = new_figure(1.6 + 0.95 * len(experiment.rows), 3.6)
+    axes = figure.add_subplot()
+    for place, (name, row) in enumerate(experiment.rows.items()):
+        cell, paper = table.cells[name][experiment.figure["column"]], row.paper.get(experiment.figure["column"])
+        if cell.mean is not None:
+            axes.errorbar(place, cell.mean, cell.sd, fmt="o", color=COLOURS[0], capsize=4, ms=6, lw=1.4)
+            values = list(cell.values.values())
+            axes.plot([place + 0.16] * len(values), values, ".", color=MUTED, ms=4)
+        if paper is not None:
+            axes.errorbar(place - 0.16, paper[0], paper[1], fmt="o", mfc="none", color=COLOURS[1], capsize=3, ms=6)
+    axes.set_xticks(range(len(experiment.rows)), [row.label for row in experiment.rows.values()])
+    axes.set(title=experiment.title, ylabel=column.label, xlim=(-0.6, len(experiment.rows) - 0.4))
+    axes.grid(visible=False, axis="x")
+    _caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting; small dots: the runs")
+    return figure
+
+
+@styled
+def class_bars(table: Table) -> Figure:
+    """A class-wise column: a group of bars a class, a bar a row, with standard deviations."""
+    experiment = table.experiment
+    family = experiment.figure["column"]
+    keys = experiment.family(family)
+    figure = new_figure(9.0, 4.2)
+    axes = figure.add_subplot()
+    width = 0.8 / len(experiment.rows)
+    for number, (name, row) in enumerate(experiment.rows.items()):
+        cells = [table.cells[name][key] for key in keys]
+        places = np.arange(len(keys)) - 0.4 + width * (number + 0.5)
+        axes.bar(
+            places,
+            [cell.mean or 0 for cell in cells],
+            width * 0.94,
+            yerr=[cell.sd or 0 for cell in cells],
+            color=COLOURS[number % len(COLOURS)],
+            error_kw={"lw": 1, "ecolor": INK, "capsize": 2},
+            label=row.label,
+        )
+        for place, cell in zip(places, cells, strict=True):
+            if cell.mean is None:
+                axes.text(place, 0.005, "none", ha="center", va="bottom", fontsize=7, color=MUTED, rotation=90)
+    axes.set_xticks(range(len(keys)), [_short(experiment.columns[key].event_label) for key in keys])
+    axes.set(title=experiment.title, ylabel=experiment.families[family], ylim=(0, None))
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(experiment.rows), borderaxespad=0.1)
+    _caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting")
+    return figure
+
+
+@styled
+def relative(table: Table) -> Figure:
+    """A panel a class-wise column and property: one row over the other, classes in rising order of the property.
+
+    The band is the standard deviation over paired runs; the title gives Spearman's correlation of the ratio with the
+    property. As Park & Elhilali 2022, fig. 4.
+    """
+    experiment = table.experiment
+    of, to = (experiment.relative[key] for key in ("of", "to"))
+    gains, against = experiment.figure["columns"], experiment.figure["against"]
+    figure = new_figure(4.9 * len(gains), 3.6 * len(against))
+    panels = figure.subplots(len(against), len(gains), squeeze=False)
+    letters = iter("abcdefgh")
+    for line, prop in zip(panels, against, strict=True):
+        for axes, gain in zip(line, gains, strict=True):
+            found = []
+            for key in experiment.family(gain):
+                label = experiment.columns[key].event_label
+                size = table.cells[to][f"{prop}/{label}"].mean
+                ratio = ratio_of(table.cells[of][key], table.cells[to][key])
+                if ratio is not None and size is not None:
+                    found.append((size, label, *ratio))
+            found.sort()
+            title = f"({next(letters)}) {experiment.families[gain]}"
+            if len(found) > 2:
+                rho = rank_correlation([item[2] for item in found], [item[0] for item in found])
+                title += f", rho = {rho:+.2f}"
+            _draw_relative(axes, found)
+            axes.set(title=title, ylabel=f"{experiment.rows[of].label} / {experiment.rows[to].label}")
+            axes.set_xlabel(f"classes by {experiment.families[prop]}")
+    return figure
+
+
+def _draw_relative(axes: Any, found: Sequence[tuple[float, str, float, float | None]]) -> None:
+    place = np.arange(len(found))
+    value = np.array([item[2] for item in found])
+    spread = np.array([item[3] or 0.0 for item in found])
+    axes.fill_between(place, value - spread, value + spread, color=LINE, lw=0)
+    axes.plot(place, value, "o", color=COLOURS[1], ms=5)
+    axes.axhline(1, color=MUTED, lw=0.8, ls="--")
+    axes.set_xticks(place, [f"{_short(label)}\n{size:g}" for size, label, *_ in found], rotation=60, fontsize=7.5)
+    axes.grid(visible=False, axis="x")
+
+
+@styled
+def histograms(table: Table) -> Figure:
+    """Frames of weak clips by their logit, a panel a class and a curve a row, all seeds together (fig. 5)."""
+    experiment = table.experiment
+    subset, classes = experiment.figure["subset"], experiment.classes
+    across = 5
+    figure = new_figure(11.0, 2.3 * math.ceil(len(classes) / across))
+    panels = figure.subplots(math.ceil(len(classes) / across), across, squeeze=False, sharex=True).flat
+    for axes, label in zip(panels, classes, strict=False):
+        for number, (name, row) in enumerate(experiment.rows.items()):
+            counts: Any = 0
+            edges: list[float] = []
+            for seed in table.records[name]:
+                systems = read_json(table.folders[name][seed] / "metrics.json")["systems"]
+                block = systems[next(iter(systems))].get("logits", {}).get(subset)
+                if block:
+                    counts, edges = counts + np.array(block["per_class"][label]["counts"]), block["edges"]
+            if len(edges) and np.sum(counts):
+                axes.stairs(counts / np.sum(counts), edges, color=COLOURS[number], lw=1.3, label=row.label)
+        axes.axvline(0, color=MUTED, lw=0.7, ls="--")
+        axes.set_title(_short(label).replace("\n", " "), fontsize=9)
+        axes.set(yticks=[])
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside upper right", ncols=len(handles))
+    _caption(figure, "logit of the frame posterior; share of the frames of weakly labelled clips that hold the class")
+    return figure
+
+
+def _short(label: str) -> str:
+    """A class name that fits under a bar: broken once, at an underscore."""
+    words = label.split("_")
+    half = math.ceil(len(words) / 2)
+    return "_".join(words[:half]) + ("_\n" + "_".join(words[half:]) if words[half:] else "")
+
+
+def _runs(table: Table) -> int:
+    return len(table.experiment.scale(table.scale).seeds)
+
+
+def _caption(figure: Figure, text: str) -> None:
+    figure.supxlabel(text, fontsize=8, color=MUTED)

@@ -1,0 +1,242 @@
+"""A table as text: one grid of words for Markdown, HTML and the terminal, and flat rows for CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sed_lab.files import write_json, write_text
+from sed_lab.report.claim import Verdict
+from sed_lab.report.table import Cell, Table, ratio_of
+
+UNDEFINED = "\u2013"  # a class without reference events has no F1
+Grid = tuple[list[str], list[list[str]]]  # head and lines
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    """``0.413 ± 0.039``, or the number alone where there is one only; empty where there is none."""
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
+
+
+def shown(cell: Cell, digits: int) -> str:
+    """The cell's number, a dash where there cannot be one, or what is missing."""
+    return mean_sd(list(cell.whole.values()), digits) or (f"({cell.missing})" if cell.missing else UNDEFINED)
+
+
+def grid(table: Table) -> Grid:
+    """The table as words: a line a row, or a line a class where it has class-wise columns."""
+    return _class_grid(table) if table.experiment.families else _row_grid(table)
+
+
+def _row_grid(table: Table) -> Grid:
+    experiment = table.experiment
+    with_paper = {key for key in experiment.columns if any(row.paper.get(key) for row in experiment.rows.values())}
+    head = [""]
+    for key, column in experiment.columns.items():
+        head += [column.label, "paper", "difference"] if key in with_paper else [column.label]
+    lines = []
+    for name, row in experiment.rows.items():
+        line = [row.label]
+        for key in experiment.columns:
+            line += _words(table, name, key, key in with_paper)
+        lines.append(line)
+    return head, lines
+
+
+def _class_grid(table: Table) -> Grid:
+    experiment, columns = table.experiment, table.experiment.columns
+    totals = {column.of: (key, column.label) for key, column in columns.items() if column.of}
+    names = [*dict.fromkeys(label for _, label in totals.values()), *experiment.classes]
+    head, lines = ["class"], [[name] for name in names]
+    for family, label in experiment.families.items():
+        keys = {columns[key].event_label: key for key in experiment.family(family)}
+        if family in totals:
+            keys[totals[family][1]] = totals[family][0]
+        shared = all(columns[key].shared for key in keys.values())
+        for row in list(experiment.rows)[: 1 if shared else None]:
+            paper = any(experiment.rows[row].paper.get(key) for key in keys.values())
+            title = label if shared or len(experiment.rows) == 1 else f"{label}, {experiment.rows[row].label}"
+            head += [title, "paper", "difference"] if paper else [title]
+            for name, line in zip(names, lines, strict=True):
+                line += _words(table, row, keys[name], paper) if name in keys else [""] * (3 if paper else 1)
+        if family in experiment.relative.get("columns", ()):
+            of, to = (experiment.relative[key] for key in ("of", "to"))
+            head.append(f"{label}, {experiment.rows[of].label} / {experiment.rows[to].label}")
+            for name, line in zip(names, lines, strict=True):
+                line.append(_ratio(table.cells[of][keys[name]], table.cells[to][keys[name]]) if name in keys else "")
+    return head, lines
+
+
+def _ratio(a: Cell, b: Cell) -> str:
+    found = ratio_of(a, b)
+    if found is None:
+        return UNDEFINED
+    value, spread = found
+    return f"{value:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+def _words(table: Table, row: str, key: str, with_paper: bool) -> list[str]:
+    column, cell = table.experiment.columns[key], table.cells[row][key]
+    if column.shared and cell.whole and len(set(cell.whole.values())) == 1:  # of the data: the same in every run
+        words = [f"{cell.mean:.{column.digits}f}"]
+    else:
+        words = [shown(cell, column.digits)]
+    if with_paper:
+        paper = table.experiment.rows[row].paper.get(key)
+        difference = None if cell.mean is None or paper is None else cell.mean - paper[0]
+        words.append("" if paper is None else f"{paper[0]:.{column.digits}f}")
+        words[-1] += f" ± {paper[1]:.{column.digits}f}" if paper and paper[1] is not None else ""
+        words.append("" if difference is None else f"{difference:+.{column.digits}f}")
+    return words
+
+
+def claims_grid(table: Table) -> Grid:
+    """The claims as words: sentence, verdict and what it rests on."""
+    lines = []
+    for claim in table.experiment.claims:
+        verdict = table.verdicts[claim.id]
+        lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict)])
+    return ["claim", "verdict", "difference [95 % interval], seeds"], lines
+
+
+def evidence(verdict: Verdict) -> str:
+    """The differences a verdict rests on, in words."""
+    parts = []
+    for item in verdict.comparisons:
+        text = f"{item.of} - {item.against}: "
+        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
+        text += "" if item.interval is None else f" [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]"
+        parts.append(f"{text}, {item.seeds}")
+    return "; ".join(parts)
+
+
+def provenance(table: Table) -> dict[str, str]:
+    """How the numbers came about, from the records: command, dates, code, versions, hardware, seeds, time."""
+    records = [record for by_seed in table.records.values() for record in by_seed.values()]
+    facts = {"command": f"sed-reproduce {table.experiment.name} --scale {table.scale}"}
+    asked = sum(len(by_seed) for by_seed in table.folders.values())
+    seeds = ", ".join(map(str, table.experiment.scale(table.scale).seeds))
+    facts["runs"] = f"{len(records)} of {asked} complete; seeds {seeds}"
+    if not records:
+        return facts
+    dates = sorted({str(record["finished"])[:10] for record in records})
+    facts["date"] = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    facts["code"] = "; ".join(_distinct(_code(record["code"]) for record in records))
+    facts["versions"] = "; ".join(
+        _distinct(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records)
+    )
+    facts["hardware"] = "; ".join(_distinct(_hardware(record["hardware"]) for record in records))
+    seconds = [record["training_seconds"] for record in records if "training_seconds" in record]
+    if seconds:
+        facts["training"] = f"{statistics.fmean(seconds):.0f} s a run, {sum(seconds) / 60:.0f} min in all"
+    return facts
+
+
+def _distinct(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+def _code(code: Mapping[str, Any]) -> str:
+    commit = f" ({str(code['commit'])[:7]}{', changed' if code.get('changed') else ''})" if "commit" in code else ""
+    return f"sed_lab {code['sed_lab']}{commit}"
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    processor = facts.get("processor", facts.get("machine", ""))
+    gpus = "".join(f", {name}" for name in facts.get("gpus", ()))
+    return f"{processor}, {facts['cores']} cores, {facts['threads']} threads a run{gpus}"
+
+
+def markdown(table: Table) -> str:
+    """Title, where the numbers are from, table and claims."""
+    experiment = table.experiment
+    text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
+    for key, value in provenance(table).items():
+        text += f"- {key}: {f'`{value}`' if key == 'command' else value}\n"
+    text += "\n" + markdown_grid(grid(table))
+    notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
+    text += "".join(f"\n{note}\n" for note in notes)
+    if experiment.claims:
+        text += "\n" + markdown_grid(claims_grid(table))
+    return text
+
+
+def markdown_grid(words: Grid) -> str:
+    """A grid as a Markdown table."""
+    head, lines = words
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def print_table(table: Table) -> None:
+    """The table and its claims on the terminal; names and numbers stay whole in a narrow one."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    printed = Printed(
+        title=f"{table.experiment.title} ({table.experiment.name}, {table.scale})", box=SIMPLE, pad_edge=False
+    )
+    head, lines = grid(table)
+    for name in head:
+        printed.add_column(name, justify="left" if name == head[0] else "right", no_wrap=True)
+    for line in lines:
+        printed.add_row(*line)
+    console = Console()
+    needed = Console(width=1000).measure(printed).maximum
+    Console(width=max(needed, console.width)).print(printed)
+    for claim, verdict, why in claims_grid(table)[1]:
+        console.print(f"[bold]{verdict:<9}[/] {claim} [dim]({why})[/]", highlight=False)
+    for reason in table.missing:
+        console.print(f"missing: {reason}", style="red", highlight=False)
+
+
+def rows_of(table: Table) -> list[dict[str, Any]]:
+    """One flat row a (row, column) for CSV and JSON."""
+    flat = []
+    for name, row in table.experiment.rows.items():
+        for key, column in table.experiment.columns.items():
+            cell, paper = table.cells[name][key], row.paper.get(key)
+            difference = cell.mean - paper[0] if cell.mean is not None and paper else None
+            flat.append(
+                {
+                    "row": name,
+                    "label": row.label,
+                    "column": key,
+                    "metric": column.metric,
+                    "mean": cell.mean,
+                    "sd": cell.sd,
+                    "runs": len(cell.whole),
+                    "paper": paper[0] if paper else None,
+                    "paper_sd": paper[1] if paper else None,
+                    "difference": difference,
+                    "missing": cell.missing or cell.undefined,
+                    "note": row.note,
+                }
+            )
+    return flat
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write table.md, .csv and .json into ``folder``; returns the files."""
+    rows = rows_of(table)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    paths = [folder / f"table.{suffix}" for suffix in ("md", "csv", "json")]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(paths[0], markdown(table))
+    write_text(paths[1], buffer.getvalue())
+    claims = {claim.id: {"say": claim.say, **asdict(table.verdicts[claim.id])} for claim in table.experiment.claims}
+    facts = {"name": table.experiment.name, "scale": table.scale, "provenance": provenance(table)}
+    write_json(paths[2], {**facts, "cells": rows, "claims": claims})
+    return paths
