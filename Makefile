@@ -12,7 +12,7 @@ INSTALL = PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install 
 .PHONY: help env demo test test-all lint format bench wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-12s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,12 +37,25 @@ DEMO = $(if $(BANK),dataset=soundbank "dataset.bank_folder='$$(realpath -m -- "$
 demo: $(VENV)/.runtime ## train, evaluate and illustrate a detector on embedded data; BANK=folder: on your own sounds
 	$(BIN)/sed-train $(DEMO)
 
-# make park2022-fig3 SCALE=mini: one table or figure of a paper, its missing runs first. ARGS=--dry-run: only list them.
+# make park2022-fig3 SCALE=mini: one table or figure of a paper, its missing runs first. ARGS=--dry-run: only list them;
+# ARGS=launcher=basic: one run after another.
 SCALE ?= mini
 EXPERIMENTS := $(subst /,-,$(basename $(patsubst experiments/%,%,$(wildcard experiments/*/*.yaml))))
-.PHONY: $(EXPERIMENTS)
+.PHONY: $(EXPERIMENTS) tables list report tables-check
 $(EXPERIMENTS): $(VENV)/.runtime
 	$(BIN)/sed-reproduce $(subst -,/,$@) --scale $(SCALE) $(ARGS)
+
+tables: $(VENV)/.runtime ## every paper's tables and figures, missing runs first; SCALE=smoke, mini, medium or full
+	$(BIN)/sed-reproduce --scale $(SCALE) $(ARGS)
+
+list: $(VENV)/.runtime ## the tables there are: scale, runs, complete ones, estimated time
+	@$(BIN)/sed-tables list
+
+report: $(VENV)/.runtime ## one static folder: every table's status and claims, a page a paper and a run
+	$(BIN)/sed-tables site
+
+tables-check: $(VENV)/.runtime ## rebuild README's tables from the records in results/, fail when they differ
+	$(BIN)/sed-tables check README.md
 
 # COV=1: measure which lines of sed_lab the tests run, and fail below the bound.
 COV_MIN = 85

@@ -189,6 +189,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> None:
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:
     """The table from the records, printed and written."""
     from sed_lab.report.drawing import write_figure
+    from sed_lab.report.site import write_table_page
     from sed_lab.report.table import build_table
     from sed_lab.report.table_text import print_table, write_table
 
@@ -199,6 +200,7 @@ def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Tab
     place = jobs[0].folder.parent / "tables" / scale_name / experiment.paper / experiment.item
     write_table(table, place)
     write_figure(table, place)
+    write_table_page(table, place)
     print_table(table)
     return table, place / "table.md"
 

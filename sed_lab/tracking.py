@@ -68,6 +68,12 @@ def mirror(loggers: list[Any], folder: Path, config: dict[str, Any], metrics: di
         run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))})
 
 
+def address(loggers: list[Any]) -> str | None:
+    """Where W&B shows the run, for its record; None without a W&B logger and for one that writes offline."""
+    runs = [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
+    return next((str(run.url) for run in runs if getattr(run, "url", None)), None)
+
+
 def finish(loggers: list[Any], failed: bool) -> None:
     """Close W&B runs with the exit code they deserve; without it a failed job shows as finished."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):

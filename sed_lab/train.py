@@ -188,7 +188,7 @@ def finish(
     from sed_lab.dataset.corpus import statistics_rows
     from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
-    from sed_lab.tracking import mirror
+    from sed_lab.tracking import address, mirror
 
     record["detector"] = {
         "classes": data.corpus.classes,
@@ -204,6 +204,7 @@ def finish(
     steps = len(data.sampler()) * cfg.trainer.max_epochs
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
     metrics = flatten(measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
+    record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, **cfg.report)
     config = record["config"]

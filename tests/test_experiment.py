@@ -126,20 +126,3 @@ def test_dry_run_lists_runs_and_starts_none(tmp_path: Path, capsys: pytest.Captu
     written(tmp_path, GOOD)
     assert reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path), "--dry-run"]) == 0
     assert "p/t: 4 of 4 runs to do" in capsys.readouterr().out
-
-
-def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sed_lab.report.summary import summary
-    from sed_lab.report.table import build_table, markdown
-
-    root = EXPERIMENTS.parent
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    monkeypatch.setenv("SED_LAB_RUNS", str(root / "results" / "mini"))
-    experiment = read_experiment(EXPERIMENTS / "park2022" / "fig3.yaml")
-    folders: dict[str, dict[int, Path]] = {row: {} for row in experiment.rows}
-    for job in expand(experiment, "mini"):
-        assert job.complete, f"the records of {job.row}, seed {job.seed}, are of another configuration: run it again"
-        folders[job.row][job.seed] = job.folder
-    assert markdown(build_table(experiment, "mini", folders)).strip() in readme
-    for line in summary(sorted((root / "results" / "main_job").iterdir())).splitlines():
-        assert line.startswith("|---") or line.rsplit(" | ", 1)[0] in readme

@@ -81,7 +81,7 @@ def class_bars(table: Table) -> Figure:
         for place, cell in zip(places, cells, strict=True):
             if cell.mean is None:
                 axes.text(place, 0.005, "none", ha="center", va="bottom", fontsize=7, color=MUTED, rotation=90)
-    axes.set_xticks(range(len(keys)), [_short(experiment.columns[key].event_label) for key in keys])
+    axes.set_xticks(range(len(keys)), [_short(experiment.columns[key].event_label) for key in keys], fontsize=8)
     axes.set(title=experiment.title, ylabel=experiment.families[family], ylim=(0, None))
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(experiment.rows), borderaxespad=0.1)
@@ -129,7 +129,7 @@ def _draw_relative(axes: Any, found: Sequence[tuple[float, str, float, float | N
     axes.fill_between(place, value - spread, value + spread, color=LINE, lw=0)
     axes.plot(place, value, "o", color=COLOURS[1], ms=5)
     axes.axhline(1, color=MUTED, lw=0.8, ls="--")
-    axes.set_xticks(place, [f"{_short(label)}\n{size:g}" for size, label, *_ in found], rotation=60, fontsize=7.5)
+    axes.set_xticks(place, [f"{_short(label)}\n{size:.3g}" for size, label, *_ in found], rotation=60, fontsize=7.5)
     axes.grid(visible=False, axis="x")
 
 
@@ -153,7 +153,7 @@ def histograms(table: Table) -> Figure:
             if len(edges) and np.sum(counts):
                 axes.stairs(counts / np.sum(counts), edges, color=COLOURS[number], lw=1.3, label=row.label)
         axes.axvline(0, color=MUTED, lw=0.7, ls="--")
-        axes.set_title(_short(label).replace("\n", " "), fontsize=9)
+        axes.set_title(label, fontsize=9)
         axes.set(yticks=[])
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:

@@ -77,6 +77,9 @@ def facts_markup(run: RunFolder) -> str:
     items = "".join(
         f"<div><dt>{key}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts if value not in (None, "")
     )
+    link = str(record.get("wandb") or "")
+    if link.startswith("http"):
+        items += f'<div><dt>W&amp;B</dt><dd><a href="{escape(link)}">{escape(link)}</a></dd></div>'
     command = record.get("command")
     if command:
         items += f'<div class="wide"><dt>Command</dt><dd><code>{escape(str(command))}</code></dd></div>'

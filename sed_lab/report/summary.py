@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json
+from sed_lab.report.table_text import bullets, mean_sd, origin
 
 COLUMNS = {
     "event F1": "event_f1/macro",
@@ -28,7 +29,7 @@ COLUMNS = {
 
 
 def summary(folders: Iterable[Path]) -> str:
-    """A Markdown table with a row a (dataset, loss, system) of the complete runs in ``folders``.
+    """A Markdown table with a row a (dataset, loss, system) of the complete runs in ``folders``, and their origin.
 
     Raises:
         InputError: none of the folders holds a complete run.
@@ -43,24 +44,27 @@ def summary(folders: Iterable[Path]) -> str:
                 groups[dataset, loss, system].append(record)
     if not groups:
         raise InputError("no complete run among the folders given; name folders below runs/")
-    lines = ["| dataset | loss | system | seeds | " + " | ".join(COLUMNS) + " | training |"]
-    lines.append("|" + "---|" * (len(COLUMNS) + 5))
+    complete = list({record["name"]: record for found in groups.values() for record in found}.values())
+    commands = dict.fromkeys(_command(record["command"]) for record in complete)
+    lines = [bullets({"command": "`, `".join(commands), **origin(complete)})]
+    lines.append("| dataset | loss | system | seeds | " + " | ".join(COLUMNS) + " | training |")
+    lines.append("|" + " --- |" * (len(COLUMNS) + 5))
     for (dataset, loss, system), records in sorted(groups.items()):
         seeds = ", ".join(str(record["seed"]) for record in sorted(records, key=lambda record: record["seed"]))
+        metrics = [record["metrics"] for record in records]
         cells = [
-            _mean_sd([record["metrics"].get(f"{system}/{name}") for record in records]) for name in COLUMNS.values()
+            mean_sd([m[f"{system}/{name}"] for m in metrics if m.get(f"{system}/{name}") is not None])
+            for name in COLUMNS.values()
         ]
         seconds = np.mean([record["training_seconds"] for record in records])
         lines.append(f"| {dataset} | {loss} | {system} | {seeds} | {' | '.join(cells)} | {seconds:.0f} s |")
     return "\n".join(lines) + "\n"
 
 
-def _mean_sd(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
-    return f"{np.mean(known):.3f}{spread}"
+def _command(text: str) -> str:
+    """What was asked for, without the seed and what a sweep added."""
+    words = [word for word in text.split()[1:] if not word.startswith(("seed=", "hydra.", "-"))]
+    return " ".join(["sed-train", *(word for word in words if word != "config")])
 
 
 def main() -> None:

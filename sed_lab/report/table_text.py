@@ -119,21 +119,26 @@ def evidence(verdict: Verdict) -> str:
 
 
 def provenance(table: Table) -> dict[str, str]:
-    """How the numbers came about, from the records: command, dates, code, versions, hardware, seeds, time."""
+    """How the numbers came about: command, runs and seeds, and `origin` of their records."""
     records = [record for by_seed in table.records.values() for record in by_seed.values()]
-    facts = {"command": f"sed-reproduce {table.experiment.name} --scale {table.scale}"}
     asked = sum(len(by_seed) for by_seed in table.folders.values())
     seeds = ", ".join(map(str, table.experiment.scale(table.scale).seeds))
-    facts["runs"] = f"{len(records)} of {asked} complete; seeds {seeds}"
+    command = f"sed-reproduce {table.experiment.name} --scale {table.scale}"
+    return {"command": command, "runs": f"{len(records)} of {asked} complete; seeds {seeds}", **origin(records)}
+
+
+def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Dates, code, versions, hardware and time of run records; nothing where there is no record."""
     if not records:
-        return facts
+        return {}
     dates = sorted({str(record["finished"])[:10] for record in records})
-    facts["date"] = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    facts["code"] = "; ".join(_distinct(_code(record["code"]) for record in records))
-    facts["versions"] = "; ".join(
-        _distinct(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records)
-    )
-    facts["hardware"] = "; ".join(_distinct(_hardware(record["hardware"]) for record in records))
+    versions = _distinct(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records)
+    facts = {
+        "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+        "code": "; ".join(_distinct(_code(record["code"]) for record in records)),
+        "versions": "; ".join(versions),
+        "hardware": "; ".join(_distinct(_hardware(record["hardware"]) for record in records)),
+    }
     seconds = [record["training_seconds"] for record in records if "training_seconds" in record]
     if seconds:
         facts["training"] = f"{statistics.fmean(seconds):.0f} s a run, {sum(seconds) / 60:.0f} min in all"
@@ -159,14 +164,18 @@ def markdown(table: Table) -> str:
     """Title, where the numbers are from, table and claims."""
     experiment = table.experiment
     text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
-    for key, value in provenance(table).items():
-        text += f"- {key}: {f'`{value}`' if key == 'command' else value}\n"
+    text += bullets(provenance(table))
     text += "\n" + markdown_grid(grid(table))
     notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
     text += "".join(f"\n{note}\n" for note in notes)
     if experiment.claims:
         text += "\n" + markdown_grid(claims_grid(table))
     return text
+
+
+def bullets(facts: Mapping[str, str]) -> str:
+    """Facts as a Markdown list."""
+    return "".join(f"- {key}: {f'`{value}`' if key == 'command' else value}\n" for key, value in facts.items())
 
 
 def markdown_grid(words: Grid) -> str:

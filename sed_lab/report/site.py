@@ -1,0 +1,150 @@
+"""The report site: one static folder with every table's status, a page a paper and a page a run.
+
+Plain files with relative links: no server and no network at view time. Light and dark follow the reader's system.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from sed_lab.files import write_text
+from sed_lab.report.claim import FAILS, HOLDS, UNDECIDED
+from sed_lab.report.drawing import draw
+from sed_lab.report.figure import svg_text
+from sed_lab.report.page import page_svg, write_page
+from sed_lab.report.page_table import table as table_markup
+from sed_lab.report.table import Table
+from sed_lab.report.table_text import claims_grid, grid, provenance, write_table
+
+RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and bytes of sound in it
+
+
+def write_site(tables: Sequence[Table], place: Path) -> Path:
+    """Write the site of ``tables`` into the folder ``place``; returns the index."""
+    papers: dict[str, list[Table]] = {}
+    for table in tables:
+        papers.setdefault(table.experiment.paper, []).append(table)
+        write_table(table, place / "tables" / anchor(table))
+    runs = sorted({folder for table in tables for folder in complete_runs(table)}, key=lambda folder: folder.name)
+    for folder in runs:
+        page = place / "runs" / f"{folder.name}.html"
+        if not page.exists() or page.stat().st_mtime < (folder / "run.json").stat().st_mtime:
+            write_page(folder, page, max_clips=RUN_CLIPS, audio_budget=RUN_AUDIO)
+    for paper, its in papers.items():
+        body = "\n".join(section(table, "runs", "tables") for table in its)
+        write_html(place / f"{paper}.html", paper, body, [("index.html", "All tables")])
+    write_html(place / "index.html", "Tables and claims", _index(papers), [])
+    return place / "index.html"
+
+
+def write_table_page(table: Table, folder: Path) -> Path:
+    """Write table.html beside the table's other files: numbers, claims, figure and where they are from."""
+    path = folder / "table.html"
+    write_html(path, f"{table.experiment.name}, {table.scale}", section(table), [])
+    return path
+
+
+def complete_runs(table: Table) -> list[Path]:
+    """Folders of the table's complete runs, in its order."""
+    return [table.folders[row][seed] for row, by_seed in table.records.items() for seed in by_seed]
+
+
+def anchor(table: Table) -> str:
+    """The table's name in addresses: ``park2022-fig3-mini``."""
+    return f"{table.experiment.paper}-{table.experiment.item}-{table.scale}"
+
+
+def section(table: Table, runs: str = "", downloads: str = "") -> str:
+    """One table with its figure, claims and provenance; ``runs`` and ``downloads`` are folders to link to, if any."""
+    experiment, name = table.experiment, anchor(table)
+    head, lines = grid(table)
+    facts = "".join(
+        f"<div{' class=wide' if len(value) > 60 else ''}><dt>{key}</dt><dd>{escape(value)}</dd></div>"
+        for key, value in provenance(table).items()
+    )
+    parts = [f'<section aria-labelledby="{name}"><h2 id="{name}">{escape(experiment.title)}</h2>']
+    parts.append(f'<p class="note">{escape(experiment.name)}: {escape(experiment.place)}. Scale {table.scale}.</p>')
+    parts.append(table_markup([head[0] or "row", *head[1:]], lines))
+    notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
+    parts += [f'<p class="verdict fails">Missing: {escape(reason)}</p>' for reason in table.missing]
+    figure = draw(table)
+    if figure is not None:
+        parts.append(f'<figure aria-label="{escape(experiment.title)}">{page_svg(svg_text(figure), name)}</figure>')
+    if experiment.claims:
+        parts.append("<h3>Claims</h3>" + _claims(table))
+    parts.append(f'<dl class="facts">{facts}</dl>')
+    if downloads:
+        links = [f'<a href="{downloads}/{name}/table.{kind}">{kind.upper()}</a>' for kind in ("csv", "json", "md")]
+        parts.append(f'<p class="note">The numbers: {", ".join(links)}.</p>')
+    if runs:
+        parts.append(_run_links(table, runs))
+    return "\n".join([*parts, "</section>"])
+
+
+def _claims(table: Table) -> str:
+    rows = "".join(
+        f'<li><span class="verdict {verdict}">{verdict}</span> {escape(claim)}<br><small>{escape(why)}</small></li>'
+        for claim, verdict, why in claims_grid(table)[1]
+    )
+    return f'<ul class="claims">{rows}</ul>'
+
+
+def _run_links(table: Table, runs: str) -> str:
+    items = []
+    for row, by_seed in table.records.items():
+        links = [
+            f'<a href="{runs}/{escape(table.folders[row][seed].name)}.html">seed {seed}</a>' for seed in sorted(by_seed)
+        ]
+        if links:
+            items.append(f"<li>{escape(table.experiment.rows[row].label)}: {', '.join(links)}</li>")
+    return f"<details open><summary>Runs</summary><ul>{''.join(items)}</ul></details>" if items else ""
+
+
+def _index(papers: Mapping[str, Iterable[Table]]) -> str:
+    parts = ['<p class="note">Every table at every scale of which there is a run. A claim is judged by paired']
+    parts.append("differences over seeds with a 95 % interval: it holds, fails, or is undecided.</p>")
+    for paper, tables in papers.items():
+        rows = []
+        for table in tables:
+            asked = sum(len(by_seed) for by_seed in table.folders.values())
+            there = len(complete_runs(table))
+            counts = Counter(verdict.word for verdict in table.verdicts.values())
+            chips = "".join(
+                f'<span class="verdict {word}">{counts[word]} {word}</span> '
+                for word in (HOLDS, FAILS, UNDECIDED)
+                if counts[word]
+            )
+            link = f'<a href="{escape(paper)}.html#{anchor(table)}">{escape(table.experiment.title)}</a>'
+            status = "complete" if there == asked else f"{there} of {asked} runs"
+            rows.append(
+                f'<tr><th scope="row">{link}</th><td>{table.scale}</td><td>{status}</td><td>{chips or "none"}</td></tr>'
+            )
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("Table or figure", "Scale", "Runs", "Claims"))
+        name = escape(paper)
+        parts.append(
+            f'<section aria-labelledby="{name}"><h2 id="{name}"><a href="{name}.html">{name}</a></h2>'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{name} tables">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        )
+    return "\n".join(parts)
+
+
+def write_html(path: Path, title: str, body: str, up: Sequence[tuple[str, str]]) -> None:
+    """A page of the site around ``body``, with links ``up`` (address, words) above its title."""
+    asset = files("sed_lab.report").joinpath
+    links = "".join(f'<a href="{address}">{escape(words)}</a>' for address, words in up)
+    page = Template(asset("site.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        version=escape(version("sed_lab")),
+        css=asset("page.css").read_text(encoding="utf-8"),
+        up=f'<nav aria-label="Up">{links}</nav>' if links else "",
+        body=body,
+    )
+    write_text(path, page)

@@ -1,0 +1,162 @@
+"""Tables from kept records: what README shows follows from them, a wrong number is found, the site hangs together."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sed_lab.errors import InputError
+from sed_lab.experiment_file import read_experiment
+from sed_lab.files import read_json, write_json
+from sed_lab.reproduce import expand, reproduce
+from sed_lab.tables import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = """\
+paper: p
+item: t
+title: A table
+place: table 1
+base: [trainer=smoke]
+scales:
+  smoke: {seeds: [0, 1], minutes: 3, hardware: one core}
+columns:
+  f1: {label: F1, metric: student/event_f1/macro}
+rows:
+  a: {label: A, overrides: [loss=bce], paper: {f1: 0.5}}
+  b: {label: B, overrides: [loss=tbfl]}
+claims:
+  - {id: 1, say: B beats A, better: b, than: a, column: f1}
+figure: {kind: points, column: f1}
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one experiment."""
+    (tmp_path / "experiments/p").mkdir(parents=True)
+    (tmp_path / "experiments/p/t.yaml").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SED_LAB_RUNS", "runs")
+    return tmp_path
+
+
+@pytest.fixture
+def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
+    """The same with its four runs complete; their numbers are 0.4, 0.5 and 0.6, 0.7."""
+    toy = make_run()
+    for number, job in enumerate(expand(read_experiment(lab / "experiments/p/t.yaml"), "smoke")):
+        shutil.copytree(toy, lab / job.folder)
+        record: dict[str, Any] = read_json(lab / job.folder / "run.json")
+        facts = {"name": job.folder.name, "config_hash": job.folder.name.rsplit("-", 1)[1], "seed": job.seed}
+        record |= {**facts, "status": "complete", "metrics": {"student/event_f1/macro": round(0.4 + 0.1 * number, 1)}}
+        record["finished"] = "2026-01-02T00:00:00+00:00"
+        record["config"]["paths"] = {"runs": "runs", "cache": str(lab / "cache")}
+        record["config"]["dataset"]["folder"] = str(lab / "cache")
+        record["command"] = f"train.py hydra.run.dir='{lab / job.folder}'"
+        write_json(lab / job.folder / "run.json", record)
+    return lab
+
+
+def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert tables(["check", "README.md"]) == 0
+
+
+def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables(["keep", "--scale", "smoke"]) == 0
+    kept = sorted((complete / "results/smoke").iterdir())
+    assert len(kept) == 4
+    for folder in kept:  # no place of this machine
+        for path in folder.iterdir():
+            assert str(complete) not in path.read_text(), path
+    assert read_json(kept[0] / "run.json")["config"]["dataset"]["folder"] == "~/.cache/sed_lab"
+    shutil.rmtree(complete / "runs")
+    page = complete / "PAGE.md"
+    page.write_text("before\n\n<!-- table: p/t smoke -->\n<!-- end -->\n\nafter\n")
+    assert tables(["check", "PAGE.md"]) == 1
+    assert tables(["write", "PAGE.md"]) == 0
+    text = page.read_text()
+    assert "| A | 0.450 ± 0.071 | 0.500 | -0.050 |" in text
+    assert "1. B beats A | holds | b - a: +0.200" in text
+    assert text.startswith("before\n")
+    assert text.endswith("<!-- end -->\n\nafter\n")
+    assert tables(["check", "PAGE.md"]) == 0
+    capsys.readouterr()
+    page.write_text(text.replace("0.450 ± 0.071", "0.460 ± 0.071"))
+    assert tables(["check", "PAGE.md"]) == 1
+    out, err = capsys.readouterr()
+    assert "-| A | 0.460 ± 0.071" in out
+    assert "+| A | 0.450 ± 0.071" in out
+    assert "PAGE.md is not what the records give" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no table", r"PAGE\.md has no marked table"),
+        ("<!-- table: p/x smoke -->\n<!-- end -->\n", r"names no experiment; there are: p/t"),
+        ("<!-- table: p/t full -->\n<!-- end -->\n", r"no scale 'full'; it has smoke"),
+    ],
+)
+def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
+    (lab / "PAGE.md").write_text(text)
+    with pytest.raises(InputError, match=message):
+        tables(["check", "PAGE.md"])
+    with pytest.raises(InputError, match=r"nothing\.md: No such file"):
+        tables(["check", "nothing.md"])
+
+
+def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tables(["list"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
+    assert line.split()[:4] == ["p-t", "smoke", "4", "0"]
+    assert "3 min a run on one core" in line
+
+
+def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sed_lab.reproduce.subprocess", None)  # nothing can be started
+    assert reproduce(["p/t", "--scale", "smoke"]) == 0
+    place = complete / "runs/tables/smoke/p/t"
+    names = {"table.md", "table.csv", "table.json", "table.html", "figure.png", "figure.svg"}
+    assert {path.name for path in place.iterdir()} == names
+    assert "B beats A" in (place / "table.html").read_text()
+
+
+def test_a_site_of_nothing_is_refused(lab: Path) -> None:
+    with pytest.raises(InputError, match="no complete run of any experiment yet"):
+        tables(["site"])
+
+
+def test_every_link_of_the_site_resolves(complete: Path) -> None:
+    assert tables(["site"]) == 0
+    pages = sorted((complete / "report").rglob("*.html"))
+    assert {path.relative_to(complete / "report").parts[0] for path in pages} == {"index.html", "p.html", "runs"}
+    assert len(pages) == 6
+    for page in pages:
+        text = page.read_text()
+        anchors = set(re.findall(r'id="([^"]+)"', text))
+        for link in re.findall(r'href="([^"]+)"', text):
+            address, _, part = link.partition("#")
+            if not link.startswith(("data:", "https:")):
+                target = page.parent / address if address else page
+                assert target.exists(), f"{page.name}: {link}"
+                if part and target.suffix == ".html" and page.parts[-2] != "runs":
+                    assert part in (anchors if not address else set(re.findall(r'id="([^"]+)"', target.read_text())))
+    index = (complete / "report/index.html").read_text()
+    assert '<span class="verdict holds">1 holds</span>' in index
+    assert 'href="p.html#p-t-smoke"' in index
+    assert "seed 1</a>" in (complete / "report/p.html").read_text()
+
+
+def test_the_site_falls_back_on_kept_records(complete: Path) -> None:
+    assert tables(["keep", "--scale", "smoke"]) == 0
+    shutil.rmtree(complete / "runs")
+    assert tables(["site", "--output", "there"]) == 0
+    page = next((complete / "there/runs").iterdir()).read_text()
+    assert "This run kept no scores or detections of test clips" in page
