@@ -121,7 +121,8 @@ def _index(papers: Mapping[str, Iterable[Table]]) -> str:
                 for word in (HOLDS, FAILS, UNDECIDED)
                 if counts[word]
             )
-            link = f'<a href="{escape(paper)}.html#{anchor(table)}">{escape(table.experiment.title)}</a>'
+            words = escape(f"{table.experiment.item}: {table.experiment.title}")
+            link = f'<a href="{escape(paper)}.html#{anchor(table)}">{words}</a>'
             status = "complete" if there == asked else f"{there} of {asked} runs"
             rows.append(
                 f'<tr><th scope="row">{link}</th><td>{table.scale}</td><td>{status}</td><td>{chips or "none"}</td></tr>'

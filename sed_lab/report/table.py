@@ -71,7 +71,11 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         found = {seed: _read(folder) for seed, folder in by_seed.items()}
         records[row] = {seed: one for seed, one in found.items() if isinstance(one, dict)}
         numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
-        missing = "; ".join(f"seed {seed}: {one}" for seed, one in found.items() if isinstance(one, str))
+        reasons: dict[str, list[str]] = {}
+        for seed, one in found.items():
+            if isinstance(one, str):
+                reasons.setdefault(one, []).append(str(seed))
+        missing = "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
         cells[row] = {}
         for name, column in experiment.columns.items():
             values = {seed: one[column.metric] for seed, one in numbers.items() if column.metric in one}

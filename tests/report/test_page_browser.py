@@ -1,4 +1,4 @@
-"""The page in a real browser: no error, sounds that load, filter and order that work, a cursor that follows."""
+"""Page and site in a real browser: no error, sounds that load, filter and order that work, links that resolve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from sed_lab.experiment_file import read_experiment
 from sed_lab.report.page import write_page
+from sed_lab.report.site import write_site
+from sed_lab.report.table import build_table
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,6 +29,19 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+LINKS = "[...document.querySelectorAll('a[href]')].map(a => a.href).filter(h => h.startsWith('file:'))"
+TAB = "\ue004"
+EXPERIMENT = """\
+paper: p
+item: t
+title: A table
+place: table 1
+scales: {smoke: {seeds: [0, 1]}}
+columns: {f1: {metric: student/event_f1/macro}}
+rows: {a: {label: A, overrides: []}, b: {label: B, overrides: []}}
+claims: [{id: 1, say: B beats A, better: b, than: a, column: f1}]
+figure: {kind: points, column: f1}
+"""
 CHANGED = "s.dispatchEvent(new Event('change', {bubbles: true}))"
 
 
@@ -106,5 +122,66 @@ def test_page_works(driver: int, tmp_path: Path, make_run: Callable[..., Path], 
         assert browser.run(where) > before + 20
         errors = [line for line in browser.call("POST", "/se/log", {"type": "browser"}) if line["level"] == "SEVERE"]
         assert errors == []
+    finally:
+        browser.call("DELETE", "")
+
+
+@pytest.fixture
+def site(tmp_path: Path, make_run: Callable[..., Path]) -> Path:
+    """The report site of one table with two rows of two runs."""
+    (tmp_path / "t.yaml").write_text(EXPERIMENT)
+    experiment = read_experiment(tmp_path / "t.yaml")
+    folders: dict[str, dict[int, Path]] = {"a": {}, "b": {}}
+    for row in folders:
+        for seed in (0, 1):
+            folders[row][seed] = tmp_path / f"{row}{seed}"
+            folders[row][seed].symlink_to(make_run())
+    return write_site([build_table(experiment, "smoke", folders)], tmp_path / "report")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1400, "light")])
+def test_site_works(driver: int, tmp_path: Path, site: Path, width: int, scheme: str) -> None:
+    browser = Browser(driver, tmp_path / "profile", width)
+    try:
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        for command, values in (("setDeviceMetricsOverride", screen), ("setEmulatedMedia", media)):
+            browser.call("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": values})
+        seen, waiting, sounds = set(), [site.as_uri()], 0
+        while waiting:
+            address = waiting.pop()
+            seen.add(address)
+            browser.call("POST", "/url", {"url": address})
+            assert browser.run("return document.querySelectorAll('main table').length") > 0, address
+            assert browser.run("return document.documentElement.scrollWidth - window.innerWidth") <= 0, address
+            ground = browser.run("return getComputedStyle(document.body).backgroundColor")
+            assert (int(ground.split("(")[1].split(",")[0]) < 128) is (scheme == "dark")
+            for target in browser.run(f"return {LINKS}"):
+                plain, _, part = target.partition("#")
+                path = Path(urllib.request.url2pathname(plain.removeprefix("file://")))
+                assert path.exists(), f"{address} links to {target}"
+                if path.suffix == ".html" and part:
+                    assert f'id="{part}"' in path.read_text(), target
+                if path.suffix == ".html" and plain not in seen and plain not in waiting:
+                    waiting.append(plain)
+            if "/runs/" in address:
+                browser.run("const a = document.querySelector('audio'); a.preload = 'auto'; a.load()")
+                until, length = time.monotonic() + 20, "return document.querySelector('audio').duration"
+                while time.monotonic() < until and not browser.run(length):
+                    time.sleep(0.1)
+                sounds += browser.run(length) > 0
+        assert len(seen) == 6  # index, paper, four runs
+        assert sounds == 4
+        errors = [line for line in browser.call("POST", "/se/log", {"type": "browser"}) if line["level"] == "SEVERE"]
+        assert errors == []
+        # by keyboard alone: the first stop is the link past the header, the next ones lead on
+        browser.call("POST", "/url", {"url": site.as_uri()})
+        keys = [{"type": kind, "value": TAB} for kind in ("keyDown", "keyUp")]
+        stops = []
+        for _ in range(4):
+            browser.call("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": keys}]})
+            stops.append(browser.run("return document.activeElement.textContent.trim().slice(0, 20)"))
+        assert stops[0] == "Skip to the tables"
+        assert "t: A table" in stops
     finally:
         browser.call("DELETE", "")

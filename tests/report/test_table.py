@@ -192,7 +192,7 @@ def test_a_figure_without_runs_is_left_out(tmp_path: Path) -> None:
     table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", empty)
     assert draw(table) is None
     assert "0 of 6 complete" in markdown(table)
-    assert table.missing == [f"{row}: seed 0: not run; seed 1: not run; seed 2: not run" for row in ("bce", "tbfl")]
+    assert table.missing == [f"{row}: seed 0, 1, 2: not run" for row in ("bce", "tbfl")]
 
 
 def test_the_terminal_table_keeps_names_whole(
