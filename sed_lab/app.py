@@ -20,9 +20,14 @@ from sed_lab.run import register_resolvers
 
 
 def conf_folder() -> Path:
-    """Where the configuration lies: in the wheel beside the code, in a checkout beside the package."""
+    """Where the configuration lies."""
+    return shipped("conf")
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with the code: in the wheel inside the package, in a checkout beside it."""
     package = Path(__file__).resolve().parent
-    return package / "conf" if (package / "conf" / "config.yaml").exists() else package.parent / "conf"
+    return package / name if (package / name).is_dir() else package.parent / name
 
 
 def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sed_lab.app import conf_folder, sentence
+from sed_lab.app import conf_folder, sentence, shipped
 from sed_lab.errors import InputError, run_command
 from sed_lab.experiment import SCALES, Experiment, experiment_files
 from sed_lab.experiment_file import read_experiment
@@ -29,6 +29,9 @@ from sed_lab.sweep import end_with_parent, needed_gpus, places
 
 if TYPE_CHECKING:
     from sed_lab.report.table import Table
+
+
+FOLDER_HELP = "where the experiment files lie (default: experiments here, or those that come with sed_lab)"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def reproduce(arguments: list[str]) -> int:
     )
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
-    parser.add_argument("--folder", type=Path, default=Path("experiments"), help="where the experiment files lie")
+    parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     options = parser.parse_args(arguments)
     hydra = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
@@ -75,13 +78,20 @@ def reproduce(arguments: list[str]) -> int:
         return 0
     for experiment, jobs in planned:
         check_columns(experiment, [job for job in jobs if not job.complete])
-    run_missing([job for _, jobs in planned for job in jobs], hydra)
+    if run_missing([job for _, jobs in planned for job in jobs], hydra) == 2:
+        return 2  # the launcher's words were bad: said already, and nothing ran
     missing = 0
     for experiment, jobs in planned:
         table, place = write(experiment, options.scale, jobs)
         missing += len(table.missing)
         print(f"table: {place}")
     return 1 if missing else 0
+
+
+def experiments_folder() -> Path:
+    """``experiments`` of the working folder, or the one that comes with the code."""
+    here = Path("experiments")
+    return here if here.is_dir() else shipped("experiments")
 
 
 def expand(experiment: Experiment, scale_name: str) -> list[Job]:
@@ -158,14 +168,14 @@ def estimate(experiment: Experiment, scale_name: str, waiting: list[Job]) -> str
     return f", about {minutes:.0f} min with {side_by_side} side by side ({each})"
 
 
-def run_missing(jobs: list[Job], hydra: list[str]) -> None:
-    """Train what is not complete, as one multirun; a failed job stays in its record and in the table.
+def run_missing(jobs: list[Job], hydra: list[str]) -> int:
+    """Train what is not complete, as one multirun; its exit code. A failed job stays in its record and in the table.
 
     A run on the CPU has one thread, however many run beside it: its numbers then do not depend on that.
     """
     waiting = list({job.folder: job for job in jobs if not job.complete}.values())
     if not waiting:
-        return
+        return 0
     runs = waiting[0].folder.parent
     place = runs / f".reproduce-{os.getpid()}"
     write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
@@ -181,7 +191,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> None:
     environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
     print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
     try:
-        subprocess.run(command, env=environment, check=False, preexec_fn=end_with_parent)
+        return subprocess.run(command, env=environment, check=False, preexec_fn=end_with_parent).returncode
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.experiment import SCALES, Experiment, experiment_files
 from sed_lab.experiment_file import read_experiment
 from sed_lab.files import read_json, write_text
-from sed_lab.reproduce import Job, estimate, expand
+from sed_lab.reproduce import FOLDER_HELP, Job, estimate, expand, experiments_folder
 
 if TYPE_CHECKING:
     from sed_lab.report.table import Table
@@ -36,7 +36,7 @@ def main() -> None:
 def tables(arguments: list[str]) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="sed-tables", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("experiments"), help="where the experiment files lie")
+    parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     parser.add_argument("--results", type=Path, default=Path("results"), help="where kept records lie, by scale")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = commands.add_parser("list", help="every table: scale, runs, complete ones, estimated time")

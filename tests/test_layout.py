@@ -234,7 +234,9 @@ def test_everything_ships_in_the_wheel() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     packages, data = set(setuptools["packages"]), setuptools["package-data"]
     there = {".".join(["sed_lab", *p.parent.relative_to(PACKAGE).parts]) for p in PACKAGE.rglob("__init__.py")}
-    assert packages - {"sed_lab.conf"} == there, "packages of [tool.setuptools] and the folders of sed_lab differ"
+    assert packages - {"sed_lab.conf", "sed_lab.experiments"} == there, (
+        "packages of [tool.setuptools] and the folders of sed_lab differ"
+    )
     listed = {
         path
         for package, patterns in data.items()
@@ -243,7 +245,7 @@ def test_everything_ships_in_the_wheel() -> None:
     }
     unlisted = {
         path.relative_to(ROOT).as_posix()
-        for folder in (PACKAGE, ROOT / "conf")
+        for folder in (PACKAGE, ROOT / "conf", ROOT / "experiments")
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py" and path not in listed
     }

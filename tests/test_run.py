@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from sed_lab import run
 from sed_lab.app import conf_folder
 from sed_lab.files import read_json
+from sed_lab.run import alone
 
 
 def config(*overrides: str) -> DictConfig:
@@ -76,3 +78,21 @@ def test_a_run_is_complete_only_when_its_record_says_so(tmp_path: Path) -> None:
     assert run.is_complete(tmp_path, cfg)
     assert not run.is_complete(tmp_path, config("logger=[]", "seed=1"))
     assert read_json(tmp_path / "run.json")["config"]["seed"] == 0
+
+
+def test_a_second_process_waits_for_the_run_it_wants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order = []
+
+    def second() -> None:
+        with alone(tmp_path / "run"):
+            order.append("second")
+
+    with alone(tmp_path / "run"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert f"another process is at work on {tmp_path / 'run'}; waiting for it" in capsys.readouterr().err

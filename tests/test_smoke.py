@@ -16,6 +16,8 @@ import soundfile
 import torch
 
 from sed_lab.files import read_json
+from sed_lab.metric.measure import flatten
+from sed_lab.metric.names import is_metric
 from sed_lab.scores import load_scores
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
@@ -57,6 +59,15 @@ def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
     assert record["dataset"]["fingerprint"]
     assert record["clips_per_second"] > 0
     assert record["metrics"]["student/event_f1/macro"] >= 0
+    dog = record["dataset"]["per_class"]["Dog"]
+    assert dog["V_c"] == round(0.05 * 136)
+    assert dog["source_seconds"] > 0
+    metrics = read_json(smoke / "metrics.json")
+    weak = metrics["systems"]["student"]["logits"]["weak_validation"]["per_class"]
+    assert sum(row["frames"] for row in weak.values()) == 156 * sum(row["clips"] for row in weak.values()) > 0
+    written = {"systems": {**metrics["systems"], "dataset": {"per_class": record["dataset"]["per_class"]}}}
+    names = set(flatten(written, per_class=True))
+    assert {name for name in names if not is_metric(name) and "/decoder/" not in name} == set()
     for name in ("metrics.json", "per_class.csv", "curves.json", "history.csv", "page.html"):
         assert (smoke / name).stat().st_size > 0, name
     for subset in ("test", "validation"):

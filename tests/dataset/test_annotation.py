@@ -15,9 +15,11 @@ from sed_lab.dataset.annotation import (
     read_detections,
     read_durations,
     read_source_clips,
+    read_source_seconds,
     read_strong,
     read_unlabelled,
     read_weak,
+    write_bank,
     write_durations,
     write_strong,
     write_unlabelled,
@@ -122,7 +124,14 @@ def test_durations_unlabelled_classes_and_source_clips(tmp_path: Path) -> None:
     assert read_durations(put(tmp_path, "filename\tduration\na.wav\t9.97\n")) == {"a.wav": 9.97}
     assert read_unlabelled(put(tmp_path, "filename\nb.wav\na.wav\n")) == ("b.wav", "a.wav")
     assert read_classes(put(tmp_path, "Dog\nCat\n")) == ("Dog", "Cat")
-    assert read_source_clips(put(tmp_path, "event_label\tsource_clips\nDog\t12\n")) == {"Dog": 12}
+    two = put(tmp_path, "event_label\tsource_clips\nDog\t12\n")
+    assert read_source_clips(two) == {"Dog": 12}
+    assert read_source_seconds(two) is None
+    write_bank(tmp_path / "bank.tsv", {"Dog": 12, "Cat": 3}, {"Dog": 1.25, "Cat": 0.5})
+    assert read_source_clips(tmp_path / "bank.tsv") == {"Dog": 12, "Cat": 3}
+    assert read_source_seconds(tmp_path / "bank.tsv", ("Cat", "Dog")) == {"Dog": 1.25, "Cat": 0.5}
+    with pytest.raises(InputError, match="line 2: source_seconds 'long' is not a number"):
+        read_source_seconds(put(tmp_path, "event_label\tsource_clips\tsource_seconds\nDog\t12\tlong\n"))
 
 
 def test_detections_take_columns_in_any_order(tmp_path: Path) -> None:

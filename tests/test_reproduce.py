@@ -1,0 +1,145 @@
+"""sed-reproduce with real runs in small: every table, a kill in the middle, a failing run, no strays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sed_lab.files import read_json
+from sed_lab.sweep import places
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+TABLES = [path.parent.name + "/" + path.stem for path in sorted(EXPERIMENTS.glob("*/*.yaml"))]
+SMALL = """\
+paper: p
+item: t
+title: T
+place: table 1
+base:
+  - trainer=smoke
+  - dataset.bank_share=0.05
+  - "dataset.sizes={synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8,
+    validation: 8, test: 8}"
+  - report.page=false
+  - report.figures=false
+  - trainer.max_epochs=3
+scales:
+  smoke: {seeds: [0]}
+columns:
+  f1: {label: F1, metric: student/event_f1/macro}
+  psds: {label: PSDS1, metric: student/psds1/exact}
+  tagging: {label: tagging F1, metric: student/tagging_f1/macro}
+rows:
+  a: {label: A, overrides: [loss=bce]}
+  b: {label: B, overrides: [loss=tbfl]}
+"""
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+def start(top: Path, cache: str, *words: str) -> subprocess.Popen[str]:
+    top.mkdir(exist_ok=True)
+    settings = {"SED_LAB_RUNS": "runs", "SED_LAB_CACHE": cache}
+    command = [sys.executable, "-m", "sed_lab.reproduce", "--scale", "smoke", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=top, env={**os.environ, **settings}, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(top: Path, cache: str, *words: str) -> tuple[int, str, str]:
+    process = start(top, cache, *words)
+    out, err = process.communicate(timeout=900)
+    return process.returncode, out, err
+
+
+def small(folder: Path, text: str = SMALL) -> tuple[str, str, str]:
+    (folder / "p").mkdir(parents=True)
+    (folder / "p/t.yaml").write_text(text)
+    return "p/t", "--folder", str(folder)
+
+
+def strays(top: Path) -> list[str]:
+    """Command lines of processes that work in ``top``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("cwd").resolve() == top.resolve():
+                found.append(process.joinpath("cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return [line for line in found if "sed_lab" in line]
+
+
+def test_every_table_and_figure_at_smoke_scale(tmp_path: Path, cache: str) -> None:
+    code, out, err = finished(tmp_path, cache)
+    assert code == 0, err
+    for name in TABLES:
+        place = tmp_path / "runs/tables/smoke" / name
+        assert {path.suffix for path in place.glob("table.*")} == {".md", ".csv", ".json", ".html"}, name
+        table = read_json(place / "table.json")
+        numbers = [cell["mean"] for cell in table["cells"] if cell["mean"] is not None]
+        assert numbers, name
+        if name != "park2022/table1":
+            assert (place / "figure.png").stat().st_size > 5000, name
+        assert name in out
+    assert not list((tmp_path / "runs").glob(".*"))  # nothing of the multirun stays
+    assert strays(tmp_path) == []
+
+
+def test_a_table_killed_in_the_middle_ends_the_same(tmp_path: Path, cache: str) -> None:
+    words = small(tmp_path / "experiments")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert finished(whole, cache, *words)[0] == 0
+    process = start(killed, cache, *words, "launcher=basic")
+    until = time.monotonic() + 300
+    while not list(killed.glob("runs/mini*/checkpoints/last.ckpt")):  # an epoch is done, the run is not
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    until = time.monotonic() + 20
+    while strays(killed) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert strays(killed) == []  # the run and all between it and the command ended with the command
+    statuses = [read_json(path)["status"] for path in killed.glob("runs/mini*/run.json")]
+    assert "running" in statuses
+    code, out, err = finished(killed, cache, *words)
+    assert code == 0, err
+    tables = [(top / "runs/tables/smoke/p/t/table.csv").read_text() for top in (whole, killed)]
+    assert tables[0] == tables[1]
+    code, out, err = finished(killed, cache, *words)
+    assert code == 0
+    assert "runs, each with" not in out  # a second call runs nothing
+
+
+def test_a_failing_run_leaves_its_cell_with_the_reason(tmp_path: Path, cache: str) -> None:
+    words = small(tmp_path / "experiments", SMALL.replace("[loss=tbfl]", "[loss=tbfl, batch.clips.synthetic=400]"))
+    code, _, err = finished(tmp_path, cache, *words)
+    assert code == 1
+    text = (tmp_path / "runs/tables/smoke/p/t/table.md").read_text()
+    assert "| B | (seed 0: failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips" in text
+    assert "1 done, 1 failed, 0 missing" in err
+
+
+def test_an_unknown_launcher_is_refused(tmp_path: Path, cache: str) -> None:
+    code, _, err = finished(tmp_path, cache, *small(tmp_path / "experiments"), "launcher=nonsense")
+    assert code == 2
+    assert "nonsense" in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("runs/mini*"))
+    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
+def test_a_job_has_room_on_this_machine() -> None:
+    assert 1 <= places(0) <= (os.cpu_count() or 1)
