@@ -54,8 +54,8 @@ list: $(VENV)/.runtime ## the tables there are: scale, runs, complete ones, esti
 report: $(VENV)/.runtime ## one static folder: every table's status and claims, a page a paper and a run
 	$(BIN)/sed-tables site
 
-tables-check: $(VENV)/.runtime ## rebuild README's tables from the records in results/, fail when they differ
-	$(BIN)/sed-tables check README.md
+tables-check: $(VENV)/.runtime ## rebuild README's and results/README's tables from the records, fail when they differ
+	$(BIN)/sed-tables check
 
 # COV=1: measure which lines of sed_lab the tests run, and fail below the bound.
 COV_MIN = 85

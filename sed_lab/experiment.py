@@ -13,7 +13,8 @@
     columns:  # better: higher (default) or lower; of: the class-wise column a total stands over; shared: of the data
       event_f1: {label: all (macro), metric: student/event_f1/macro, of: f1}
       f1: {label: F1, metric: "student/event_f1/per_class/{class}/f1"}
-    rows:     # paper: a number, [mean, sd], or null where the print has none; note: where the print is wrong
+    rows:     # paper: a number, [mean, sd], or null where the print has none; note: where the print is wrong;
+              # scales: the sizes that have this row (default: all), for a coarser grid at small ones
       bce: {label: BCE, overrides: [loss=bce], paper: {event_f1: null}}
     relative: {of: tbfl, to: bce, columns: [psds1]}   # also show one row's number divided by another's
     claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
@@ -26,7 +27,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None)."""
+    """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None).
+
+    A row is there at its ``scales`` only, so that a small scale can have a coarser grid.
+    """
 
     label: str
     overrides: tuple[str, ...]
     paper: Mapping[str, tuple[float, float | None] | None] = field(default_factory=dict)
     note: str = ""
+    scales: tuple[str, ...] = SCALES
     line: int = 0
 
 
@@ -135,6 +140,22 @@ class Experiment:
         if name not in self.scales:
             raise InputError(f"{self.path}: no scale {name!r}; it has {', '.join(self.scales)}")
         return self.scales[name]
+
+    def at(self, scale: str) -> Experiment:
+        """The experiment as it is at a scale: without other scales' rows, and without claims that need one of them.
+
+        Raises:
+            InputError: there is no such scale.
+        """
+        self.scale(scale)
+        rows = {name: row for name, row in self.rows.items() if scale in row.scales}
+        claims = []
+        for claim in self.claims:
+            there = tuple(name for name in claim.rows if name in rows)
+            loose = claim.kind in ("best", "order") and len(there) > 1 and there[0] == claim.rows[0]
+            if loose or there == claim.rows:
+                claims.append(replace(claim, rows=there))
+        return replace(self, rows=rows, claims=tuple(claims))
 
     def family(self, name: str) -> list[str]:
         """The columns of a class-wise column, in the order of the classes."""

@@ -156,7 +156,7 @@ class _Reader:
         rows = {}
         for name, item in self._mapping(value, set(), set(), "rows").items():
             place = ("rows", name)
-            item = self._mapping(item, {"label", "overrides", "paper", "note"}, {"overrides"}, *place)
+            item = self._mapping(item, {"label", "overrides", "paper", "note", "scales"}, {"overrides"}, *place)
             overrides = self._words(item["overrides"], *place, "overrides")
             paper: dict[str, Any] = {}
             for column, number in self._mapping(item.get("paper") or {}, set(), set(), *place, "paper").items():
@@ -166,7 +166,11 @@ class _Reader:
                     self._mapping(number, {key.split("/", 1)[1] for key in columns if "/" in key}, set(), *place)
                     numbers = {f"{column}/{label}": one for label, one in number.items()}
                 paper |= {key: self._number(one, *place, "paper", column) for key, one in numbers.items()}
-            rows[name] = Row(item.get("label", name), overrides, paper, item.get("note", ""), self.lines[place])
+            scales = self._words(item.get("scales", list(SCALES)), *place, "scales")
+            for scale in scales:
+                self._known(scale, SCALES, "no scale", *place, "scales")
+            label, note = item.get("label", name), item.get("note", "")
+            rows[name] = Row(label, overrides, paper, note, scales, self.lines[place])
         return rows
 
     def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:

@@ -70,7 +70,7 @@ def reproduce(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     hydra = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
-    experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
+    experiments = [read_experiment(path).at(options.scale) for path in experiment_files(options.folder, names)]
     planned = [(experiment, expand(experiment, options.scale)) for experiment in experiments]  # all checked first
     if options.dry_run:
         for experiment, jobs in planned:

@@ -46,9 +46,9 @@ def tables(arguments: list[str]) -> int:
     one = commands.add_parser("keep", help="copy the records of complete runs into results/<scale>")
     one.add_argument("experiment", nargs="*", help="as above")
     one.add_argument("--scale", choices=SCALES, default="mini")
-    for name, words in (("check", "rebuild a file's tables, fail when they differ"), ("write", "put them in")):
+    for name, words in (("check", "rebuild the tables of files, fail when they differ"), ("write", "put them in")):
         one = commands.add_parser(name, help=words)
-        one.add_argument("file", type=Path, nargs="?", default=Path("README.md"))
+        one.add_argument("file", type=Path, nargs="*", help="Markdown files (default: README.md and results/README.md)")
     options = parser.parse_args(arguments)
     names = getattr(options, "experiment", ())
     experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
@@ -58,7 +58,8 @@ def tables(arguments: list[str]) -> int:
         return site(experiments, options.results, options.output)
     if options.command == "keep":
         return keep(experiments, options.scale, options.results / options.scale)
-    return rebuild(options.file, experiments, options.results, write=options.command == "write")
+    files = options.file or [Path("README.md"), options.results / "README.md"]
+    return max(rebuild(file, experiments, options.results, write=options.command == "write") for file in files)
 
 
 def list_tables(experiments: list[Experiment]) -> int:
@@ -70,7 +71,7 @@ def list_tables(experiments: list[Experiment]) -> int:
     printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = expand(experiment, scale)
+            jobs = expand(experiment.at(scale), scale)
             waiting = [job for job in jobs if not job.complete]
             time = estimate(experiment, scale, waiting).removeprefix(", about ")
             counts = (str(len(jobs)), str(len(jobs) - len(waiting)))
@@ -87,9 +88,9 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     found = []
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = expand(experiment, scale)
+            jobs = expand(experiment.at(scale), scale)
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
-            table = table_of(experiment, scale, jobs, places)
+            table = table_of(experiment.at(scale), scale, jobs, places)
             if complete_runs(table):
                 found.append(table)
     if not found:
@@ -101,7 +102,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
 def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
     """Copy the records of the complete runs; places of this machine are left out of them."""
     jobs = {job.folder: job for experiment in experiments if scale in experiment.scales
-            for job in expand(experiment, scale) if job.complete}  # fmt: skip
+            for job in expand(experiment.at(scale), scale) if job.complete}  # fmt: skip
     for folder in jobs:
         config = read_json(folder / "run.json")["config"]
         known = {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
@@ -155,7 +156,7 @@ def _block(kind: str, words: str, experiments: dict[str, Experiment], results: P
     name, _, scale = words.partition(" ")
     if name not in experiments:
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
-    experiment = experiments[name]
+    experiment = experiments[name].at(scale)
     jobs = expand(experiment, scale)
     return markdown(table_of(experiment, scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs}))
 

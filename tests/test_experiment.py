@@ -42,8 +42,8 @@ def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     experiment = read_experiment(path)
     assert experiment.name == f"{path.parent.name}/{path.stem}"
     for scale in experiment.scales:
-        jobs = expand(experiment, scale)
-        assert len(jobs) == len(experiment.rows) * len(experiment.scale(scale).seeds)
+        jobs = expand(experiment.at(scale), scale)
+        assert len(jobs) == len(experiment.at(scale).rows) * len(experiment.scale(scale).seeds)
         assert len({job.folder for job in jobs}) == len(jobs)
 
 
@@ -79,6 +79,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
             "most: b, than: a, column: f1, more_than: 1",
             r"t\.yaml:14: .*column 'f1'",
         ),
+        ("overrides: [loss=bce]", "scales: [tiny], overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
         ("claims:", "figure: {kind: cake}\nclaims:", r"t\.yaml:13: no kind of figure 'cake'; known: points"),
         ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
     ],
@@ -126,3 +127,16 @@ def test_dry_run_lists_runs_and_starts_none(tmp_path: Path, capsys: pytest.Captu
     written(tmp_path, GOOD)
     assert reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path), "--dry-run"]) == 0
     assert "p/t: 4 of 4 runs to do" in capsys.readouterr().out
+
+
+def test_a_row_of_other_scales_leaves_with_the_claims_that_need_it(tmp_path: Path) -> None:
+    claims = """\
+  - {id: 2, say: b is best, best: b, column: f1}
+  - {id: 3, say: c beats a, better: c, than: a, column: f1}
+"""
+    text = GOOD.replace("claims:\n", "  c: {overrides: [loss=focal], scales: [mini]}\nclaims:\n") + claims
+    experiment = read_experiment(written(tmp_path, text.replace("scales:\n", "scales:\n  mini: {seeds: [0]}\n", 1)))
+    smoke, mini = experiment.at("smoke"), experiment.at("mini")
+    assert (list(smoke.rows), list(mini.rows)) == (["a", "b"], ["a", "b", "c"])
+    assert {claim.id: claim.rows for claim in smoke.claims} == {"1": ("b", "a"), "2": ("b", "a")}
+    assert [claim.id for claim in mini.claims] == ["1", "2", "3"]

@@ -234,9 +234,7 @@ def test_everything_ships_in_the_wheel() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     packages, data = set(setuptools["packages"]), setuptools["package-data"]
     there = {".".join(["sed_lab", *p.parent.relative_to(PACKAGE).parts]) for p in PACKAGE.rglob("__init__.py")}
-    assert packages - {"sed_lab.conf", "sed_lab.experiments"} == there, (
-        "packages of [tool.setuptools] and the folders of sed_lab differ"
-    )
+    assert packages - {"sed_lab.conf", "sed_lab.experiments"} == there, "packages and folders of sed_lab differ"
     listed = {
         path
         for package, patterns in data.items()
