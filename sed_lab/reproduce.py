@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sed_lab.report.table import Table
 
 
+LAUNCHERS = {"basic": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "submitit_local": "submitit_local"}
 FOLDER_HELP = "where the experiment files lie (default: experiments here, or those that come with sed_lab)"
 
 
@@ -67,7 +69,7 @@ def reproduce(arguments: list[str]) -> int:
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
     parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # names and words for Hydra may stand anywhere
     hydra = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
     experiments = [read_experiment(path).at(options.scale) for path in experiment_files(options.folder, names)]
@@ -178,16 +180,19 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
         return 0
     runs = waiting[0].folder.parent
     place = runs / f".reproduce-{os.getpid()}"
-    write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
     words = {key: word for word in hydra for key in [word.split("=")[0]]}
-    launcher = words.pop("launcher", words.pop("hydra/launcher", "launcher=joblib")).split("=")[1]
-    launcher = {"submitit": "submitit_slurm"}.get(launcher, launcher)
+    launcher = words.pop("launcher", "launcher=joblib").split("=", 1)[1]
+    if launcher not in LAUNCHERS:
+        raise InputError(f"launcher={launcher} is unknown; use {', '.join(LAUNCHERS)}")
+    if launcher.startswith("submitit") and find_spec("submitit") is None:
+        raise InputError(f"launcher={launcher} needs the extra slurm; install sed_lab[slurm]")
+    write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
     if launcher == "joblib":
         gpus = max(job.gpus for job in waiting)
         words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), places(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))
     command = [sys.executable, "-m", "sed_lab.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
-    command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={launcher}", *words.values()]
+    command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={LAUNCHERS[launcher]}", *words.values()]
     environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
     print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
     try:

@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "model": set(),
     "loss": set(),
     "augment": set(),
+    "cluster": set(),
     "memory": set(),
     "decoder": set(),
     "metric": {"decoder", "scores"},  # a score is measured by way of a decoder, never the other way round
@@ -39,7 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "tracking": set(),
     "sweep": {"run"},
-    "method": {"dataset.feature", "model", "loss", "augment"},
+    "method": {"dataset.feature", "model", "loss", "augment", "cluster"},
     "evaluation": {"dataset", "decoder", "metric", "scores"},
     "report": {
         "dataset.annotation",

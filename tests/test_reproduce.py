@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -135,10 +134,9 @@ def test_a_failing_run_leaves_its_cell_with_the_reason(tmp_path: Path, cache: st
 def test_an_unknown_launcher_is_refused(tmp_path: Path, cache: str) -> None:
     code, _, err = finished(tmp_path, cache, *small(tmp_path / "experiments"), "launcher=nonsense")
     assert code == 2
-    assert "nonsense" in err
+    assert err == "error: launcher=nonsense is unknown; use basic, joblib, submitit, submitit_local\n"
     assert "Traceback" not in err
     assert not list(tmp_path.glob("runs/mini*"))
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
 
 
 def test_a_job_has_room_on_this_machine() -> None:
