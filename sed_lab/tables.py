@@ -105,7 +105,8 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
             for job in expand(experiment.at(scale), scale) if job.complete}  # fmt: skip
     for folder in jobs:
         config = read_json(folder / "run.json")["config"]
-        known = {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
+        known = {word: Path(word).name for word in config["dataset"].values() if str(word).startswith("/")}
+        known |= {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
         for name in KEPT:
             if (folder / name).exists():
                 text = (folder / name).read_text(encoding="utf-8")

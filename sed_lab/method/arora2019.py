@@ -36,7 +36,7 @@ def cluster_counts(clips: Sequence[int]) -> list[int]:
 
 
 def cluster_weight(cluster_class: torch.Tensor) -> torch.Tensor:
-    """``max(w) / w_k`` of eq. 8 and 9 for each cluster ``[K]``: classes count alike, however many clusters they have."""
+    """``max(w) / w_k`` of eq. 8 and 9 for each cluster ``[K]``: classes count alike with few or many."""
     w = (cluster_class[:, None] == cluster_class[None, :]).sum(1).float()
     return w.max() / w
 
