@@ -1,0 +1,74 @@
+"""Encoders of whole clips: feature ``[B, F, M]`` to unit vectors ``[B, E]`` (Arora et al. 2019, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sed_lab.errors import InputError
+
+
+class LSTMEncoder(nn.Module):
+    """The last state of a one-layer LSTM, divided by its length.
+
+    Args:
+        n_mels: M. n_units: E, the paper's 128.
+    """
+
+    def __init__(self, n_mels: int = 64, n_units: int = 128) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_mels, n_units, batch_first=True)
+        self.n_embedding = n_units
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """``[B, F, M]`` -> ``[B, E]``."""
+        _, (state, _) = self.lstm(feature)
+        return F.normalize(state[-1])
+
+
+class CNNEncoder(nn.Module):
+    """Two convolution layers with ReLU, batch norm, max pooling and dropout, flattened and divided by its length.
+
+    Convolutions have no padding: with 64 mel bins E is then 128, as the LSTM's, for every clip of 536 to 1035 frames;
+    the paper does not say which padding it used.
+
+    Args:
+        n_mels, n_frames: M and F of the feature; F is fixed, as the network is flattened.
+        filters, kernel: channels of the two layers and the edge of their kernels.
+        pooling: (time, frequency) pooling of each layer.
+        dropout: after each pooling.
+
+    Raises:
+        InputError: nothing is left of so short a clip, or of so few mel bins.
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 64,
+        n_frames: int = 998,
+        filters: Sequence[int] = (32, 64),
+        kernel: int = 7,
+        pooling: Sequence[Sequence[int]] = ((5, 4), (100, 4)),
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, size = 1, [n_frames, n_mels]
+        for n_out, pool in zip(filters, pooling, strict=True):
+            layers += [nn.Conv2d(channels, n_out, kernel), nn.ReLU(), nn.BatchNorm2d(n_out)]
+            layers += [nn.MaxPool2d((pool[0], pool[1])), nn.Dropout(dropout)]
+            channels, size = n_out, [(length - kernel + 1) // by for length, by in zip(size, pool, strict=True)]
+        if min(size) < 1:
+            raise InputError(
+                f"the CNN encoder leaves nothing of {n_frames} frames x {n_mels} mel bins; use longer clips, more bins"
+                " or a smaller model.pooling"
+            )
+        self.layers = nn.Sequential(*layers)
+        self.n_embedding = channels * size[0] * size[1]
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """``[B, F, M]`` -> ``[B, E]``."""
+        return F.normalize(self.layers(feature[:, None]).flatten(1))
