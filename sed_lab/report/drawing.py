@@ -40,7 +40,7 @@ def points(table: Table) -> Figure:
     """One column: mean and standard deviation of each row, its runs as small dots, the paper's number as a ring."""
     experiment = table.experiment
     column = experiment.columns[experiment.figure["column"]]
-    figure = new_figure(1.6 + 0.95 * len(experiment.rows), 3.6)
+    figure = new_figure(max(8.0, 1.6 + 0.95 * len(experiment.rows)), 3.6)
     axes = figure.add_subplot()
     for place, (name, row) in enumerate(experiment.rows.items()):
         cell, paper = table.cells[name][experiment.figure["column"]], row.paper.get(experiment.figure["column"])

@@ -157,7 +157,8 @@ def _code(code: Mapping[str, Any]) -> str:
 def _hardware(facts: Mapping[str, Any]) -> str:
     processor = facts.get("processor", facts.get("machine", ""))
     gpus = "".join(f", {name}" for name in facts.get("gpus", ()))
-    return f"{processor}, {facts['cores']} cores, {facts['threads']} threads a run{gpus}"
+    threads = f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''} a run"
+    return f"{processor}, {facts['cores']} cores, {threads}{gpus}"
 
 
 def markdown(table: Table) -> str:

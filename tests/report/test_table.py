@@ -133,7 +133,7 @@ def test_the_numbers_come_with_where_they_are_from(tmp_path: Path, folders: dict
     assert "- date: 2026-01-02 to 2026-01-05" in text
     assert "- code: sed_lab 0.1.0 (0123456); sed_lab 0.2.0" in text
     assert "- versions: python 3.11.7, torch 2.0" in text
-    assert "- hardware: a processor, 2 cores, 1 threads a run" in text
+    assert "- hardware: a processor, 2 cores, 1 thread a run" in text
 
 
 def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
