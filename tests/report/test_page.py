@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -92,6 +93,17 @@ def test_metrics_of_both_systems_are_shown(run: Path) -> None:
     words = " ".join(Reader((run / "page.html").read_text(encoding="utf-8")).text)
     for name in ("student", "teacher", "Event F1", "Segment F1", "PSDS"):
         assert name in words
+
+
+def test_a_run_on_wandb_links_there(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text())
+    for address, shown in (("http://host/a?b=1&c=<2>", True), ("javascript:alert(1)", False), (None, False)):
+        (folder / "run.json").write_text(json.dumps({**record, "wandb": address}))
+        text = write_page(folder, max_clips=1).read_text(encoding="utf-8")
+        assert ('<a href="http://host/a?b=1&amp;c=&lt;2&gt;">' in text) is shown
+        assert "javascript:" not in text
 
 
 @pytest.mark.parametrize("missing", ["curves.json", "history.csv", "audio", "scores/test/teacher.npz"])

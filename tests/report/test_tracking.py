@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +61,7 @@ def test_offline_run_gets_metrics_table_and_figures(
     )
     logger.log_metrics({"train/loss": 0.25}, step=3)
     tracking.mirror([logger], run_folder, {"seed": 7}, {"student/event_f1/macro": 0.5})
+    assert tracking.address([logger]) is None  # offline: nothing to link to
     tracking.finish([logger], failed=False)
 
     (folder,) = (run_folder / "wandb").glob("offline-run-*")
@@ -80,3 +82,16 @@ def test_offline_run_gets_metrics_table_and_figures(
     assert exit_code == 0
     media = {path.suffix for path in (folder / "files" / "media").rglob("*") if path.is_file()}
     assert {".png", ".json"} <= media
+
+
+def test_the_address_of_an_online_run_is_kept() -> None:
+    class Online(tracking.WandbLogger):
+        def __init__(self) -> None:
+            pass
+
+        @property
+        def experiment(self) -> SimpleNamespace:  # type: ignore[override]
+            return SimpleNamespace(url="web:entity/project/run")
+
+    assert tracking.address([object(), Online()]) == "web:entity/project/run"
+    assert tracking.address([object()]) is None
