@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -41,13 +41,18 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One subset to make: ``size`` soundscapes after ``specification`` from a split of a bank."""
+    """One subset to make, or a part of it: ``size`` soundscapes after ``specification`` from a split of a bank.
+
+    ``first`` is the number of the first one; ``labelled`` are the classes whose events are annotated (None: all).
+    """
 
     subset: str
     bank: Bank
     split: str
     size: int
     specification: Specification
+    first: int = 0
+    labelled: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,15 @@ class Banks:
     synthetic_soundscapes: Specification
     real_soundscapes: Specification
     source_clips: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a corpus is made of: recordings per class and their mean seconds, in the order of classes, and its parts."""
+
+    source_clips: Mapping[str, int]
+    source_seconds: Mapping[str, float]
+    parts: Sequence[Part]
 
 
 def soundscape_corpus(
@@ -76,17 +90,35 @@ def soundscape_corpus(
     on_disk = {**sizes, "synthetic": 0} if live else sizes
     if not any(on_disk.values()):
         raise InputError(f"{name}: every subset has size 0; give at least one some soundscapes")
-    text = json.dumps({**settings, "sizes": on_disk, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
-    folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    banks = open_banks() if live or not folder.is_dir() else None
-    if banks is not None:
-        _made_once(folder, json.loads(text), banks, on_disk)
-    corpus = read_layout(folder, sample_rate=settings["sample_rate"], clip_seconds=settings["clip_seconds"], name=name)
-    if not live or banks is None:
+    opened: list[Banks] = [open_banks()] if live else []
+
+    def open_parts() -> Made:
+        banks = opened[0] if opened else open_banks()
+        return Made(banks.source_clips, source_seconds(banks.synthetic, banks.source_clips), parts_of(banks, on_disk))
+
+    corpus = made_corpus(cache, name, {**settings, "sizes": on_disk}, open_parts)
+    if not live:
         return corpus
+    banks = opened[0]
     scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
     marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
     return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+
+
+def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts: Callable[[], Made]) -> Corpus:
+    """The corpus of ``settings`` (which hold ``seed``, ``sample_rate``, ``clip_seconds``) below ``cache``, made once.
+
+    ``open_parts`` is called only where it has to be made.
+
+    Raises:
+        InputError: ``cache`` cannot be written to, or what ``open_parts`` raises.
+    """
+    text = json.dumps({**settings, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
+    folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if not folder.is_dir():
+        _made_once(folder, json.loads(text), open_parts())
+    rate, seconds = settings["sample_rate"], settings["clip_seconds"]
+    return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
 
 
 def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
@@ -120,7 +152,7 @@ def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
     return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in rows if sizes[subset]]
 
 
-def _made_once(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mapping[str, int]) -> None:
+def _made_once(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
     """Make ``folder`` if it is not there.
 
     A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
@@ -132,7 +164,7 @@ def _made_once(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: M
             if not folder.is_dir():
                 for left_over in folder.parent.glob(f".{folder.name}.*.part"):
                     shutil.rmtree(left_over)
-                _make(folder, settings, banks, sizes)
+                _make(folder, settings, made)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot make {folder}: {reason}; free some space or name another cache folder") from error
@@ -158,12 +190,11 @@ def _locked(path: Path, folder: Path) -> FileLock:
     return lock
 
 
-def _make(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mapping[str, int]) -> None:
+def _make(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    parts = parts_of(banks, sizes)
     try:
-        written = write_corpus(beside, banks.source_clips, source_seconds(banks), parts, settings["seed"])
-        for _ in track(written, sum(part.size for part in parts), f"making {folder.name}"):
+        written = write_corpus(beside, made, settings["seed"])
+        for _ in track(written, sum(part.size for part in made.parts), f"making {folder.name}"):
             pass
         write_json(beside / "settings.json", settings)
         os.replace(beside, folder)
@@ -171,49 +202,47 @@ def _make(folder: Path, settings: Mapping[str, Any], banks: Banks, sizes: Mappin
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def source_seconds(banks: Banks) -> dict[str, float]:
-    """Mean length of the training sounds of each class in the synthetic domain."""
-    bank = banks.synthetic
+def source_seconds(bank: Bank, classes: Iterable[str]) -> dict[str, float]:
+    """Mean length of the training sounds of each class."""
     lengths = {
-        name: [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))]
-        for name in banks.source_clips
+        name: [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))] for name in classes
     }
     return {name: sum(found) / len(found) / bank.sample_rate for name, found in lengths.items()}
 
 
-def write_corpus(
-    folder: Path, source_clips: Mapping[str, int], seconds: Mapping[str, float], parts: Sequence[Part], seed: int
-) -> Iterator[str]:
+def write_corpus(folder: Path, made: Made, seed: int) -> Iterator[str]:
     """Write every part into DESED's layout below ``folder``; gives each clip_id when its audio is written.
 
-    ``source_clips`` names the classes in their order, ``seconds`` is the mean length of their recordings.
     ``recipes/<subset>.jsonl`` keeps what was mixed.
     """
-    write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in source_clips))
-    write_bank(soundbank_of(folder), source_clips, seconds)
+    write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in made.source_clips))
+    write_bank(soundbank_of(folder), made.source_clips, made.source_seconds)
     places = {split.subset: split for split in LAYOUT}
-    for part in parts:
-        yield from _write_part(folder, places[part.subset], part, seed)
+    for subset in dict.fromkeys(part.subset for part in made.parts):
+        yield from _write_subset(folder, places[subset], [part for part in made.parts if part.subset == subset], seed)
 
 
-def _write_part(folder: Path, place: Split, part: Part, seed: int) -> Iterator[str]:
+def _write_subset(folder: Path, place: Split, parts: Sequence[Part], seed: int) -> Iterator[str]:
     audio_folder = place.audio_in(folder)
     audio_folder.mkdir(parents=True, exist_ok=True)
-    buffer = np.empty(round(part.specification.seconds * part.bank.sample_rate), dtype=np.float32)
     drawn: list[Recipe] = []
     clips: dict[str, tuple[Event, ...]] = {}
-    for index in range(part.size):
-        recipe = draw_recipe(part.specification, part.bank, part.split, part.subset, index, seed)
-        filename = f"{recipe.clip_id}.wav"
-        audio, clips[filename] = mix(recipe, part.bank, out=buffer)
-        write_wav(audio_folder / filename, audio, part.bank.sample_rate)
-        drawn.append(recipe)
-        yield recipe.clip_id
+    for part in parts:
+        buffer = np.empty(round(part.specification.seconds * part.bank.sample_rate), dtype=np.float32)
+        for index in range(part.first, part.first + part.size):
+            recipe = draw_recipe(part.specification, part.bank, part.split, part.subset, index, seed)
+            filename = f"{recipe.clip_id}.wav"
+            audio, events = mix(recipe, part.bank, out=buffer)
+            labelled = part.labelled
+            clips[filename] = tuple(e for e in events if labelled is None or e.event_label in labelled)
+            write_wav(audio_folder / filename, audio, part.bank.sample_rate)
+            drawn.append(recipe)
+            yield recipe.clip_id
     if place.kind == "strong":
         write_strong(place.annotation_in(folder), clips)
-        write_durations(place.durations_in(folder), dict.fromkeys(clips, part.specification.seconds))
+        write_durations(place.durations_in(folder), dict.fromkeys(clips, parts[0].specification.seconds))
     elif place.kind == "weak":
         write_weak(place.annotation_in(folder), {name: labels_of(events) for name, events in clips.items()})
     else:
         write_unlabelled(place.annotation_in(folder), clips)
-    write_recipes(folder / "recipes" / f"{part.subset}.jsonl", drawn)
+    write_recipes(folder / "recipes" / f"{parts[0].subset}.jsonl", drawn)
