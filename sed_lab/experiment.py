@@ -155,7 +155,8 @@ class Experiment:
             loose = claim.kind in ("best", "order") and len(there) > 1 and there[0] == claim.rows[0]
             if loose or there == claim.rows:
                 claims.append(replace(claim, rows=there))
-        return replace(self, rows=rows, claims=tuple(claims))
+        divided = {self.relative.get(key) for key in ("of", "to")} <= {*rows, None}
+        return replace(self, rows=rows, claims=tuple(claims), relative=self.relative if divided else {})
 
     def family(self, name: str) -> list[str]:
         """The columns of a class-wise column, in the order of the classes."""

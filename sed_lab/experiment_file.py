@@ -13,7 +13,13 @@ from sed_lab.experiment import CLAIMS, SCALES, Claim, Column, Experiment, Row, S
 from sed_lab.metric.names import is_metric
 
 CLASS = "{class}"
-FIGURES = ("points", "class_bars", "relative", "histograms")
+# Kinds of figures with the keys they need.
+FIGURES = {
+    "points": {"column"},
+    "class_bars": {"column"},
+    "relative": {"columns", "against"},
+    "histograms": {"subset"},
+}
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
 NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
 
@@ -72,9 +78,11 @@ class _Reader:
         raise InputError(f"{self.path}:{line}: {message}")
 
     def _mapping(self, value: Any, known: set[str], needed: set[str], *place: Any) -> dict[str, Any]:
-        """``value`` as a mapping with no key but ``known`` ones and all ``needed`` ones."""
+        """``value`` as a mapping, not empty, with no key but ``known`` ones and all ``needed`` ones."""
         if not isinstance(value, dict):
             self._fail(f"{'.'.join(map(str, place)) or 'the file'} must be a mapping", *place)
+        if not value:
+            self._fail(f"{'.'.join(map(str, place))} is empty; name at least one", *place)
         for key in value:
             if known and key not in known:
                 self._fail(f"unknown key {key!r}; known: {', '.join(sorted(known))}", *place, key)
@@ -111,7 +119,7 @@ class _Reader:
             rows=rows,
             relative=self._relative(top.get("relative"), rows, families),
             claims=tuple(self._claim(claim, number, rows, columns, families) for number, claim in enumerate(claims)),
-            figure=self._figure(top.get("figure"), [*columns, *families]),
+            figure=self._figure(top.get("figure"), list(columns), families, bool(top.get("relative"))),
         )
 
     def _scales(self, value: Any) -> dict[str, Scale]:
@@ -120,8 +128,11 @@ class _Reader:
             known = {"seeds", "overrides", "minutes", "hardware", "config"}
             item = self._mapping(item, known, {"seeds"}, "scales", name)
             seeds = item.pop("seeds")
-            if not isinstance(seeds, list) or not seeds or len({*seeds}) < len(seeds):
+            whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
+            if not whole or not seeds or len({*seeds}) < len(seeds):
                 self._fail("seeds must be a list of different numbers", "scales", name, "seeds")
+            if not isinstance(item.get("minutes", 0), int | float):
+                self._fail(f"minutes must be a number, not {item['minutes']!r}", "scales", name, "minutes")
             overrides = self._words(item.pop("overrides", []), "scales", name, "overrides")
             scales[name] = Scale(tuple(seeds), overrides, **item)
         return scales
@@ -159,7 +170,8 @@ class _Reader:
             item = self._mapping(item, {"label", "overrides", "paper", "note", "scales"}, {"overrides"}, *place)
             overrides = self._words(item["overrides"], *place, "overrides")
             paper: dict[str, Any] = {}
-            for column, number in self._mapping(item.get("paper") or {}, set(), set(), *place, "paper").items():
+            given = self._mapping(item["paper"], set(), set(), *place, "paper") if item.get("paper") else {}
+            for column, number in given.items():
                 self._known(column, (*columns, *families), "no column", *place, "paper", column)
                 numbers = {column: number}
                 if column in families:
@@ -191,11 +203,18 @@ class _Reader:
             self._known(name, tuple(families), "relative names class-wise column", "relative", "columns")
         return relative
 
-    def _figure(self, value: Any, columns: Sequence[str]) -> dict[str, Any]:
+    def _figure(self, value: Any, columns: Sequence[str], families: Labels, relative: bool) -> dict[str, Any]:
         if value is None:
             return {}
-        figure = self._mapping(value, {"kind", "column", "columns", "against", "subset"}, {"kind"}, "figure")
-        self._known(figure["kind"], FIGURES, "no kind of figure", "figure", "kind")
+        keys = {"kind", *(key for needed in FIGURES.values() for key in needed)}
+        figure = self._mapping(value, keys, {"kind"}, "figure")
+        self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
+        self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
+        if figure["kind"] != "points" and not families:
+            self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
+        if figure["kind"] == "relative" and not relative:
+            self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
+        columns = [*families] if figure["kind"] != "points" else [*columns]
         named = [figure[key] for key in ("column",) if key in figure]
         named += [name for key in ("columns", "against") for name in figure.get(key, [])]
         for name in named:

@@ -24,7 +24,7 @@ def draw(table: Table) -> Figure | None:
     """The figure the experiment asks for; None where it asks for none, or no run is there to draw."""
     kinds = {"points": points, "class_bars": class_bars, "relative": relative, "histograms": histograms}
     kind = table.experiment.figure.get("kind")
-    if kind is None or not any(table.records.values()):
+    if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
         return None
     return kinds[kind](table)
 
