@@ -87,6 +87,8 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.dataset.module import SedData
 
+    if cfg.tune_on == "test":
+        raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
     corpus = _instantiate(cfg.dataset)
     feature = _instantiate(cfg.feature)
     if feature.sample_rate != corpus.sample_rate:
@@ -97,8 +99,6 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     loss = _instantiate(cfg.loss)
     n_frames = model.frames(feature.frames(round(corpus.clip_seconds * corpus.sample_rate)))
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
-    if cfg.tune_on == "test":
-        raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
     beside = [name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name != "test"]
     data = SedData(
