@@ -180,7 +180,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
         return 0
     runs = waiting[0].folder.parent
     place = runs / f".reproduce-{os.getpid()}"
-    words = {key: word for word in hydra for key in [word.split("=")[0]]}
+    words = {word.split("=")[0]: word for word in hydra}
     launcher = words.pop("launcher", "launcher=joblib").split("=", 1)[1]
     if launcher not in LAUNCHERS:
         raise InputError(f"launcher={launcher} is unknown; use {', '.join(LAUNCHERS)}")

@@ -14,17 +14,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from sed_lab.files import read_json, write_json
+from sed_lab.files import locked, read_json, write_json
 
 # What cannot change a run's result: where it is logged and kept, how it is shown, and on how many devices the same
 # global batch is computed. Epochs, precision and data are never among them.
@@ -83,20 +81,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / "run.json") if (folder / "run.json").exists() else None
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> AbstractContextManager[None]:
     """Hold the run in ``folder``: a second process that wants it waits here until the first one is done or dead."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is at work on {folder}; waiting for it", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return locked(folder / ".lock", f"another process is at work on {folder}")
 
 
 def start_record(folder: Path, config: DictConfig) -> dict[str, Any]:

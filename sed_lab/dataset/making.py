@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from sed_lab.dataset import bank, mixing, soundscape
 from sed_lab.dataset.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
@@ -25,7 +23,7 @@ from sed_lab.dataset.layout import LAYOUT, Split, read_layout, soundbank_of
 from sed_lab.dataset.mixing import LiveSoundscapes, mix, write_wav
 from sed_lab.dataset.soundscape import Recipe, Specification, draw_recipe, write_recipes
 from sed_lab.errors import InputError
-from sed_lab.files import write_json, write_text
+from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
 
 SIZES = {
@@ -160,7 +158,7 @@ def _made_once(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f".{folder.name}.lock"), folder):
+        with locked(folder.with_name(f".{folder.name}.lock"), f"another process is making {folder}"):
             if not folder.is_dir():
                 for left_over in folder.parent.glob(f".{folder.name}.*.part"):
                     shutil.rmtree(left_over)
@@ -178,16 +176,6 @@ def code_of(*modules: ModuleType) -> str:
         for file in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _locked(path: Path, folder: Path) -> FileLock:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is making {folder}; waiting for it", file=sys.stderr, flush=True)
-        lock.acquire()
-    return lock
 
 
 def _make(folder: Path, settings: Mapping[str, Any], made: Made) -> None:

@@ -141,17 +141,13 @@ def histograms(table: Table) -> Figure:
     across = 5
     figure = new_figure(11.0, 2.3 * math.ceil(len(classes) / across))
     panels = figure.subplots(math.ceil(len(classes) / across), across, squeeze=False, sharex=True).flat
+    blocks = {name: _blocks(table, name, subset) for name in experiment.rows}
     for axes, label in zip(panels, classes, strict=False):
         for number, (name, row) in enumerate(experiment.rows.items()):
-            counts: Any = 0
-            edges: list[float] = []
-            for seed in table.records[name]:
-                systems = read_json(table.folders[name][seed] / "metrics.json")["systems"]
-                block = systems[next(iter(systems))].get("logits", {}).get(subset)
-                if block:
-                    counts, edges = counts + np.array(block["per_class"][label]["counts"]), block["edges"]
-            if len(edges) and np.sum(counts):
-                axes.stairs(counts / np.sum(counts), edges, color=COLOURS[number], lw=1.3, label=row.label)
+            counts = sum((np.array(block["per_class"][label]["counts"]) for block in blocks[name]), np.zeros(1))
+            if counts.sum():
+                edges = blocks[name][0]["edges"]
+                axes.stairs(counts / counts.sum(), edges, color=COLOURS[number], lw=1.3, label=row.label)
         axes.axvline(0, color=MUTED, lw=0.7, ls="--")
         axes.set_title(label, fontsize=9)
         axes.set(yticks=[])
@@ -160,6 +156,13 @@ def histograms(table: Table) -> Figure:
         figure.legend(handles, names, loc="outside upper right", ncols=len(handles))
     _caption(figure, "logit of the frame posterior; share of the frames of weakly labelled clips that hold the class")
     return figure
+
+
+def _blocks(table: Table, row: str, subset: str) -> list[dict[str, Any]]:
+    """The histograms of a row's complete runs, of their first system."""
+    runs = [read_json(table.folders[row][seed] / "metrics.json")["systems"] for seed in table.records[row]]
+    found = [systems[next(iter(systems))].get("logits", {}).get(subset) for systems in runs]
+    return [block for block in found if block]
 
 
 def _short(label: str) -> str:
