@@ -6,6 +6,7 @@ Everything is seeded and runs on the device of its points; cost is linear in poi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
@@ -45,6 +46,29 @@ def spherical_kmeans(
         ids = _without_empty(ids, points, centroids)
         centroids = _centroids(points, ids, clusters)
     return ids, centroids
+
+
+def cluster_classes(
+    points: torch.Tensor, point_class: torch.Tensor, counts: Sequence[int], seed: int = 0, balance: str = "greedy"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cluster the points of each class by themselves: cluster of each point ``[N]`` and centroids ``[K, E]``.
+
+    Args:
+        points: ``[N, E]`` unit vectors. point_class: ``[N]``, from 0.
+        counts: clusters of each class; those of the first class come first.
+
+    Raises:
+        InputError: as `spherical_kmeans`.
+    """
+    ids = torch.full((len(points),), -1, device=points.device)
+    centroids, first = [], 0
+    for number, clusters in enumerate(counts):
+        mine = point_class.to(points.device) == number
+        inside, found = spherical_kmeans(points[mine], clusters, seed + number, balance)
+        ids[mine] = inside + first
+        centroids.append(found)
+        first += clusters
+    return ids, torch.cat(centroids)
 
 
 def assign_with_room(similarity: torch.Tensor, room: int) -> torch.Tensor:

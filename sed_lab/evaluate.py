@@ -77,6 +77,7 @@ def measure_run(
     Raises:
         InputError: the run has no stored scores.
     """
+    from sed_lab.dataset.annotation import read_weak
     from sed_lab.decoder import MedianDecoder
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
@@ -96,10 +97,20 @@ def measure_run(
                 tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
                 if isinstance(decoder, MedianDecoder):
                     tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
-    truth = read_truth(folder / "scores" / "test" / "ground_truth.tsv")
-    durations = read_seconds(folder / "scores" / "test" / "durations.tsv")
-    logits = logits_of_run(folder, list(systems))
-    return measure_and_write(target or folder, systems, truth, durations, decoder, metric, tuned, tuned_decoder, logits)
+    test = folder / "scores" / "test"
+    strong = (test / "ground_truth.tsv").exists()
+    labels = None if strong else _by_clip(read_weak(test / "weak_labels.tsv"))
+    return measure_and_write(
+        target or folder,
+        systems,
+        read_truth(test / "ground_truth.tsv") if strong else None,
+        read_seconds(test / "durations.tsv"),
+        decoder,
+        {**metric, "labels": labels},
+        tuned,
+        tuned_decoder,
+        logits_of_run(folder, list(systems)),
+    )
 
 
 def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dic
 def measure_and_write(
     target: Path,
     systems: Mapping[str, Scores | Events],
-    truth: Events,
+    truth: Events | None,
     durations: Mapping[str, float],
     decoder: MedianDecoder,
     metric: Mapping[str, Any],
@@ -153,7 +164,7 @@ def measure_and_write(
 ) -> dict[str, Any]:
     """Measure ``systems`` (``logits`` of other subsets join them).
 
-    Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv."""
+    Writes metrics.json, per_class.csv, curves.json and, of systems with frame scores, detections/test/<system>.tsv."""
     from sed_lab.metric.measure import measure, per_class_rows
     from sed_lab.types import Scores
 
@@ -163,6 +174,8 @@ def measure_and_write(
     for name, histograms in (logits or {}).items():
         metrics["systems"][name]["logits"] = histograms
     for name, system in systems.items():
+        if isinstance(system, Scores) and system.frame is None:
+            continue
         detected = decoder.decode(system) if isinstance(system, Scores) else system
         lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"

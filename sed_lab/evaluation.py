@@ -31,12 +31,16 @@ class Evaluation(pl.Callback):
     Args:
         folder: the run's folder; test scores go to ``scores/<subset>/<system>.npz``.
         objective: names ``<subset>/<system>/<metric>`` whose sum is logged as ``val/objective``; metrics are
-            ``tagging_f1`` (weak labels) and ``intersection_f1`` (strong labels), macro, at threshold 0.5.
+            ``tagging_f1`` (weak labels) and ``intersection_f1`` (strong labels), macro, at threshold 0.5. With
+            ``<subset>/loss`` alone, the method logs ``val/objective`` itself, from its loss there.
         decoder: its median filter is used for the quick intersection F1.
     """
 
     def __init__(self, folder: Path, objective: Iterable[str], decoder: MedianDecoder) -> None:
         self.folder, self.objective, self.decoder = folder, tuple(objective), decoder
+        self.by_method = any(name.endswith("/loss") for name in self.objective)
+        if self.by_method and len(self.objective) > 1:
+            raise InputError(f"objective={list(self.objective)}: a loss stands alone; drop it or the others")
         self.rows: dict[tuple[str, str], Rows] = {}
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -83,10 +87,12 @@ class Evaluation(pl.Callback):
             for (subset, system), rows in gathered.items():
                 for name, value in self._quick(_data(trainer), subset, rows).items():
                     values[f"val/{subset}/{system}/{name}"] = value
-            values["val/objective"] = self._objective(values)
+            if not self.by_method:
+                values["val/objective"] = self._objective(values)
         values = trainer.strategy.broadcast(values)
         pl_module.log_dict(values, rank_zero_only=False, sync_dist=False)
-        pl_module.log("val_objective", values["val/objective"], prog_bar=True, logger=False)
+        if not self.by_method:
+            pl_module.log("val_objective", values["val/objective"], prog_bar=True, logger=False)
 
     def _objective(self, values: Mapping[str, float]) -> float:
         missing = [name for name in self.objective if f"val/{name}" not in values]

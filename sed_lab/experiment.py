@@ -10,11 +10,13 @@
     base: [overrides of every run]
     scales:   # smoke, mini, medium, full: overrides and seeds of a size, and minutes one run of it takes
       mini: {seeds: [0, 1, 2], overrides: [...], minutes: 5, hardware: one core}
-    columns:  # better: higher (default) or lower; of: the class-wise column a total stands over; shared: of the data
+    columns:  # {system} in a metric stands for the row's system; better: higher (default) or lower;
+              # of: the class-wise column a total stands over; shared: of the data
       event_f1: {label: all (macro), metric: student/event_f1/macro, of: f1}
       f1: {label: F1, metric: "student/event_f1/per_class/{class}/f1"}
     rows:     # paper: a number, [mean, sd], or null where the print has none; note: where the print is wrong;
-              # scales: the sizes that have this row (default: all), for a coarser grid at small ones
+              # scales: the sizes that have this row (default: all), for a coarser grid at small ones;
+              # at: more overrides by scale; system: which of the method's it shows, so that rows can share a run
       bce: {label: BCE, overrides: [loss=bce], paper: {event_f1: null}}
     relative: {of: tbfl, to: bce, columns: [psds1]}   # also show one row's number divided by another's
     claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
@@ -34,6 +36,7 @@ from typing import Any
 from sed_lab.errors import InputError
 
 SCALES = ("smoke", "mini", "medium", "full")
+SYSTEM = "{system}"
 # Each kind with the keys it needs beside id and say, and those it may have. `rows` of a claim are in this order.
 CLAIMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "better": (("than", "column"), ()),  # row a is better than row b
@@ -44,6 +47,8 @@ CLAIMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "below": (("value", "column"), ()),
     "most": (("than", "column", "more_than"), ()),  # row a is better than row b in more than so many classes
     "ratio": (("to", "column", "value", "within"), ()),  # row a over row b lies this near to value
+    "near": (("to", "column", "within"), ()),  # row a less row b lies this near to 0
+    "gains": (("over", "more_than_row", "over_row", "column"), ()),  # a gains more over b than row c over row d
     "follows": (("rather_than", "of", "to", "column"), ()),  # a over b goes with one class-wise column, not the other
 }
 
@@ -61,7 +66,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Column:
-    """A number of the run record, such as ``student/event_f1/macro``.
+    """A number of the run record, such as ``student/event_f1/macro``; ``{system}`` in it is the row's system.
 
     ``family`` and ``event_label`` are set where it is the part of a class-wise column; ``of`` names the class-wise
     column this one is the total of; ``shared`` says that all rows have the same number, one of the data.
@@ -82,7 +87,8 @@ class Column:
 class Row:
     """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None).
 
-    A row is there at its ``scales`` only, so that a small scale can have a coarser grid.
+    A row is there at its ``scales`` only, so that a small scale can have a coarser grid, and ``at`` adds overrides at a
+    scale. Rows may share a run and show another ``system`` of it.
     """
 
     label: str
@@ -90,7 +96,13 @@ class Row:
     paper: Mapping[str, tuple[float, float | None] | None] = field(default_factory=dict)
     note: str = ""
     scales: tuple[str, ...] = SCALES
+    system: str = ""
+    at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     line: int = 0
+
+    def metric(self, column: Column) -> str:
+        """The name of the row's number in a column."""
+        return column.metric.replace(SYSTEM, self.system)
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,17 @@ class Experiment:
         return self.scales[name]
 
     def at(self, scale: str) -> Experiment:
-        """The experiment as it is at a scale: without other scales' rows, and without claims that need one of them.
+        """The experiment as it is at a scale: without other scales' rows and overrides, or claims that need such rows.
 
         Raises:
             InputError: there is no such scale.
         """
         self.scale(scale)
-        rows = {name: row for name, row in self.rows.items() if scale in row.scales}
+        rows = {
+            name: replace(row, overrides=(*row.overrides, *row.at.get(scale, ())), at={})
+            for name, row in self.rows.items()
+            if scale in row.scales
+        }
         claims = []
         for claim in self.claims:
             there = tuple(name for name in claim.rows if name in rows)

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from sed_lab.errors import InputError
-from sed_lab.experiment import CLAIMS, SCALES, Claim, Column, Experiment, Row, Scale
-from sed_lab.metric.names import is_metric
+from sed_lab.experiment import CLAIMS, SCALES, SYSTEM, Claim, Column, Experiment, Row, Scale
+from sed_lab.metric.names import SYSTEMS, is_metric
 
 CLASS = "{class}"
 # Kinds of figures with the keys they need.
@@ -19,6 +19,8 @@ FIGURES = {
     "class_bars": {"column"},
     "relative": {"columns", "against"},
     "histograms": {"subset"},
+    "det": {"axes"},
+    "sphere": {"iterations"},
 }
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
 NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
@@ -153,7 +155,7 @@ class _Reader:
                     self._fail(f"{CLASS} stands for nothing; name the classes in a list `classes:`", *place, "metric")
             for label in each:
                 of_class = metric.replace(CLASS, label)
-                if not is_metric(of_class):
+                if not is_metric(of_class.replace(SYSTEM, SYSTEMS[0])):
                     self._fail(f"no run writes a metric {of_class!r}", *place, "metric")
                 part = {"family": name, "event_label": label} if label else {}
                 given = {**item, "label": label or item.get("label", name), "metric": of_class, **part}
@@ -167,7 +169,11 @@ class _Reader:
         rows = {}
         for name, item in self._mapping(value, set(), set(), "rows").items():
             place = ("rows", name)
-            item = self._mapping(item, {"label", "overrides", "paper", "note", "scales"}, {"overrides"}, *place)
+            keys = {"label", "overrides", "paper", "note", "scales", "system", "at"}
+            needed = {"overrides", *(["system"] if any(SYSTEM in one.metric for one in columns.values()) else [])}
+            item = self._mapping(item, keys, needed, *place)
+            if "system" in item:
+                self._known(item["system"], SYSTEMS, "no system", *place, "system")
             overrides = self._words(item["overrides"], *place, "overrides")
             paper: dict[str, Any] = {}
             given = self._mapping(item["paper"], set(), set(), *place, "paper") if item.get("paper") else {}
@@ -181,8 +187,10 @@ class _Reader:
             scales = self._words(item.get("scales", list(SCALES)), *place, "scales")
             for scale in scales:
                 self._known(scale, SCALES, "no scale", *place, "scales")
-            label, note = item.get("label", name), item.get("note", "")
-            rows[name] = Row(label, overrides, paper, note, scales, self.lines[place])
+            at = self._mapping(item["at"], set(SCALES), set(), *place, "at") if "at" in item else {}
+            extra = {scale: self._words(words, *place, "at", scale) for scale, words in at.items()}
+            texts = {"label": item.get("label", name), "note": item.get("note", ""), "system": item.get("system", "")}
+            rows[name] = Row(overrides=overrides, paper=paper, scales=scales, at=extra, line=self.lines[place], **texts)
         return rows
 
     def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
@@ -210,11 +218,13 @@ class _Reader:
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
         self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] != "points" and not families:
+        if figure["kind"] not in ("points", "sphere") and not families:
             self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
         if figure["kind"] == "relative" and not relative:
             self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
         columns = [*families] if figure["kind"] != "points" else [*columns]
+        if figure["kind"] == "det":
+            self._known(figure["axes"], ("linear", "probit"), "no axes", "figure", "axes")
         named = [figure[key] for key in ("column",) if key in figure]
         named += [name for key in ("columns", "against") for name in figure.get(key, [])]
         for name in named:
@@ -225,7 +235,7 @@ class _Reader:
         place = ("claims", number)
         keys = {*CLAIMS, *(key for needed, optional in CLAIMS.values() for key in (*needed, *optional))}
         claim = self._mapping(value, {"id", "say", *keys}, {"id", "say"}, *place)
-        kinds = [kind for kind in CLAIMS if kind in claim and not (kind == "within" and "ratio" in claim)]
+        kinds = [kind for kind in CLAIMS if kind in claim and not (kind == "within" and {"ratio", "near"} & {*claim})]
         if len(kinds) != 1:
             self._fail(f"a claim is one of {', '.join(CLAIMS)}; this one has {', '.join(kinds) or 'none'}", *place)
         (kind,) = kinds
@@ -244,6 +254,8 @@ class _Reader:
             "above": lambda: [claim["above"]],
             "below": lambda: [claim["below"]],
             "ratio": lambda: [claim["ratio"], claim["to"]],
+            "near": lambda: [claim["near"], claim["to"]],
+            "gains": lambda: [claim["gains"], claim["over"], claim["more_than_row"], claim["over_row"]],
             "follows": lambda: [claim["of"], claim["to"]],
         }[kind]()
         for name in about:

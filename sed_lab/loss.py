@@ -3,7 +3,7 @@
 All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with logits and soft targets ``[B, ..., C]``
 and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
 empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None;
-``statistics`` is None for a dataset without strongly labelled training clips. Everything is computed from logits in at
+``statistics`` is None for a dataset without labelled training clips. Everything is computed from logits in at
 least float32, so bfloat16 and saturated outputs are safe.
 
 Sources: Park & Elhilali, "Time-balanced focal loss for audio event detection" (ICASSP 2022), equations as numbered
@@ -75,13 +75,14 @@ class Binary:
 class WeightedBinary:
     """``-(w_c y log p + (1 - y) log(1 - p))``, ``w_c = max_c n_c / n_c`` over clips (Arora et al. 2019, eq. 2).
 
-    Only positive targets carry the weight.
+    Only positive targets carry the weight. Clips of no class are a class of their own in the maximum, as in the paper's
+    section 3; the paper says only that w_c is inversely proportional to n_c.
     """
 
     def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
         statistics = _needed(statistics)
         clips = _counts(statistics.clips, statistics, "clips")
-        return torch.tensor(clips.max() / clips, dtype=torch.float32)
+        return torch.tensor(max(clips.max(), statistics.empty_clips) / clips, dtype=torch.float32)
 
     def __call__(
         self,
@@ -269,7 +270,7 @@ def _scaled(raw: np.ndarray) -> torch.Tensor:
 def _needed(statistics: ClassStatistics | None) -> ClassStatistics:
     if statistics is None:
         raise InputError(
-            "this loss weighs classes by their strongly labelled training clips, of which this dataset has none;"
+            "this loss weighs classes by their labelled training clips, of which this dataset has none;"
             " use loss=bce or loss=focal"
         )
     return statistics

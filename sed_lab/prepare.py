@@ -43,8 +43,12 @@ def add_check(commands: Commands) -> None:
         description="Say what is there, missing and wrong, split by split. Exit code 0: complete, or warnings only; "
         "2: errors (annotations, corrupt recordings, no audio).",
     )
-    parser.add_argument("corpus", choices=("desed", "layout"), help="desed, or layout: your own data in DESED's layout")
-    parser.add_argument("folder", type=Path, help="holds audio/ and metadata/")
+    parser.add_argument(
+        "corpus",
+        choices=("desed", "audioset_rare", "layout"),
+        help="desed, audioset_rare, or layout: your own data in DESED's layout",
+    )
+    parser.add_argument("folder", type=Path, help="holds audio/ and metadata/ (audioset_rare: audio/ and the lists)")
     parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
     parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
     parser.add_argument("--missing", type=Path, metavar="FILE", help="write all missing recordings to this file")
@@ -54,6 +58,10 @@ def add_check(commands: Commands) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """``sed-prepare check CORPUS FOLDER``."""
+    from omegaconf import OmegaConf
+
+    from sed_lab.app import conf_folder
+    from sed_lab.dataset.audioset_rare import check_audioset_rare
     from sed_lab.dataset.check import check_layout
     from sed_lab.dataset.desed import check_desed
     from sed_lab.dataset.layout import classes_of
@@ -61,6 +69,9 @@ def check(options: argparse.Namespace) -> int:
 
     if options.corpus == "desed":
         checks = check_desed(options.folder, not options.quick, options.jobs, progress=True)
+    elif options.corpus == "audioset_rare":
+        settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_rare.yaml")
+        checks = check_audioset_rare(options.folder, settings.classes, settings.exclude)
     else:
         classes = classes_of(options.folder)
         checks = check_layout(options.folder, classes, decode=not options.quick, jobs=options.jobs, progress=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import sys
 import time
 import warnings
@@ -61,9 +62,12 @@ class PlainProgress(pl.Callback):
         left = (now - self.started) / done * max(0, total - trainer.current_epoch - 1)
         rate = int(trainer.num_training_batches) / (now - self.epoch_started)
         logged = trainer.callback_metrics
-        parts = [f"{name} {float(logged[name]):.4f}" for name in ("train/loss", "val/objective") if name in logged]
+        shown = [name for name in ("train/loss", "val/objective") if math.isfinite(logged.get(name, math.inf))]
+        parts = [f"{name} {float(logged[name]):.4f}" for name in shown]
+        at_most = "at most " if pl_module.stops_early else ""
         print(
-            f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(parts)}  {rate:.2f} batches/s  {left:.0f} s left",
+            f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(parts)}  {rate:.2f} batches/s"
+            f"  {at_most}{left:.0f} s left",
             flush=True,
         )
 
@@ -90,7 +94,7 @@ class History(pl.Callback):
         validated = (trainer.current_epoch + 1) % self.validated_every == 0
         for name, value in trainer.callback_metrics.items():
             if name.startswith("train/") or (name.startswith("val/") and validated):
-                row[name] = float(value)
+                row[name] = float(value) if math.isfinite(value) else ""
         self.rows.append(row)
         names = list(dict.fromkeys(name for item in self.rows for name in item))
         text = io.StringIO()

@@ -109,7 +109,7 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
     register_resolvers()
     scale = experiment.scale(scale_name)
     jobs: list[Job] = []
-    met: dict[str, str] = {}
+    met: dict[tuple[str, str], str] = {}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for name, row in experiment.rows.items():
             overrides = (*experiment.base, *scale.overrides, *row.overrides)
@@ -119,9 +119,10 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
                 for seed in scale.seeds:
                     cfg.seed = seed
                     folder = runs / run_name(cfg)
-                    if folder.name in met:
-                        raise InputError(f"row {name!r} is the same run as row {met[folder.name]!r}; drop one")
-                    met[folder.name] = name
+                    if (folder.name, row.system) in met:
+                        twin = met[folder.name, row.system]
+                        raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
+                    met[folder.name, row.system] = name
                     arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
                     parts = (str(cfg.dataset._target_), str(cfg.method._target_))
                     jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), *parts, needed_gpus(cfg)))
@@ -131,19 +132,25 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
     return jobs
 
 
+def distinct(jobs: list[Job]) -> list[Job]:
+    """One job of each run: rows and tables may share one."""
+    return list({job.folder: job for job in jobs}.values())
+
+
 def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
     """Refuse a column of a class or a system that the runs' dataset or method does not have, as far as code says.
 
     Raises:
         InputError: with file and line.
     """
-    for dataset, method in dict.fromkeys((job.dataset, job.method) for job in jobs):
+    for row, dataset, method in dict.fromkeys((job.row, job.dataset, job.method) for job in jobs):
         module = import_module(dataset.rpartition(".")[0])
         classes = getattr(module, "CLASSES", None)
         owner, _, name = method.rpartition(".")
         systems = getattr(import_module(owner), name).outputs
         for key, column in experiment.columns.items():
-            label, system = class_in(column.metric), column.metric.split("/")[0]
+            metric = experiment.rows[row].metric(column)
+            label, system = class_in(metric), metric.split("/")[0]
             where = f"{experiment.path}:{column.line}: column {key!r} is of"
             if classes and label and label not in classes:
                 raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")
@@ -155,6 +162,7 @@ def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
     """Print the runs and what they will take."""
     for job in jobs:
         print(f"{experiment.name} {job.row} seed {job.seed}: {'complete' if job.complete else 'to run'} {job.folder}")
+    jobs = distinct(jobs)
     waiting = [job for job in jobs if not job.complete]
     print(f"{experiment.name}: {len(waiting)} of {len(jobs)} runs to do{estimate(experiment, scale_name, waiting)}")
 
@@ -175,7 +183,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
 
     A run on the CPU has one thread, however many run beside it: its numbers then do not depend on that.
     """
-    waiting = list({job.folder: job for job in jobs if not job.complete}.values())
+    waiting = [job for job in distinct(jobs) if not job.complete]
     if not waiting:
         return 0
     runs = waiting[0].folder.parent

@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.experiment import SCALES, Experiment, experiment_files
 from sed_lab.experiment_file import read_experiment
 from sed_lab.files import read_json, write_text
-from sed_lab.reproduce import FOLDER_HELP, Job, estimate, expand, experiments_folder
+from sed_lab.reproduce import FOLDER_HELP, Job, distinct, estimate, expand, experiments_folder
 
 if TYPE_CHECKING:
     from sed_lab.report.table import Table
@@ -71,7 +71,7 @@ def list_tables(experiments: list[Experiment]) -> int:
     printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = expand(experiment.at(scale), scale)
+            jobs = distinct(expand(experiment.at(scale), scale))
             waiting = [job for job in jobs if not job.complete]
             time = estimate(experiment, scale, waiting).removeprefix(", about ")
             counts = (str(len(jobs)), str(len(jobs) - len(waiting)))

@@ -7,6 +7,7 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import inspect
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -70,6 +71,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         seconds = time.monotonic() - started
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
         if trainer.is_global_zero:
+            record["epochs"] = trainer.current_epoch
             record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
             finish(cfg, folder, record, data, loggers, seconds)
     except BaseException as error:
@@ -95,9 +97,11 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         raise InputError(
             f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={corpus.sample_rate}; set both alike"
         )
-    model = _instantiate(cfg.model, n_classes=len(corpus.classes), n_mels=feature.n_mels)
+    n_feature_frames = feature.frames(round(corpus.clip_seconds * corpus.sample_rate))
+    sizes = {"n_classes": len(corpus.classes), "n_mels": feature.n_mels, "n_frames": n_feature_frames}
+    model = _instantiate(cfg.model, **_asked_for(cfg.model, sizes))
     loss = _instantiate(cfg.loss)
-    n_frames = model.frames(feature.frames(round(corpus.clip_seconds * corpus.sample_rate)))
+    n_frames = model.frames(n_feature_frames)
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
     beside = [name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name != "test"]
@@ -110,11 +114,15 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         seed=cfg.seed,
         **cfg.batch,
     )
-    statistics = data.class_statistics()
-    method = _instantiate(
-        cfg.method, feature=feature, model=model, loss=loss, class_weight=loss.class_weight(statistics), seed=cfg.seed
-    )
-    return data, method
+    known = {
+        "feature": feature,
+        "model": model,
+        "loss": loss,
+        "class_weight": loss.class_weight(data.class_statistics()),
+        "weak_labels": data.weak_labels(),
+        "seed": cfg.seed,
+    }
+    return data, _instantiate(cfg.method, **_asked_for(cfg.method, known))
 
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
@@ -201,7 +209,7 @@ def finish(
         rows = statistics_rows(statistics)
         record["dataset"]["per_class"] = {row.pop("event_label"): row for row in rows}
     record["training_seconds"] = round(seconds, 2)
-    steps = len(data.sampler()) * cfg.trainer.max_epochs
+    steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
     metrics = flatten(measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
     record["wandb"] = address(loggers)
@@ -225,6 +233,16 @@ def _instantiate(node: DictConfig, **given: Any) -> Any:
         if isinstance(cause, (InputError, OSError)):
             raise cause from None
         raise
+
+
+def _asked_for(node: DictConfig, known: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``known`` that the class or function of ``node`` takes, by its own signature and its bases'."""
+    from hydra.utils import get_object
+
+    target = get_object(node._target_)
+    makers = target.__mro__ if isinstance(target, type) else (target,)
+    names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}
+    return {name: value for name, value in known.items() if name in names}
 
 
 def _is_first_rank() -> bool:

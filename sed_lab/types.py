@@ -67,7 +67,7 @@ class ClassStatistics:
 
     ``active_frames`` is m_c of Park & Elhilali 2022 (frames in which the class is active), ``source_clips`` their
     V_c (recordings of the class in the sound bank; None where it is not known), ``source_seconds`` the mean length of
-    these recordings (None likewise), ``clips`` how many clips hold the class.
+    these recordings (None likewise), ``clips`` how many clips hold the class, ``empty_clips`` how many hold none.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +77,7 @@ class ClassStatistics:
     event_seconds: np.ndarray
     clips: np.ndarray
     total_clips: int
+    empty_clips: int = 0
     source_clips: np.ndarray | None = None
     source_seconds: np.ndarray | None = None
 

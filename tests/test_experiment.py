@@ -44,7 +44,8 @@ def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     for scale in experiment.scales:
         jobs = expand(experiment.at(scale), scale)
         assert len(jobs) == len(experiment.at(scale).rows) * len(experiment.scale(scale).seeds)
-        assert len({job.folder for job in jobs}) == len(jobs)
+        shown = {(job.folder, experiment.rows[job.row].system) for job in jobs}
+        assert len(shown) == len(jobs)
 
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:

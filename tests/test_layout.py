@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "loss": set(),
     "augment": set(),
     "cluster": set(),
+    "quintuplet": set(),
     "memory": set(),
     "decoder": set(),
     "metric": {"decoder", "scores"},  # a score is measured by way of a decoder, never the other way round
@@ -40,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "tracking": set(),
     "sweep": {"run"},
-    "method": {"dataset.feature", "model", "loss", "augment", "cluster"},
+    "method": {"dataset.feature", "dataset.standard_mel", "model", "loss", "augment", "cluster"},
     "evaluation": {"dataset", "decoder", "metric", "scores"},
     "report": {
         "dataset.annotation",

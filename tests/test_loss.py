@@ -226,7 +226,7 @@ def test_bad_values_are_refused() -> None:
 
 def test_statistics_that_do_not_suffice_are_named() -> None:
     for loss in (TimeBalancedFocal(), ClassBalancedFocal(), WeightedBinary()):
-        with pytest.raises(InputError, match=r"strongly labelled training clips, of which this dataset has none"):
+        with pytest.raises(InputError, match=r"labelled training clips, of which this dataset has none"):
             loss.class_weight(None)
     with pytest.raises(InputError, match=r"set loss.statistics=table1"):
         TimeBalancedFocal().class_weight(statistics(source_clips=None))

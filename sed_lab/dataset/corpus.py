@@ -93,6 +93,7 @@ def class_statistics(
     place = {name: i for i, name in enumerate(classes)}
     active, events = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)
     seconds, holding = np.zeros(n_classes), np.zeros(n_classes, dtype=np.int64)
+    empty = 0
     for clip in subset.clips:
         if clip.events:
             active += encode_strong(clip.events, classes, n_frames, frame_hop).sum(axis=0).astype(np.int64)
@@ -101,6 +102,7 @@ def class_statistics(
                 seconds[place[event.event_label]] += event.offset - event.onset
         present = labels_of(clip.events) if clip.events is not None else clip.event_labels or ()
         holding += encode_weak(present, classes).astype(np.int64)
+        empty += not present
     return ClassStatistics(
         classes=tuple(classes),
         active_frames=active,
@@ -109,6 +111,7 @@ def class_statistics(
         event_seconds=seconds,
         clips=holding,
         total_clips=len(subset.clips),
+        empty_clips=empty,
         source_clips=None if source_clips is None else np.array([source_clips[name] for name in classes]),
         source_seconds=None if source_seconds is None else np.array([source_seconds[name] for name in classes]),
     )

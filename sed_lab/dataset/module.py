@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from sed_lab.dataset.batch import CompositionSampler, CorpusLoader, evaluation_requests
 from sed_lab.dataset.corpus import class_statistics
+from sed_lab.dataset.label import encode_weak
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, ClassStatistics, Corpus
 
@@ -58,12 +61,19 @@ class SedData(pl.LightningDataModule):
         return max(1, -(-sum(self.clips.values()) // (devices * self.max_clips_per_device)))
 
     def class_statistics(self) -> ClassStatistics | None:
-        """Counts over the strongly labelled training clips on the frame grid; None where there are none."""
-        strong, corpus = self.corpus.subsets.get("synthetic"), self.corpus
-        if not strong:
+        """Counts over the training clips with labels, strong ones where there are any, on the frame grid; else None."""
+        corpus = self.corpus
+        labelled = corpus.subsets.get("synthetic") or corpus.subsets.get("weak")
+        if not labelled:
             return None
         grid = (self.loader.frame_hop, self.loader.n_frames)
-        return class_statistics(strong, corpus.classes, *grid, corpus.source_clips, corpus.source_seconds)
+        return class_statistics(labelled, corpus.classes, *grid, corpus.source_clips, corpus.source_seconds)
+
+    def weak_labels(self) -> torch.Tensor:
+        """Which classes each clip of subset ``weak`` has, boolean ``[I, C]`` in the clips' order."""
+        clips = self.corpus.subsets["weak"].clips if "weak" in self.corpus.subsets else ()
+        rows = [encode_weak(clip.event_labels or (), self.corpus.classes) for clip in clips]
+        return torch.from_numpy(np.array(rows, dtype=bool).reshape(len(rows), len(self.corpus.classes)))
 
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
@@ -82,10 +92,13 @@ class SedData(pl.LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         return [self._evaluation_loader(name) for name in self.test]
 
+    def every_clip(self, subset: str, rank: int = 0, world: int = 1) -> DataLoader[Batch]:
+        """Each clip of a subset once, in order, in batches for evaluation; with ``world`` ranks a share for each."""
+        return self._loader(evaluation_requests(subset, len(self.corpus.subsets[subset]), self.evaluation, rank, world))
+
     def _evaluation_loader(self, subset: str) -> DataLoader[Batch]:
         assert self.trainer is not None
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        return self._loader(evaluation_requests(subset, len(self.corpus.subsets[subset]), self.evaluation, rank, world))
+        return self.every_clip(subset, self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(self, sampler: Any) -> DataLoader[Batch]:
         # Batches are made whole by the dataset, so the loader neither batches nor collates.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 
@@ -20,7 +19,7 @@ class StandardLogMel(LogMel):
 
     Args:
         log_offset: added to the linear mel before the natural logarithm.
-        others: as `LogMel`; its ``amin``, ``db_range`` and ``scaler`` play no part here.
+        others: as `LogMel`.
 
     Raises:
         InputError: as `LogMel`; an offset that is not above 0.
@@ -28,6 +27,7 @@ class StandardLogMel(LogMel):
 
     mean: torch.Tensor
     deviation: torch.Tensor
+    fitted: torch.Tensor  # whether fit was called
 
     def __init__(
         self,
@@ -39,16 +39,14 @@ class StandardLogMel(LogMel):
         f_min: float = 125.0,
         f_max: float = 7500.0,
         log_offset: float = 0.01,
-        **others: Any,
     ) -> None:
-        super().__init__(
-            sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max, "hann", periodic=True, **others
-        )
+        super().__init__(sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max, "hann", periodic=True)
         if not log_offset > 0:
             raise InputError(f"feature.log_offset={log_offset} must be above 0; VGGish uses 0.01")
         self.log_offset = log_offset
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("deviation", torch.ones(n_mels))
+        self.register_buffer("fitted", torch.tensor(False))
 
     @torch.no_grad()
     def fit(self, parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -75,6 +73,7 @@ class StandardLogMel(LogMel):
             raise InputError("there is no training audio to take the front end's mean and deviation from")
         self.mean.copy_(average)
         self.deviation.copy_((squares / count).sqrt().clamp(min=1e-5))
+        self.fitted.fill_(True)
 
     @torch.no_grad()
     def scale(self, mel: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Embedding clusters with a triple-header cross-entropy: Arora et al., ICASSP 2019. The formulas so far.
+"""Embedding clusters with a triple-header cross-entropy: Arora et al., ICASSP 2019.
 
 A class is a distinct value of the label vector, so clips of the background are a class of their own. Each class is
 clustered in the embedding's space, a large class into several clusters, and the embedding learns to name the cluster of
@@ -12,27 +12,62 @@ a clip. Equation numbers are the paper's::
 
 The margins b' = 5 and b'' = 0 are subtracted inside the rivals' exponents as printed, so a rival of the same class is
 discounted by e^-5 and one of another class counts whole. In (6) and (7) the paper's index j reads i.
+
+The paper leaves open, and here is: alpha 10; the baseline's "dense output layers" are the detector's two; a frozen
+encoder is in evaluation mode; P2 goes on from the best P1.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
+from sed_lab.cluster import cluster_classes
+from sed_lab.dataset.feature import LogMel
+from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
+from sed_lab.files import replacing
+from sed_lab.loss import Loss
+from sed_lab.method.base import Prediction, audio_of
+from sed_lab.method.phased import Phase, PhasedMethod
+from sed_lab.model.encoder import CNNEncoder, LSTMEncoder
+from sed_lab.types import Batch
 
 
-def cluster_counts(clips: Sequence[int]) -> list[int]:
-    """K_c of each class from its number of clips: as often as the smallest class fits into it.
+def count_clusters(clips: Sequence[int], asked: Sequence[int] | None = None) -> list[int]:
+    """K_c of each class from its number of clips: as often as the smallest class fits into it, or as ``asked``.
 
     Raises:
-        InputError: a class has no clip.
+        InputError: a class has no clip; ``asked`` does not give each class between 1 and its number of clips.
     """
     if not clips or min(clips) < 1:
         raise InputError(f"classes of {', '.join(map(str, clips))} clips: every class needs one to be clustered")
-    return [count // min(clips) for count in clips]
+    if asked is None:
+        return [count // min(clips) for count in clips]
+    if len(asked) != len(clips) or any(not 1 <= k <= n for k, n in zip(asked, clips, strict=False)):
+        raise InputError(
+            f"method.cluster_counts={list(asked)} must give each of the {len(clips)} classes between 1 and its number"
+            f" of clips, {', '.join(map(str, clips))}"
+        )
+    return list(asked)
+
+
+def clip_classes(weak_labels: torch.Tensor) -> torch.Tensor:
+    """The class of each clip ``[I]`` from its labels ``[I, C]``: each distinct row is a class (section 3).
+
+    Classes are in falling order of their rows, so that clips of one label come in the labels' order, the background,
+    without any, last.
+    """
+    rows, place = torch.unique(weak_labels.to(torch.int8), dim=0, return_inverse=True)
+    return len(rows) - 1 - place
 
 
 def cluster_weight(cluster_class: torch.Tensor) -> torch.Tensor:
@@ -77,6 +112,239 @@ def triple_header(
     same_margin: float = 5.0,
     other_margin: float = 0.0,
 ) -> torch.Tensor:
-    """Triple-header cross-entropy (eq. 8), mean over the batch; arguments as `log_v`. Its cost is that of ``B x K``."""
+    """Triple-header cross-entropy (eq. 8), mean over the batch; arguments as `log_v`. It costs ``B x K``."""
     weight = cluster_weight(cluster_class)[cluster]
     return -(weight * log_v(h, cluster, cluster_class, alpha, same_margin, other_margin)).mean()
+
+
+class ClusterNetwork(nn.Module):
+    """Encoder, the dense layer of eq. 4 without bias, and the output layer (section 3.2, fig. 2)."""
+
+    def __init__(self, encoder: nn.Module, n_embedding: int, n_clusters: int, n_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.clusters = nn.Linear(n_embedding, n_clusters, bias=False)
+        self.output = nn.Linear(n_clusters, n_classes)
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """``[B, F, M]`` -> logits of clips ``[B, C]``."""
+        logits: torch.Tensor = self.output(self.clusters(self.encoder(feature)))
+        return logits
+
+
+class WeightedDetector(PhasedMethod):
+    """The baseline B: the same network, trained end to end with class weights (eq. 2) from the start.
+
+    Args:
+        feature: waveform to log mel ``[B, F, M]``; one with a ``fit`` is fitted to the training audio first.
+        model: encoder, ``[B, F, M]`` to unit vectors ``[B, E]``, E in ``n_embedding``.
+        loss: of the detector, on logits ``[B, C]``; eq. 2 is `sed_lab.loss.WeightedBinary`.
+        weak_labels: boolean ``[I, C]``, the labels of the training clips (subset ``weak``) in their order.
+        class_weight: ``[C]`` weights for the loss, or None.
+        optimizer: makes the optimiser; it begins anew with each phase.
+        cluster_counts: K_c of each class, in the order of `clip_classes`; None: as section 3 counts them. The baseline
+            has as many columns W, which it starts at random.
+        detector_epochs, patience: of the detector's training; the paper gives a patience of 10 and no limit.
+        seed: of dropout and of the clustering.
+
+    Raises:
+        InputError: a class without a clip, counts that do not fit, an epoch number that is not above 0.
+    """
+
+    outputs: tuple[str, ...] = ("model",)
+    network: ClusterNetwork
+    class_weight: torch.Tensor | None
+    cluster_class: torch.Tensor
+
+    def __init__(
+        self,
+        feature: LogMel,
+        model: LSTMEncoder | CNNEncoder,
+        loss: Loss,
+        weak_labels: torch.Tensor,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        class_weight: torch.Tensor | None = None,
+        cluster_counts: Sequence[int] | None = None,
+        detector_epochs: int = 500,
+        patience: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, seed)
+        if not hasattr(model, "n_embedding"):
+            raise InputError(f"{type(model).__name__} is no encoder of clips; use model=lstm or model=cnn")
+        if not len(weak_labels):
+            raise InputError("this method trains on clips with weak labels, of which the dataset has none; use another")
+        self.clip_class = clip_classes(weak_labels)
+        clips = torch.bincount(self.clip_class).tolist()
+        self.counts = count_clusters(clips, cluster_counts)
+        self.feature, self.loss = feature, loss
+        self.network = ClusterNetwork(model, model.n_embedding, sum(self.counts), weak_labels.shape[1])
+        self.register_buffer("class_weight", class_weight)
+        self.register_buffer(
+            "cluster_class", torch.arange(len(clips)).repeat_interleave(torch.tensor(self.counts)), persistent=False
+        )
+        if detector_epochs < 1:
+            raise InputError(f"method.detector_epochs={detector_epochs} must be at least 1")
+        self.schedule = [Phase("detector", detector_epochs, patience)]
+
+    def trained(self, phase: Phase) -> Sequence[nn.Module]:
+        return [self.network]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        logits = self.network(self.feature(audio_of(batch)))
+        return self.logged(self._detector_loss(logits, batch), batch)
+
+    def predict(self, batch: Batch) -> dict[str, Prediction]:
+        return {"model": Prediction(clip=self.network(self.feature(audio_of(batch))).sigmoid())}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        if self.phase.patience is None:  # there is no detector yet
+            return {}
+        logits = self.network(self.feature(audio_of(batch)))
+        loss = self._detector_loss(logits, batch)
+        self.add_validation_loss("loss", loss, torch.tensor(len(batch), device=loss.device))
+        system = "proposed1" if self.phase.trains == "output" else self.outputs[0]
+        return {system: Prediction(clip=logits.sigmoid())}
+
+    def _detector_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return self.loss(logits, batch.weak, class_weight=self.class_weight)  # (2)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        asked = [name for name, clips in self.data.clips.items() if clips and name != "weak"]
+        if asked:
+            raise InputError(f"this method trains on weak clips alone; set batch.clips.{asked[0]}=0")
+        if isinstance(self.feature, StandardLogMel) and not self.feature.fitted:
+            self.fit_feature(self.feature, "weak")
+
+
+class EmbeddingClusters(WeightedDetector):
+    """Algorithm 1: the embedding, the output layer alone (Proposed1, P1), everything end to end (Proposed2, P2).
+
+    Each of ``embedding_epochs`` is one iteration: embed all training clips, cluster every class, start W at the
+    centroids times ``alpha`` (W holds alpha, section 3.1), train W alone for ``centroid_epochs``, then encoder and W.
+    While the encoder is frozen, its embeddings are taken from the table made when the phase began, and it is in
+    evaluation mode. P1 is the best output layer by validation loss, and P2 goes on from it.
+
+    Args:
+        embedding_epochs: N_epoch of each iteration, the paper's 30, 30, 30, 30, 150; centroid_epochs: before, 2 each.
+        alpha: length of W's columns at the start of each iteration; the paper does not give it.
+        same_margin, other_margin: b' and b'' of eq. 5.
+        balance: of the clusters' sizes, see `sed_lab.cluster`.
+        keep_embeddings: write embeddings/iteration_<n>.npz into the run's folder as each iteration begins, and after
+            the last one.
+        others: as `WeightedDetector`.
+    """
+
+    outputs = ("proposed2", "proposed1")
+
+    def __init__(
+        self,
+        feature: LogMel,
+        model: LSTMEncoder | CNNEncoder,
+        loss: Loss,
+        weak_labels: torch.Tensor,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        class_weight: torch.Tensor | None = None,
+        cluster_counts: Sequence[int] | None = None,
+        embedding_epochs: Sequence[int] = (30, 30, 30, 30, 150),
+        centroid_epochs: int = 2,
+        alpha: float = 10.0,
+        same_margin: float = 5.0,
+        other_margin: float = 0.0,
+        balance: str = "greedy",
+        detector_epochs: int = 500,
+        patience: int = 10,
+        keep_embeddings: bool = False,
+        seed: int = 0,
+    ) -> None:
+        parts = (feature, model, loss, weak_labels, optimizer, class_weight, cluster_counts)
+        super().__init__(*parts, detector_epochs, patience, seed)
+        if not embedding_epochs or min(*embedding_epochs, centroid_epochs) < 1:
+            said = f"method.embedding_epochs={list(embedding_epochs)}, method.centroid_epochs={centroid_epochs}"
+            raise InputError(f"{said}: every iteration needs at least one epoch of each")
+        self.alpha, self.margins, self.balance, self.keep = alpha, (same_margin, other_margin), balance, keep_embeddings
+        iterations = [(Phase("centroids", centroid_epochs), Phase("embedding", epochs)) for epochs in embedding_epochs]
+        output = Phase("output", detector_epochs, patience)
+        self.schedule = [*itertools.chain(*iterations), output, *self.schedule]
+        self.proposed1 = copy.deepcopy(self.network).requires_grad_(False)
+        # No buffers, which processes that train together would send each other in every step.
+        self.embedding = torch.zeros(len(self.clip_class), self.network.clusters.in_features)
+        self.cluster = torch.zeros(len(self.clip_class), dtype=torch.int64)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        frozen = self.phase.trains in ("centroids", "output")
+        e = self.embedding[batch.index] if frozen else self.network.encoder(self.feature(audio_of(batch)))
+        h = self.network.clusters(e)  # (4)
+        if self.phase.trains in ("centroids", "embedding"):
+            loss = triple_header(h, self.cluster[batch.index], self.cluster_class, 1.0, *self.margins)  # (8)
+        else:
+            loss = self._detector_loss(self.network.output(h), batch)  # (2)
+        return self.logged(loss, batch)
+
+    def trained(self, phase: Phase) -> Sequence[nn.Module]:
+        network = self.network
+        parts: dict[str, list[nn.Module]] = {
+            "centroids": [network.clusters],
+            "embedding": [network.encoder, network.clusters],
+            "output": [network.output],
+            "detector": [network],
+        }
+        return parts[phase.trains]
+
+    def predict(self, batch: Batch) -> dict[str, Prediction]:
+        x = self.feature(audio_of(batch))
+        networks = {"proposed2": self.network, "proposed1": self.proposed1}
+        return {system: Prediction(clip=network(x).sigmoid()) for system, network in networks.items()}
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.embedding, self.cluster = self.embedding.to(self.device), self.cluster.to(self.device)
+
+    def begin_phase(self) -> None:
+        super().begin_phase()
+        if self.phase.trains not in ("centroids", "output"):
+            return
+        self.embed()
+        if self.phase.trains == "centroids":
+            ids, centroids = cluster_classes(self.embedding, self.clip_class, self.counts, self.seed, self.balance)
+            found = self.from_first({"cluster": ids, "centroids": centroids})
+            self.cluster = found["cluster"].to(self.device)
+            with torch.no_grad():
+                self.network.clusters.weight.copy_(self.alpha * found["centroids"])
+        if self.keep and self.trainer.is_global_zero:
+            self.write_embeddings(Path(self.trainer.default_root_dir) / "embeddings")
+
+    @torch.no_grad()
+    def embed(self) -> None:
+        """Fill the table of all training clips' embeddings; each process embeds its share."""
+        table = torch.zeros_like(self.embedding, device=self.device)
+        encoder = self.network.encoder.eval()
+        encoder.load_state_dict(self.from_first(encoder.state_dict()))  # batch norm has seen other clips elsewhere
+        for batch in self.data.every_clip("weak", self.global_rank, self.trainer.world_size):
+            table[batch.index] = encoder(self.feature(audio_of(batch).to(self.device)))
+        self.embedding = self.trainer.strategy.reduce(table, reduce_op="sum")
+
+    def keep_best(self) -> None:
+        if self.phase.trains == "output":
+            self.proposed1.load_state_dict(self.network.state_dict())
+
+    def end_phase(self) -> None:
+        if self.phase.trains == "output":
+            self.network.load_state_dict(self.proposed1.state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint |= {"embedding": self.embedding, "cluster": self.cluster}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.embedding, self.cluster = checkpoint["embedding"], checkpoint["cluster"]
+
+    def write_embeddings(self, folder: Path) -> None:
+        """Write the table, clusters and centroids as iteration_<n>.npz."""
+        arrays = {"embedding": self.embedding, "cluster": self.cluster, "clip_class": self.clip_class}
+        arrays |= {"cluster_class": self.cluster_class, "centroids": self.network.clusters.weight.detach()}
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"iteration_{int(self.place['phase']) // 2}.npz") as beside, beside.open("wb") as file:
+            np.savez(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]

@@ -36,6 +36,9 @@ class SedMethod(pl.LightningModule):
     outputs: tuple[str, ...] = ("model",)
     """Names of the systems :meth:`predict` gives, the one to report first."""
 
+    stops_early = False
+    """Whether training may end before the trainer's last epoch."""
+
     validation_losses: tuple[str, ...] = ()
     """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
 
@@ -43,6 +46,7 @@ class SedMethod(pl.LightningModule):
         super().__init__()
         self.make_optimizer, self.seed = optimizer, seed
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
+        self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
 
     @abstractmethod
     def predict(self, batch: Batch) -> dict[str, Prediction]:
@@ -65,9 +69,10 @@ class SedMethod(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         sums = self.trainer.strategy.reduce(self._validation_sums, reduce_op="sum")
-        for name, (total, clips) in zip(self.validation_losses, sums, strict=True):
-            if clips > 0:
-                self.log(f"val/{name}", total / clips, sync_dist=True)
+        named = zip(self.validation_losses, sums.tolist(), strict=True)
+        self.validation_loss = {name: total / clips for name, (total, clips) in named if clips > 0}
+        for name, mean in self.validation_loss.items():
+            self.log(f"val/{name}", mean, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         return self.predict(batch)

@@ -41,7 +41,8 @@ def clip_targets(labels: Mapping[str, Sequence[str]], clip_ids: Sequence[str], c
 def tagging_f1(
     scores: np.ndarray, target: np.ndarray, classes: Sequence[str], threshold: float = 0.5
 ) -> dict[str, Any]:
-    """Tagging F1 at ``scores > threshold`` from arrays ``[N, C]``: macro, micro, per class.
+    """Tagging F1 at ``scores > threshold`` from arrays ``[N, C]``: macro, micro, per class; and the share of clips
+    with exactly the right classes (exact match).
 
     The macro mean is over classes that some clip holds; one of them that is never predicted counts as 0.
     """
@@ -56,6 +57,7 @@ def tagging_f1(
     return {
         "macro": number(np.nanmean(values)) if np.isfinite(values).any() else None,
         "micro": number(f1(true.sum(), false.sum(), reference.sum())),
+        "exact_match": number((found == target).all(axis=1).mean()) if len(target) else None,
         "per_class": {
             label: dict(zip(names, (number(v) for v in row), strict=True))
             for label, row in zip(classes, rows, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from sed_lab.errors import InputError
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
-from sed_lab.metric.det import eer
+from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
@@ -58,17 +58,17 @@ def measure(
     operating_points: int = 50,
     psds_tool: Literal["vectorised", "peers"] = "vectorised",
     tagging_threshold: float = 0.5,
-    eer_rule: Literal["interpolated", "nearest"] = "interpolated",
+    eer_rule: Rule = "interpolated",
+    bootstrap: int = 0,
 ) -> tuple[Json, Json]:
-    """Measure systems on one subset: the metrics and the PSD-ROC curves, both ready for JSON (None: not defined).
+    """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
     ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
     thresholds). ``truth`` has every clip, those without events too; it may be None where only weak ``labels`` are
     known. ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``.
     The keywords after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`;
     ``operating_points`` K means the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
-    psds_eval, slower. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``; settings hold every
-    number used.
+    psds_eval, slower. Metrics are ``{"subset", "settings" (every number), "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -81,7 +81,7 @@ def measure(
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
         "psds": {"exact": exact_psds, "operating_points": operating_points, "tool": psds_tool},
         "tagging_f1": {"threshold": tagging_threshold},
-        "eer": {"rule": eer_rule},
+        "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known = _known(truth, labels, durations, classes)
     results = {
@@ -129,6 +129,9 @@ def _measure_system(
         target = clip_targets(labels, scores.clip_id, classes)
         values["tagging_f1"] = {**tagging_f1(found, target, classes, **settings["tagging_f1"]), "scores": source}
         values["eer"] = {**eer(found, target, classes, **settings["eer"]), "scores": source}
+        curve = det(found, target, classes, settings["eer"]["bootstrap"])
+        if curve["per_class"]:
+            values["curves"] = {**values.get("curves", {}), "det": curve}
     return values
 
 

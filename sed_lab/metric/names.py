@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-SYSTEMS = ("student", "teacher", "model")  # model: a method with one network
+SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2")  # model: a method with one network
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _COUNTS = "clips|frames|positive_share|positive_peak|negative_peak"
 _OF_A_SYSTEM = (
@@ -14,8 +14,9 @@ _OF_A_SYSTEM = (
     r"segment_f1/(macro|micro|error_rate|error_rate_macro)",
     rf"segment_f1/per_class/(?P<b>[^/]+)/({_RATES}|error_rate)",
     r"(intersection_f1|tagging_f1|eer)/(macro|micro)",
+    r"tagging_f1/exact_match|eer/macro_(low|high)",
     rf"(intersection_f1|tagging_f1)/per_class/(?P<c>[^/]+)/({_RATES})",
-    r"eer/per_class/(?P<d>[^/]+)/(eer|n_reference)",
+    r"eer/per_class/(?P<d>[^/]+)/(eer|low|high|n_reference)",
     r"psds[12]/(exact|operating_points)",
     r"psds[12]/per_class/(?P<e>[^/]+)",
     rf"logits/[^/]+/per_class/(?P<f>[^/]+)/({_COUNTS})",

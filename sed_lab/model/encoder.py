@@ -11,16 +11,33 @@ from torch.nn import functional as F
 from sed_lab.errors import InputError
 
 
-class LSTMEncoder(nn.Module):
+class _ClipEncoder(nn.Module):
+    """Only whole clips are predicted, so that the grid of labels is the feature's own."""
+
+    n_embedding: int
+    time_pooling = 1
+
+    def frames(self, n_frames: int) -> int:
+        return n_frames
+
+
+class LSTMEncoder(_ClipEncoder):
     """The last state of a one-layer LSTM, divided by its length.
 
     Args:
         n_mels: M. n_units: E, the paper's 128.
+        forget_bias: of the forget gates at the start, as in Keras 1. Torch's own, near 0, forgets a clip's beginning
+            within some frames, and hundreds of frames are then slow to learn from (Jozefowicz et al. 2015).
     """
 
-    def __init__(self, n_mels: int = 64, n_units: int = 128) -> None:
+    def __init__(self, n_mels: int = 64, n_units: int = 128, forget_bias: float = 1.0) -> None:
         super().__init__()
         self.lstm = nn.LSTM(n_mels, n_units, batch_first=True)
+        bias = dict(self.lstm.named_parameters())
+        with torch.no_grad():
+            bias["bias_hh_l0"].zero_()
+            bias["bias_ih_l0"].zero_()
+            bias["bias_ih_l0"][n_units : 2 * n_units] = forget_bias  # gates come as input, forget, cell, output
         self.n_embedding = n_units
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
@@ -29,7 +46,7 @@ class LSTMEncoder(nn.Module):
         return F.normalize(state[-1])
 
 
-class CNNEncoder(nn.Module):
+class CNNEncoder(_ClipEncoder):
     """Two convolution layers with ReLU, batch norm, max pooling and dropout, flattened and divided by its length.
 
     Convolutions have no padding: with 64 mel bins E is then 128, as the LSTM's, for every clip of 536 to 1035 frames;

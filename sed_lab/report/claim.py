@@ -96,6 +96,20 @@ def ratio(a: Values, b: Values, names: tuple[str, str], value: float, tolerance:
     return within(ratios, f"{names[0]} / {names[1]}", value, tolerance, f"{value:g}")
 
 
+def near(a: Values, b: Values, names: tuple[str, str], tolerance: float) -> Verdict:
+    """Row a less row b, seed by seed, lies within ``tolerance`` of 0."""
+    differences = {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
+    return within(differences, f"{names[0]} less {names[1]}", 0.0, tolerance, "0")
+
+
+def gains(rows: Sequence[Values], names: Sequence[str], lower_is_better: bool = False) -> Verdict:
+    """The first row gains more over the second than the third over the fourth, seed by seed."""
+    seeds = set.intersection(*(set(row) for row in rows))
+    first, second = ({seed: a[seed] - b[seed] for seed in seeds} for a, b in (rows[:2], rows[2:]))
+    of, against = (f"{a} less {b}" for a, b in (names[:2], names[2:]))
+    return _all_of([compare(of, first, against, second, lower_is_better)])
+
+
 def follows(
     classes: Sequence[Mapping[str, Values]], a: str, b: str, x: Mapping[int, float], y: Mapping[int, float], names: str
 ) -> Verdict:

@@ -1,13 +1,15 @@
 """Figures of a paper from a table: the kinds an experiment file can ask for.
 
 ``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
-another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips.
+another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips;
+``det``: detection error trade-off; ``sphere``: embeddings of a run while they are learnt. The last two are drawn from
+the runs' folders, so not from records that were kept without them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,21 @@ from matplotlib.figure import Figure
 
 from sed_lab.files import read_json
 from sed_lab.report.claim import rank_correlation
-from sed_lab.report.figure import COLOURS, INK, LINE, MUTED, new_figure, save, styled
+from sed_lab.report.style import COLOURS, INK, LINE, MUTED, new_figure, save, styled
 from sed_lab.report.table import Table, ratio_of
+from sed_lab.report.trade_off import det_figure, spheres
 
 
 def draw(table: Table) -> Figure | None:
     """The figure the experiment asks for; None where it asks for none, or no run is there to draw."""
-    kinds = {"points": points, "class_bars": class_bars, "relative": relative, "histograms": histograms}
+    kinds: dict[str, Callable[[Table], Figure | None]] = {
+        "points": points,
+        "class_bars": class_bars,
+        "relative": relative,
+        "histograms": histograms,
+        "det": trade_off,
+        "sphere": sphere,
+    }
     kind = table.experiment.figure.get("kind")
     if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
         return None
@@ -163,6 +173,28 @@ def _blocks(table: Table, row: str, subset: str) -> list[dict[str, Any]]:
     runs = [read_json(table.folders[row][seed] / "metrics.json")["systems"] for seed in table.records[row]]
     found = [systems[next(iter(systems))].get("logits", {}).get(subset) for systems in runs]
     return [block for block in found if block]
+
+
+def trade_off(table: Table) -> Figure | None:
+    """DET curves of every row's system, a panel a class and one for their mean; None without the runs' curves."""
+    systems: dict[str, list[Any]] = {}
+    for name, row in table.experiment.rows.items():
+        files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
+        found = [read_json(file)[row.system]["det"] for file in files if file.exists()]
+        if found:
+            systems[row.label] = found
+    if not systems:
+        return None
+    return det_figure(systems, table.experiment.classes, table.experiment.figure["axes"])
+
+
+def sphere(table: Table) -> Figure | None:
+    """The embeddings of the first run; None where its folder does not keep them."""
+    first = next(iter(table.experiment.rows))
+    places = [table.folders[first][seed] / "embeddings" for seed in table.records[first]]
+    if not places or not places[0].is_dir():
+        return None
+    return spheres(places[0], table.experiment.figure["iterations"], table.experiment.classes)
 
 
 def _short(label: str) -> str:

@@ -1,75 +1,25 @@
 """The pictures of a run: learning curves, per-class F1, PSD-ROC, and a clip with all that is known about it.
 
-Every function returns a matplotlib Figure made without pyplot (no display, no global state). Colours are Okabe and
-Ito's, told apart also by colour-blind readers; past seven classes the line style changes too.
+Every function returns a matplotlib Figure made without pyplot (no display, no global state).
 """
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from sed_lab.files import replacing
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
 from sed_lab.report.run_folder import RunFolder, in_order, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7500")
-DASHES = ("-", "--", ":", "-.")
-INK, MUTED, LINE, PAPER = "#1b2026", "#5b6570", "#dde1e5", "#ffffff"
-STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "font.family": "sans-serif",
-    "text.color": INK,
-    "text.parse_math": False,  # a class called "a_$x$" is a name
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "svg.fonttype": "none",  # letters stay letters: small files, text can be searched
-    "svg.hashsalt": "sed_lab",  # the same run gives the same bytes
-    "hatch.linewidth": 0.6,
-}
-P = ParamSpec("P")
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the project's style, whatever the caller's settings of matplotlib are."""
-
-    @functools.wraps(draw)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapped
-
-
-def class_style(index: int) -> tuple[str, str]:
-    """Colour and line style of class ``index``, the same in every picture of a run."""
-    return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
+from sed_lab.report.trade_off import det_figure
 
 
 @styled
@@ -199,44 +149,23 @@ def write_figures(run_dir: Path, n_clips: int = 6) -> list[Path]:
     written = []
     for name, figure in curve_figures(run).items():
         written += [save(figure, run_dir / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
-    if n_clips and run.systems:
+    if n_clips and (run.detections or run.truth):
         written += _write_clip_pictures(run, n_clips)
     return written
 
 
 def curve_figures(run: RunFolder) -> dict[str, Figure]:
-    """Learning curves, per-class F1 and PSD-ROC, as far as the run has the numbers for them."""
+    """Learning curves, per-class F1, PSD-ROC, and DET of clip scores, as far as the run has the numbers for them."""
     figures = {}
     if any(key.startswith(("train/", "val/")) for row in run.history for key in row):
         figures["learning_curves"] = learning_curves(run.history)
     if any((system.get("event_f1") or {}).get("per_class") for system in run.metrics.get("systems", {}).values()):
         figures["per_class_f1"] = per_class_f1(run.metrics)
-    if any(curve for system in run.curves.values() for curve in system.values()):
+    if any(curve for system in run.curves.values() for name, curve in system.items() if name != "det"):
         figures["psd_roc"] = psd_roc(run.curves, run.metrics)
+    elif trade_offs := {name: [run.curves[name]["det"]] for name in run.systems if "det" in run.curves.get(name, {})}:
+        figures["trade_off"] = det_figure(trade_offs, run.classes, "linear")
     return figures
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format of the path's suffix."""
-    with matplotlib.rc_context(STYLE), replacing(path) as beside:
-        figure.savefig(beside, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return path
-
-
-def svg_text(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element with no background, for a page that has its own."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches that needs no display."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _first(line: Mapping[str, Any], *names: str) -> Sequence[float]:

@@ -21,15 +21,17 @@ from typing import Any
 
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
-from sed_lab.report.figure import COLOURS, INK, LINE, MUTED, curve_figures, svg_text
+from sed_lab.report.figure import curve_figures
 from sed_lab.report.page_clip import ClipCards, clip_cards
 from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_markup, tiles_markup
 from sed_lab.report.run_folder import RunFolder, read_run
+from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
 
 CAPTIONS = {
     "learning_curves": "Losses and validation measures, epoch by epoch",
     "per_class_f1": "Event F1 of each class, most frequent class at the top",
     "psd_roc": "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system",
+    "trade_off": "Detection error trade-off of clip scores, with 95 % intervals over draws of the test clips",
 }
 
 

@@ -16,9 +16,9 @@ from string import Template
 from sed_lab.files import write_text
 from sed_lab.report.claim import FAILS, HOLDS, UNDECIDED
 from sed_lab.report.drawing import draw
-from sed_lab.report.figure import svg_text
 from sed_lab.report.page import page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
+from sed_lab.report.style import svg_text
 from sed_lab.report.table import Table
 from sed_lab.report.table_text import claims_grid, grid, provenance, write_table
 
@@ -51,8 +51,8 @@ def write_table_page(table: Table, folder: Path) -> Path:
 
 
 def complete_runs(table: Table) -> list[Path]:
-    """Folders of the table's complete runs, in its order."""
-    return [table.folders[row][seed] for row, by_seed in table.records.items() for seed in by_seed]
+    """Folders of the table's complete runs, in its order, each once."""
+    return [*dict.fromkeys(table.folders[row][seed] for row, by_seed in table.records.items() for seed in by_seed)]
 
 
 def anchor(table: Table) -> str:
@@ -113,7 +113,7 @@ def _index(papers: Mapping[str, Iterable[Table]]) -> str:
     for paper, tables in papers.items():
         rows = []
         for table in tables:
-            asked = sum(len(by_seed) for by_seed in table.folders.values())
+            asked = len({folder for by_seed in table.folders.values() for folder in by_seed.values()})
             there = len(complete_runs(table))
             counts = Counter(verdict.word for verdict in table.verdicts.values())
             chips = "".join(

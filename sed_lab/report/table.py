@@ -78,7 +78,8 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         missing = "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
         cells[row] = {}
         for name, column in experiment.columns.items():
-            values = {seed: one[column.metric] for seed, one in numbers.items() if column.metric in one}
+            metric = experiment.rows[row].metric(column)
+            values = {seed: one[metric] for seed, one in numbers.items() if metric in one}
             lacking = [str(seed) for seed in numbers if seed not in values]
             undefined = f"not defined in seed {', '.join(lacking)}" if lacking else ""
             cells[row][name] = Cell(values, missing, undefined)
@@ -104,6 +105,10 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
         return judge.most(classes, first, last, options["more_than"], lower)
     if claim.kind == "ratio":
         return judge.ratio(rows[first], rows[last], (first, last), options["value"], options["within"])
+    if claim.kind == "near":
+        return judge.near(rows[first], rows[last], (first, last), options["within"])
+    if claim.kind == "gains":
+        return judge.gains([rows[name] for name in names], names, lower)
     if claim.kind == "follows":
         asked = (options["follows"], options["rather_than"])
         labels = [experiment.columns[column].event_label for column in claim.columns]

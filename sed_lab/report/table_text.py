@@ -221,7 +221,7 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
                     "row": name,
                     "label": row.label,
                     "column": key,
-                    "metric": column.metric,
+                    "metric": row.metric(column),
                     "mean": cell.mean,
                     "sd": cell.sd,
                     "runs": len(cell.whole),

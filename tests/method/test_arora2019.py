@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed_lab.errors import InputError
-from sed_lab.method.arora2019 import cluster_counts, cluster_weight, log_v, triple_header
+from sed_lab.method.arora2019 import cluster_weight, count_clusters, log_v, triple_header
 
 CLASSES = torch.tensor([0, 0, 1, 2, 2, 2])
 H = torch.tensor(
@@ -51,12 +51,12 @@ def naive(h: torch.Tensor, cluster: torch.Tensor, classes: torch.Tensor, alpha: 
     ],
 )
 def test_cluster_counts(clips: tuple[int, ...], expected: list[int]) -> None:
-    assert cluster_counts(clips) == expected
+    assert count_clusters(clips) == expected
 
 
 def test_an_empty_class_cannot_be_clustered() -> None:
     with pytest.raises(InputError, match="classes of 3, 0 clips"):
-        cluster_counts((3, 0))
+        count_clusters((3, 0))
 
 
 def test_weights_count_the_clusters_of_a_class() -> None:

@@ -135,7 +135,7 @@ def test_clip_scores_alone_are_measured_as_tags() -> None:
     metrics, curves = measure({"s": scores}, truth, durations, MedianDecoder())
     assert set(metrics["systems"]["s"]) == {"tagging_f1", "eer"}
     assert metrics["systems"]["s"]["tagging_f1"]["scores"] == "clip"
-    assert curves == {}
+    assert set(curves["s"]) == {"det"}
     labels = {clip_id: sorted({e.event_label for e in events}) for clip_id, events in truth.items()}
     weak, _ = measure({"s": scores}, None, {}, MedianDecoder(), labels=labels)
     assert weak["systems"] == metrics["systems"]
@@ -189,7 +189,7 @@ def test_settings_reach_the_metrics() -> None:
         found, truth, durations, CLASSES, dtc=0.2, gtc=0.3, zero_score=False
     )
     assert values["psds1"] == {"exact": None, "operating_points": None, "per_class": {}}
-    assert metrics["settings"]["eer"] == {"rule": "nearest"}
+    assert metrics["settings"]["eer"] == {"rule": "nearest", "bootstrap": 0}
     assert metrics["settings"]["segment_f1"] == {"segment_seconds": 0.5, "zero_score": False}
     assert metrics["settings"]["tagging_f1"] == {"threshold": 0.9}
     assert (metrics["settings"]["onset_collar"], metrics["settings"]["offset_collar"]) == (0.5, 0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from sed_lab.report import figure
+from sed_lab.report import figure, style
 from sed_lab.report.clip_view import judge
 from sed_lab.report.run_folder import read_run
 from sed_lab.types import Event
@@ -53,7 +53,7 @@ def test_psd_roc_draws_the_staircase_that_is_integrated() -> None:
     assert thick.get_drawstyle() == "steps-post"
     np.testing.assert_array_equal(thick.get_xydata(), [[0, 0.1], [10, 0.4], [60, 0.8]])
     np.testing.assert_array_equal(thin.get_xydata(), [[0, 0], [5, 1]])
-    assert ">a_$x$<" in figure.svg_text(drawn)
+    assert ">a_$x$<" in style.svg_text(drawn)
 
 
 def test_clip_picture_fills_what_is_right_and_hatches_the_rest() -> None:
@@ -95,6 +95,6 @@ def test_write_figures_of_a_run(run_folder: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(run_folder: Path) -> None:
     def drawn() -> list[str]:
-        return [figure.svg_text(picture) for picture in figure.curve_figures(read_run(run_folder)).values()]
+        return [style.svg_text(picture) for picture in figure.curve_figures(read_run(run_folder)).values()]
 
     assert drawn() == drawn()

@@ -1,0 +1,209 @@
+"""Rare events of AudioSet from its segment lists and a folder of clips (Arora et al. 2019, section 4).
+
+AudioSet's audio is not distributed, so clips are what the user has of them; `check_audioset_rare` counts that. The
+paper's list of clips is not known (36.0K of background, 13.5K dog barks, 2.3K baby cries, 4.1K gun shots).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sed_lab.dataset.audio import list_audio
+from sed_lab.dataset.check import SplitCheck
+from sed_lab.dataset.corpus import ClipFiles, fingerprint
+from sed_lab.dataset.layout import read_headers
+from sed_lab.dataset.rare_clips import BACKGROUND
+from sed_lab.errors import InputError
+from sed_lab.types import Clip, Corpus, Subset
+
+CLASSES = ("Dog", "babycry", "gunshot")
+LABELS = "class_labels_indices.csv"
+SHARES = {"weak": 0.7, "weak_validation": 0.2, "test": 0.1}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One line of a segment list: the video, seconds within it, and the machine ids of its labels."""
+
+    ytid: str
+    start: float
+    end: float
+    mids: frozenset[str]
+
+    def stems(self) -> tuple[str, ...]:
+        """The names, without suffix, under which such clips are kept."""
+        times = (f"_{self.start:.3f}_{self.end:.3f}", f"_{self.start:.0f}_{self.end:.0f}", f"_{self.start * 1000:.0f}")
+        return tuple(f"{first}{self.ytid}{rest}" for first in ("", "Y") for rest in ("", *times))
+
+
+def read_audioset_rare(
+    folder: Path | str,
+    classes: Mapping[str, Sequence[str]],
+    exclude: Sequence[str] = (),
+    counts: Mapping[str, Mapping[str, int]] | None = None,
+    sample_rate: int = 16000,
+    clip_seconds: float = 10.0,
+    seed: int = 0,
+) -> Corpus:
+    """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and ``audio/``.
+
+    A clip with labels of exactly one of ``classes`` is that class's; one with none of them, and none of ``exclude``, is
+    background; others are left out, as the paper's clips have one label or none. A class's clips are put in an order
+    drawn from ``seed`` and dealt out to weak (70 %), weak_validation (20 %) and test (10 %), and ``counts`` takes so
+    many of the first of a class in a subset, all where it does not name it: another ratio of the classes in training
+    then leaves the test clips as they are.
+
+    Args:
+        classes: AudioSet's labels, as display names or machine ids, of each class.
+        counts: as in `mini_rare_clips`, clips of each class, ``background`` included, by subset.
+
+    Raises:
+        InputError: a list is missing or malformed, a label or a class is unknown, there are fewer clips than ``counts``
+            asks for, or recordings cannot be used.
+    """
+    folder = Path(folder)
+    found: dict[str, list[Path]] = {}
+    for name, (listed, paths_of) in _clips_by_class(folder, classes, exclude).items():
+        found[name] = list(paths_of.values())
+        if len(paths_of) < len(listed):
+            log.warning("%s: %d of %d listed clips found in %s", name, len(paths_of), len(listed), folder / "audio")
+    order = np.random.default_rng(seed)
+    chosen: dict[str, list[tuple[str, Path]]] = {subset: [] for subset in SHARES}
+    _check_names(counts or {}, found)
+    for name in sorted(found):
+        paths = [found[name][i] for i in order.permutation(len(found[name]))]
+        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(paths)).astype(int)
+        for subset, start, end in zip(SHARES, ends, ends[1:], strict=False):
+            asked = (counts or {}).get(subset, {}).get(name, end - start)
+            if asked > end - start:
+                raise InputError(
+                    f"dataset.counts.{subset}.{name}={asked}, but {folder} has {end - start} such clips"
+                    f" ({len(paths)} of {name} in all); ask for fewer"
+                )
+            chosen[subset] += [(name, path) for path in paths[start : start + asked]]
+    headers = read_headers(path for rows in chosen.values() for _, path in rows)
+    subsets: dict[str, Subset] = {}
+    for subset, rows in chosen.items():
+        clips = [
+            Clip(path.stem, path, headers[path].duration, event_labels=() if name == BACKGROUND else (name,))
+            for name, path in sorted(rows, key=lambda row: row[1].stem)
+        ]
+        subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, random_crop=subset == "weak", seed=seed)
+    listing = json.dumps({subset: sorted((name, path.stem) for name, path in rows) for subset, rows in chosen.items()})
+    files = fingerprint([*segment_lists(folder), *headers])
+    known = hashlib.sha256(f"{files}{listing}".encode()).hexdigest()
+    return Corpus("audioset_rare", tuple(classes), clip_seconds, sample_rate, subsets, known)
+
+
+def check_audioset_rare(
+    folder: Path | str, classes: Mapping[str, Sequence[str]], exclude: Sequence[str] = ()
+) -> list[SplitCheck]:
+    """How many of the listed clips of each class have a recording, and which have none.
+
+    Raises:
+        InputError: as `read_audioset_rare`.
+    """
+    audio = Path(folder) / "audio"
+    checks = []
+    for name, (segments, paths) in _clips_by_class(Path(folder), classes, exclude).items():
+        missing = [one.ytid for one in segments if one not in paths]
+        checks.append(SplitCheck(name, audio, listed=len(segments), found=len(paths), missing=missing))
+    return checks
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """The segments of a list of AudioSet's, in its order.
+
+    Raises:
+        InputError: it cannot be read, or a line is not ``YTID, start_seconds, end_seconds, "mid,mid"``.
+    """
+    segments = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.reader(file, skipinitialspace=True), start=1):
+                if not row or row[0].startswith("#"):
+                    continue
+                try:
+                    ytid, start, end, labels = row
+                    segments.append(Segment(ytid, float(start), float(end), frozenset(labels.split(","))))
+                except ValueError:
+                    raise InputError(
+                        f'{path}:{number}: expected YTID, start_seconds, end_seconds, "label,label"; found'
+                        f" {', '.join(row)}"
+                    ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); get it from AudioSet's download page") from None
+    return segments
+
+
+def segment_lists(folder: Path) -> list[Path]:
+    """The segment lists in ``folder``.
+
+    Raises:
+        InputError: there is none.
+    """
+    lists = sorted(folder.glob("*segments.csv"))
+    if not lists:
+        raise InputError(f"{folder} holds no *segments.csv; get AudioSet's lists, as balanced_train_segments.csv")
+    return lists
+
+
+def _clips_by_class(
+    folder: Path, classes: Mapping[str, Sequence[str]], exclude: Sequence[str]
+) -> dict[str, tuple[list[Segment], dict[Segment, Path]]]:
+    """The segments of each class, the background last, and the recordings there are of them."""
+    if BACKGROUND in classes or not classes:
+        raise InputError(f"dataset.classes needs classes, none of them called {BACKGROUND}")
+    known = _mids(folder / LABELS)
+    of_class = {name: _resolved(labels, known, f"dataset.classes.{name}") for name, labels in classes.items()}
+    never = _resolved(exclude, known, "dataset.exclude")
+    segments = {one.ytid: one for path in segment_lists(folder) for one in read_segments(path)}  # once a video
+    by_class: dict[str, list[Segment]] = {name: [] for name in (*classes, BACKGROUND)}
+    for one in segments.values():
+        there = [name for name, mids in of_class.items() if mids & one.mids]
+        if len(there) == 1:
+            by_class[there[0]].append(one)
+        elif not there and not never & one.mids:
+            by_class[BACKGROUND].append(one)
+    by_stem = {path.stem: path for path in list_audio(folder / "audio")}
+    result = {}
+    for name, listed in by_class.items():
+        result[name] = listed, {one: by_stem[stem] for one in listed for stem in one.stems() if stem in by_stem}
+    return result
+
+
+def _mids(path: Path) -> dict[str, str]:
+    """The machine id of each display name and of each machine id."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {row[key]: row["mid"] for row in rows for key in ("display_name", "mid")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); get it from AudioSet's download page") from None
+    except KeyError as error:
+        raise InputError(f"{path}: no column {error}; its header is index,mid,display_name") from None
+
+
+def _resolved(labels: Iterable[str], known: Mapping[str, str], key: str) -> frozenset[str]:
+    for label in labels:
+        if label not in known:
+            raise InputError(f"{key}: {label!r} is no label of AudioSet's; use a display name or id of {LABELS}")
+    return frozenset(known[label] for label in labels)
+
+
+def _check_names(counts: Mapping[str, Mapping[str, int]], classes: Iterable[str]) -> None:
+    for subset, per_class in counts.items():
+        for name in (subset, *per_class):
+            allowed = (*SHARES,) if name == subset else (*classes,)
+            if name not in allowed:
+                raise InputError(f"dataset.counts: unknown {name!r}; use {', '.join(allowed)}")

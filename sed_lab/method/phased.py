@@ -1,0 +1,152 @@
+"""Training in phases: what is trained changes, and a phase may end when the validation loss stops falling.
+
+The place in the schedule lies in checkpoints, so that a run goes on where its last checkpoint was written.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sed_lab.dataset.standard_mel import StandardLogMel
+from sed_lab.errors import InputError
+from sed_lab.method.base import SedMethod, audio_of
+from sed_lab.types import Batch
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the schedule: what it trains (a name for the method), for how many epochs at most.
+
+    With ``patience`` it has a detector to validate, and ends when the validation loss has not fallen for more than so
+    many epochs.
+    """
+
+    trains: str
+    epochs: int
+    patience: int | None = None
+
+
+class PhasedMethod(SedMethod):
+    """A method whose ``network`` is trained phase by phase of its ``schedule``.
+
+    Subclasses set both, say in :meth:`trained` what a phase changes, return :meth:`logged` losses from
+    ``training_step`` and add the validation loss ``loss`` in phases with patience. The checkpoint kept as the best is
+    that of the last phase's lowest validation loss.
+    """
+
+    validation_losses = ("loss",)
+    stops_early = True
+    network: nn.Module
+    schedule: Sequence[Phase]
+
+    def __init__(self, optimizer: Any, seed: int = 0) -> None:
+        super().__init__(optimizer, seed)
+        self.place: dict[str, Any] = {"phase": 0, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
+
+    @abstractmethod
+    def trained(self, phase: Phase) -> Sequence[nn.Module]:
+        """The parts of the network that the phase changes; the others are in evaluation mode."""
+
+    @property
+    def phase(self) -> Phase:
+        """The stretch of the schedule that is going on; the last one when all is done."""
+        return self.schedule[min(self.place["phase"], len(self.schedule) - 1)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last phase is over."""
+        return bool(self.place["phase"] == len(self.schedule))
+
+    def begin_phase(self) -> None:
+        """Called before a phase's first epoch: the optimiser begins anew."""
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+
+    def keep_best(self) -> None:
+        """Called when the validation loss has fallen below all before in this phase."""
+
+    def end_phase(self) -> None:
+        """Called after a phase's last epoch."""
+
+    def logged(self, loss: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss ``training_step`` returns from a mean over the batch's clips."""
+        loss = loss * batch.share_all
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
+        facts = {"train/loss": loss, "train/phase": torch.tensor(float(self.place["phase"]))}
+        self.log_dict(facts, on_step=False, on_epoch=True, batch_size=len(batch))
+        # Every parameter takes part, as processes that train together expect; what is frozen gets no update below.
+        return loss + 0 * torch.stack([p.sum() for p in self.network.parameters()]).sum()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        trained = {id(p) for module in self.trained(self.phase) for p in module.parameters()}
+        for p in self.network.parameters():
+            if id(p) not in trained:
+                p.grad = None  # not zero: Adam would move it by its momentum
+
+    def on_fit_start(self) -> None:
+        epochs = sum(phase.epochs for phase in self.schedule)
+        if self.trainer.max_epochs != -1 and (self.trainer.max_epochs or 0) < epochs:
+            raise InputError(
+                f"trainer.max_epochs={self.trainer.max_epochs} would end a schedule of up to {epochs} epochs too early;"
+                f" set trainer.max_epochs={epochs}"
+            )
+        if self.trainer.check_val_every_n_epoch != 1:
+            raise InputError("this method goes by its validation loss; set trainer.check_val_every_n_epoch=1")
+        self.trainer.fit_loop.max_epochs = epochs  # for those who tell how far it is
+        self.trainer.should_stop = self.finished  # killed after its last epoch, resumed
+
+    def on_train_epoch_start(self) -> None:
+        if self.place["epoch"] == 0:
+            self.begin_phase()
+        self.network.eval()
+        for module in self.trained(self.phase):
+            module.train()
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        loss = self.validation_loss.get("loss", math.inf)
+        if self.phase.patience is not None and loss < self.place["best_loss"]:
+            self.place |= {"best_loss": loss, "best_epoch": self.place["epoch"] + 1}
+            self.keep_best()
+        last = self.place["phase"] == len(self.schedule) - 1
+        self.log("val/objective", -loss if last else -math.inf, sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        self.place["epoch"] += 1
+        waited = self.place["epoch"] - self.place["best_epoch"]
+        patience = math.inf if self.phase.patience is None else self.phase.patience
+        if self.place["epoch"] >= self.phase.epochs or waited > patience:
+            self.end_phase()
+            self.place = {"phase": self.place["phase"] + 1, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
+            self.trainer.should_stop = self.finished
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["place"] = self.place
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.place = checkpoint["place"]
+
+    @property
+    def data(self) -> Any:
+        """The trainer's `sed_lab.dataset.module.SedData`."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def fit_feature(self, feature: StandardLogMel, subset: str) -> None:
+        """Take the front end's statistics from a subset's audio, in the first process, for all."""
+        if self.trainer.is_global_zero:
+            hop = self.data.loader.frame_hop
+            batches = self.data.every_clip(subset)
+            feature.fit((audio_of(batch).to(self.device), batch.valid_frames * hop) for batch in batches)
+        feature.load_state_dict(self.from_first(feature.state_dict()))
+
+    def from_first(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The first process's tensors, on the CPU, in every process."""
+        mine = {name: tensor.cpu() for name, tensor in tensors.items()}
+        return dict(self.trainer.strategy.broadcast(mine))
