@@ -158,6 +158,8 @@ def effect(check: SplitCheck) -> str:
     whole = check.expected or check.listed
     if usable >= whole or not check.found:  # with nothing there, the error says enough
         return ""
+    if check.subset not in SPLITS:
+        return f"{check.subset}: {usable} of {whole} clips are split and used; compare numbers on the same clips only"
     if SPLITS[check.subset].training:
         share = f"{whole - usable} of {whole} training clips ({100 * (whole - usable) / whole:.1f} %)"
         return f"{check.subset}: {share} are missing; expect lower scores than published"

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed_lab.metric.det import det_curve, eer, equal_error_rate
+from sed_lab.metric.det import det, det_curve, eer, equal_error_rate
 
 levels = st.integers(0, 8).map(lambda i: i / 8)  # ties happen
 
@@ -83,3 +84,61 @@ def test_classes_that_are_absent_or_everywhere_have_no_eer() -> None:
     assert [ours["per_class"][label]["eer"] for label in "abc"] == [0.0, None, None]
     assert ours["macro"] == 0.0
     assert eer(scores, np.zeros((2, 3)), ["a", "b", "c"])["macro"] is None
+
+
+def test_torchmetrics_agrees_on_the_nearest_rule_and_sklearn_on_the_curve() -> None:
+    from torchmetrics.functional.classification import binary_eer
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        target = rng.random(80) < 0.2
+        scores = np.round(rng.random(80) * 0.6 + target * 0.3, 2).astype(np.float32)
+        theirs = float(binary_eer(torch.from_numpy(scores), torch.from_numpy(target.astype(int))))
+        assert equal_error_rate(scores, target, "nearest") == pytest.approx(theirs, abs=1e-6)
+
+
+def test_weights_count_clips_as_often_as_copies_would() -> None:
+    rng = np.random.default_rng(1)
+    scores, target = np.round(rng.random(30), 1), rng.random(30) < 0.4
+    weight = rng.integers(0, 4, size=(5, 30))
+    alarm, miss = det_curve(scores, target, weight)
+    for row, times in enumerate(weight):
+        expected = det_curve(np.repeat(scores, times), np.repeat(target, times))
+        # A threshold at which no clip counts leaves the point where it was.
+        points = dict.fromkeys(zip(alarm[row].round(12), miss[row].round(12), strict=True))
+        assert list(points) == list(dict.fromkeys(zip(*(rate.round(12) for rate in expected), strict=True)))
+
+
+def test_intervals_are_those_of_resampled_clips() -> None:
+    rng = np.random.default_rng(2)
+    target = rng.random((200, 2)) < [0.3, 0.1]
+    scores = rng.random((200, 2)) + 0.5 * target
+    found = eer(scores, target, ("a", "b"), bootstrap=400)
+    drawn = []
+    for _ in range(400):
+        clips = rng.integers(200, size=200)
+        drawn.append([equal_error_rate(scores[clips, i], target[clips, i]) for i in range(2)])
+    for i, label in enumerate("ab"):
+        row = found["per_class"][label]
+        assert row["low"] < row["eer"] < row["high"]
+        low, high = np.percentile([values[i] for values in drawn], [2.5, 97.5])
+        assert (row["low"], row["high"]) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
+    low, high = np.percentile(np.mean(drawn, axis=1), [2.5, 97.5])
+    assert (found["macro_low"], found["macro_high"]) == (pytest.approx(low, abs=0.03), pytest.approx(high, abs=0.03))
+    assert eer(scores, target, ("a", "b"), bootstrap=400) == found  # the same draws each time
+    assert {**found, "per_class": None} != eer(scores, target, ("a", "b"))
+
+
+def test_stored_curves_lie_on_the_points_and_between_them() -> None:
+    scores = np.array([[0.9], [0.8], [0.7], [0.4], [0.3], [0.2], [0.1]])
+    target = np.array([[1], [1], [0], [1], [0], [0], [0]], dtype=bool)
+    found = det(scores, target, ("a",), bootstrap=50)
+    alarm, miss = np.array(found["false_alarm"]), np.array(found["per_class"]["a"]["miss"])
+    # The points are (0, 1/3), (.25, 1/3), (.25, 0) and (1, 0); where two lie above each other the lower one counts.
+    assert miss[alarm < 0.25] == pytest.approx(1 / 3, abs=1e-5)
+    assert miss[alarm >= 0.25] == pytest.approx(0)
+    assert found["mean"]["miss"] == found["per_class"]["a"]["miss"]
+    band = found["per_class"]["a"]
+    assert all(low <= high for low, high in zip(band["low"], band["high"], strict=True))
+    without = det(scores, np.zeros((7, 1), dtype=bool), ("a",), bootstrap=50)
+    assert (without["per_class"], without["mean"]) == ({}, None)

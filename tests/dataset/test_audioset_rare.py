@@ -1,0 +1,143 @@
+"""AudioSet's lists in their real format, a few seconds of audio, and what is chosen from them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sed_lab.dataset.audioset_rare import check_audioset_rare, read_audioset_rare, read_segments
+from sed_lab.errors import InputError
+from sed_lab.prepare import prepare
+
+LABELS = """index,mid,display_name
+22,/m/0463cq4,"Crying, sobbing"
+23,/t/dd00002,"Baby cry, infant cry"
+74,/m/0bt9lr,Dog
+75,/m/05tny_,Bark
+137,/m/04rlf,Music
+427,/m/032s66,"Gunshot, gunfire"
+"""
+HEAD = """# Segments csv created Sun Mar  5 10:54:31 2017
+# num_ytids=4, num_segs=4, num_unique_labels=3, num_positive_labels=5
+# YTID, start_seconds, end_seconds, positive_labels
+"""
+CLASSES = {"Dog": ["Dog", "Bark"], "babycry": ["Baby cry, infant cry"], "gunshot": ["/m/032s66"]}
+EXCLUDE = ["Crying, sobbing"]
+
+
+@pytest.fixture
+def audioset(tmp_path: Path) -> Path:
+    """20 dogs, 10 babies, 10 guns, 40 of music, one of two classes, one that the background excludes."""
+    mids = ["/m/0bt9lr,/m/05tny_"] * 20 + ["/t/dd00002,/m/0463cq4"] * 10 + ["/m/032s66,/m/04rlf"] * 10
+    mids += ["/m/04rlf"] * 40 + ["/m/0bt9lr,/t/dd00002", "/m/0463cq4"]
+    rows = [f'--id_{i:03d}, {i}.000, {i + 10}.000, "{labels}"\n' for i, labels in enumerate(mids)]
+    (tmp_path / "balanced_train_segments.csv").write_text(HEAD + "".join(rows[:50]))
+    (tmp_path / "eval_segments.csv").write_text(HEAD + "".join(rows[49:]))  # one video stands in both
+    (tmp_path / "class_labels_indices.csv").write_text(LABELS)
+    (tmp_path / "audio").mkdir()
+    for i in range(len(mids)):
+        names = (f"--id_{i:03d}", f"Y--id_{i:03d}_{i}.000_{i + 10}.000", f"--id_{i:03d}_{i}_{i + 10}")
+        soundfile.write(tmp_path / "audio" / f"{names[i % 3]}.wav", np.zeros(160), 16000)
+    return tmp_path
+
+
+def counted(corpus: object) -> dict[str, Counter[str]]:
+    return {
+        name: Counter((clip.event_labels or ("background",))[0] for clip in subset.clips)
+        for name, subset in corpus.subsets.items()  # type: ignore[attr-defined]
+    }
+
+
+def test_the_lists_are_read_as_they_are_published(audioset: Path) -> None:
+    segments = read_segments(audioset / "balanced_train_segments.csv")
+    assert len(segments) == 50
+    assert segments[0].ytid == "--id_000"
+    assert (segments[3].start, segments[3].end) == (3.0, 13.0)
+    assert segments[0].mids == {"/m/0bt9lr", "/m/05tny_"}
+
+
+def test_every_class_is_split_70_20_10(audioset: Path) -> None:
+    corpus = read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    assert corpus.classes == ("Dog", "babycry", "gunshot")
+    assert counted(corpus) == {
+        "weak": {"Dog": 14, "babycry": 7, "gunshot": 7, "background": 28},
+        "weak_validation": {"Dog": 4, "babycry": 2, "gunshot": 2, "background": 8},
+        "test": {"Dog": 2, "babycry": 1, "gunshot": 1, "background": 4},
+    }
+    ids = [clip.clip_id for subset in corpus.subsets.values() for clip in subset.clips]
+    assert len(set(ids)) == len(ids) == 80
+    assert not {name for name in ids if "id_080" in name or "id_081" in name}  # of two classes; excluded
+    again = read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    assert again.fingerprint == corpus.fingerprint
+    other = read_audioset_rare(audioset, CLASSES, EXCLUDE, seed=1)
+    assert other.fingerprint != corpus.fingerprint
+    assert counted(other) == counted(corpus)
+
+
+def test_another_ratio_leaves_the_test_clips_as_they_are(audioset: Path) -> None:
+    every = read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    counts = {"weak": {"Dog": 7, "gunshot": 3}, "weak_validation": {"background": 0}}
+    fewer = read_audioset_rare(audioset, CLASSES, EXCLUDE, counts)
+    assert counted(fewer)["weak"] == {"Dog": 7, "babycry": 7, "gunshot": 3, "background": 28}
+    assert counted(fewer)["weak_validation"] == {"Dog": 4, "babycry": 2, "gunshot": 2}
+    assert [clip.clip_id for clip in fewer.subsets["test"].clips] == [c.clip_id for c in every.subsets["test"].clips]
+    kept = {clip.clip_id for clip in fewer.subsets["weak"].clips}
+    assert kept < {clip.clip_id for clip in every.subsets["weak"].clips}
+
+
+def test_missing_recordings_are_counted(
+    audioset: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in (0, 3, 21):
+        next((audioset / "audio").glob(f"*id_{i:03d}*")).unlink()
+    dog, baby, gun, background = check_audioset_rare(audioset, CLASSES, EXCLUDE)
+    assert (dog.subset, dog.listed, dog.found, dog.missing) == ("Dog", 20, 18, ["--id_000", "--id_003"])
+    assert (baby.found, gun.found, background.found) == (9, 10, 40)
+    with caplog.at_level(logging.WARNING):
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    assert f"Dog: 18 of 20 listed clips found in {audioset}/audio" in caplog.text
+    labels = "".join(f'{i},/m/x{i},"{name}"\n' for i, name in enumerate(("Machine gun", "Fusillade", "Artillery fire",
+        "Cap gun", "Yip", "Howl", "Bow-wow", "Growling", "Whimper (dog)")))  # fmt: skip
+    (audioset / "class_labels_indices.csv").write_text(LABELS + labels)
+    assert prepare(["check", "audioset_rare", str(audioset)]) == 0
+    printed = capsys.readouterr().out
+    assert "warning: Dog: 18 of 20 found; not --id_000, --id_003" in printed
+    assert "no errors" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": {"Dog": ["Dogg"]}}, r"dataset.classes.Dog: 'Dogg' is no label of AudioSet's"),
+        ({"classes": {"background": ["Dog"]}}, r"none of them called background"),
+        ({"exclude": ["Cry"]}, r"dataset.exclude: 'Cry' is no label"),
+        (
+            {"counts": {"weak": {"Dog": 15}}},
+            r"dataset.counts.weak.Dog=15, but .* has 14 such clips \(20 of Dog in all\)",
+        ),
+        ({"counts": {"train": {"Dog": 1}}}, r"dataset.counts: unknown 'train'; use weak, weak_validation, test"),
+        ({"counts": {"weak": {"Cat": 1}}}, r"dataset.counts: unknown 'Cat'"),
+    ],
+)
+def test_what_cannot_be_is_refused(audioset: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_audioset_rare(audioset, **{"classes": CLASSES, "exclude": EXCLUDE, **change})  # type: ignore[arg-type]
+
+
+def test_a_broken_list_is_named_with_its_line(audioset: Path) -> None:
+    path = audioset / "eval_segments.csv"
+    path.write_text(path.read_text() + 'abc, 1.0, two, "/m/04rlf"\n')
+    with pytest.raises(InputError, match=r"eval_segments.csv:37: expected YTID, start_seconds"):
+        read_audioset_rare(audioset, CLASSES)
+    path.unlink()
+    (audioset / "balanced_train_segments.csv").unlink()
+    with pytest.raises(InputError, match=r"holds no \*segments.csv"):
+        read_audioset_rare(audioset, CLASSES)
+    (audioset / "class_labels_indices.csv").unlink()
+    with pytest.raises(InputError, match=r"class_labels_indices.csv: cannot be read"):
+        read_audioset_rare(audioset, CLASSES)

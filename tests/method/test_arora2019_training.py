@@ -1,0 +1,236 @@
+"""The schedule at work on the toy: what each phase changes, what is kept as the best, resume at every epoch."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from sed_lab.dataset.module import SedData
+from sed_lab.dataset.toy import PointFeature, toy_points
+from sed_lab.errors import InputError
+from sed_lab.loss import Binary, WeightedBinary
+from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes
+from sed_lab.method.phased import PhasedMethod
+from sed_lab.model.crnn import CRNN
+from sed_lab.model.encoder import LSTMEncoder
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory.*"),
+]
+
+COUNTS = {
+    "weak": {"blue": 16, "green": 16, "red": 64},
+    "weak_validation": {"blue": 4, "green": 4, "red": 8},
+    "test": {"blue": 4, "green": 4, "red": 8},
+}
+
+
+def data_of(clips: int = 24) -> SedData:
+    corpus = toy_points(COUNTS, {"blue": 1, "green": 1, "red": 4}, distance=4.0)
+    return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, evaluation=40)
+
+
+def method_of(data: SedData, baseline: bool = False, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    loss = WeightedBinary()
+    given: dict[str, Any] = {"detector_epochs": 3, "patience": 5}
+    given |= {} if baseline else {"embedding_epochs": [2, 1], "centroid_epochs": 1}
+    return (WeightedDetector if baseline else EmbeddingClusters)(
+        feature=PointFeature(),
+        model=LSTMEncoder(20, 3),
+        loss=loss,
+        weak_labels=data.weak_labels(),
+        optimizer=functools.partial(torch.optim.Adam, lr=0.02),
+        class_weight=loss.class_weight(data.class_statistics()),
+        **{**given, **settings},
+    )
+
+
+class Watch(pl.Callback):
+    """The network's state before each epoch, the phase, and the optimiser's number of states."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.seen: list[tuple[str, dict[str, torch.Tensor], int]] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            state = copy.deepcopy(pl_module.network.state_dict())
+            self.seen.append((pl_module.phase.trains, state, len(trainer.optimizers[0].state)))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 == self.stop_after:
+            trainer.should_stop = True
+
+
+def fit(method: Any, data: SedData, folder: Path, *more: pl.Callback, resume: str | None = None, **options: Any) -> Any:
+    keep = pl.callbacks.ModelCheckpoint(folder, "epoch{epoch}", save_top_k=-1, auto_insert_metric_name=False,
+                                        save_on_train_epoch_end=True)  # fmt: skip
+    trainer = pl.Trainer(
+        **{"max_epochs": 40, **options}, accelerator="cpu", logger=False, callbacks=[*more, keep],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        use_distributed_sampler=False, default_root_dir=str(folder),
+    )  # fmt: skip
+    trainer.fit(method, data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def test_each_phase_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    data, watch = data_of(), Watch()
+    method = method_of(data, keep_embeddings=True)
+    fit(method, data, tmp_path, watch)
+    phases = [phase for phase, _, _ in watch.seen]
+    assert phases == [
+        "centroids",
+        "embedding",
+        "embedding",
+        "centroids",
+        "embedding",
+        *["output"] * 3,
+        *["detector"] * 3,
+    ]
+    states = [state for _, state, _ in watch.seen] + [method.network.state_dict()]
+    for (phase, before, _), after in zip(watch.seen, states[1:], strict=True):
+        changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        expected = {
+            "centroids": {"clusters"},
+            "embedding": {"encoder", "clusters"},
+            "output": {"output"},
+            "detector": {"encoder", "clusters", "output"},
+        }[phase]
+        # Between two epochs stands the end of a phase, which starts W anew or goes back to the best output layer.
+        assert changed - {"clusters", "output"} == expected - {"clusters", "output"}, phase
+        assert expected <= changed, phase
+    begins = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
+    assert all((states_of == 0) == (i in begins) for i, (_, _, states_of) in enumerate(watch.seen))
+
+
+def test_w_begins_at_the_centroids_of_the_clusters_times_alpha(tmp_path: Path) -> None:
+    data, watch = data_of(), Watch()
+    method = method_of(data, keep_embeddings=True, alpha=7.0)
+    fit(method, data, tmp_path, watch)
+    assert {path.name for path in (tmp_path / "embeddings").iterdir()} == {f"iteration_{i}.npz" for i in range(3)}
+    with np.load(tmp_path / "embeddings" / "iteration_1.npz") as kept:
+        e, cluster, w = (torch.from_numpy(kept[name]) for name in ("embedding", "cluster", "centroids"))
+        clip_class, cluster_class = kept["clip_class"], kept["cluster_class"]
+    torch.testing.assert_close(e.norm(dim=1), torch.ones(len(e)))
+    assert (cluster_class[cluster] == clip_class).all()  # a cluster holds one class
+    assert torch.bincount(cluster).tolist() == [16] * 6
+    for k in range(6):
+        torch.testing.assert_close(w[k], 7 * F.normalize(e[cluster == k].sum(0), dim=0), atol=1e-5, rtol=1e-5)
+    first_of_the_second = [state for phase, state, _ in watch.seen if phase == "centroids"][1]
+    torch.testing.assert_close(first_of_the_second["clusters.weight"], w)
+
+
+def test_frozen_embeddings_are_those_of_the_encoder(tmp_path: Path) -> None:
+    data = data_of()
+    method = method_of(data)
+    fit(method, data, tmp_path, Watch(stop_after=6))  # within the output layer's phase
+    assert method.phase.trains == "output"
+    (batch,) = list(data._loader([next(iter(data.sampler()))]))
+    with torch.no_grad():
+        e = method.network.encoder(method.feature(batch.audio))
+    torch.testing.assert_close(method.embedding[batch.index], e)
+
+
+def test_p1_is_the_best_output_layer_and_p2_goes_on_from_it(tmp_path: Path) -> None:
+    data, watch = data_of(), Watch()
+    method = method_of(data, detector_epochs=6)
+    losses: list[tuple[str, float, torch.Tensor]] = []
+
+    class Losses(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            loss = float(trainer.callback_metrics.get("val/loss", np.inf))
+            losses.append((pl_module.phase.trains, loss, pl_module.network.output.weight.detach().clone()))
+
+    fit(method, data, tmp_path, watch, Losses())
+    best = min((item for item in losses if item[0] == "output"), key=lambda item: item[1])
+    torch.testing.assert_close(method.proposed1.output.weight, best[2])
+    first_of_p2 = next(state for phase, state, _ in watch.seen if phase == "detector")
+    torch.testing.assert_close(first_of_p2["output.weight"], best[2])
+    torch.testing.assert_close(method.proposed1.clusters.weight, first_of_p2["clusters.weight"])
+
+
+def test_a_phase_with_patience_ends_when_the_loss_rises(tmp_path: Path) -> None:
+    data = data_of()
+    method = method_of(data, baseline=True, detector_epochs=30, patience=1)
+    values = iter([5.0, 4.0, 4.5, 3.0, 3.5, 3.6, 1.0])
+    method.add_validation_loss = lambda name, mean, clips: PhasedMethod.add_validation_loss(
+        method, name, torch.tensor(next(values)), clips
+    )
+    assert fit(method, data, tmp_path).current_epoch == 6  # 3.0 at epoch 4, then two epochs without a lower one
+    assert method.finished
+
+
+@pytest.mark.parametrize("stop", range(1, 11))
+def test_a_run_resumed_after_any_epoch_ends_the_same(stop: int, tmp_path: Path, whole: dict[str, torch.Tensor]) -> None:
+    data = data_of()
+    fit(method_of(data), data, tmp_path, Watch(stop_after=stop))
+    again = method_of(data)
+    trainer = fit(again, data, tmp_path, resume=str(tmp_path / f"epoch{stop - 1}.ckpt"))
+    assert trainer.current_epoch == 11
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, whole[name]), name
+
+
+def test_a_run_resumed_after_its_last_epoch_trains_no_more(tmp_path: Path, whole: dict[str, torch.Tensor]) -> None:
+    data, watch = data_of(), Watch()
+    fit(method_of(data), data, tmp_path)
+    again = method_of(data)
+    fit(again, data, tmp_path, watch, resume=str(tmp_path / "epoch10.ckpt"))
+    assert watch.seen == []
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in again.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The state at the end of a run that nothing stopped."""
+    data = data_of()
+    method = method_of(data)
+    fit(method, data, tmp_path_factory.mktemp("whole"))
+    return {name: tensor.clone() for name, tensor in method.state_dict().items()}
+
+
+def test_every_distinct_row_of_labels_is_a_class() -> None:
+    rows = [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    # In falling order: [1 1 0], [1 0 0], [0 1 0], [0 0 1], [0 0 0].
+    assert clip_classes(torch.tensor(rows).bool()).tolist() == [4, 1, 3, 2, 0, 4, 3]
+
+
+def test_the_baseline_has_the_same_network() -> None:
+    data = data_of()
+    names = [{name: p.shape for name, p in method_of(data, b).network.named_parameters()} for b in (True, False)]
+    assert names[0] == names[1]
+    assert names[0]["clusters.weight"] == (6, 3)
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    data = data_of()
+    with pytest.raises(InputError, match=r"at least one epoch of each"):
+        method_of(data, embedding_epochs=[])
+    with pytest.raises(InputError, match=r"cluster_counts=\[1, 1\] must give each of the 3 classes"):
+        method_of(data, cluster_counts=[1, 1])
+    with pytest.raises(InputError, match=r"detector_epochs=0"):
+        method_of(data, detector_epochs=0)
+    with pytest.raises(InputError, match=r"trainer.max_epochs=10 would end a schedule of up to 11 epochs too early"):
+        fit(method_of(data), data, tmp_path, max_epochs=10)
+    with pytest.raises(InputError, match=r"check_val_every_n_epoch=1"):
+        fit(method_of(data), data, tmp_path, check_val_every_n_epoch=2)
+    with pytest.raises(InputError, match=r"CRNN is no encoder of clips; use model=lstm or model=cnn"):
+        WeightedDetector(PointFeature(), CRNN(3, 128), Binary(), data.weak_labels(), torch.optim.Adam)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"weak labels, of which the dataset has none"):
+        WeightedDetector(PointFeature(), LSTMEncoder(), Binary(), torch.zeros(0, 3), torch.optim.Adam)  # type: ignore[arg-type]
+    other = data_of()
+    other.clips = {"weak": 20, "weak_validation": 4}
+    with pytest.raises(InputError, match=r"set batch.clips.weak_validation=0"):
+        fit(method_of(data), other, tmp_path)
