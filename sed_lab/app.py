@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,13 @@ def _walk(node: Any, prefix: str, keys: list[str]) -> None:
         for key, value in node.items():
             keys.append(f"{prefix}{key}")
             _walk(value, f"{prefix}{key}.", keys)
+
+
+def asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``known`` that the class or function called ``target`` takes, by its own signature and its bases'."""
+    from hydra.utils import get_object
+
+    found = get_object(target)
+    makers = found.__mro__ if isinstance(found, type) else (found,)
+    names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}
+    return {name: value for name, value in known.items() if name in names}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_lab.app import asked_for
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
 
@@ -148,11 +149,15 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     for group in ("feature", "model", "loss", "method", "decoder"):
         check_targets(config[group], group)
     feature = instantiate(config["feature"], _convert_="all")
-    model = instantiate(config["model"], n_classes=len(facts["classes"]), n_mels=feature.n_mels, _convert_="all")
+    n_frames = feature.frames(round(facts["clip_seconds"] * feature.sample_rate))
+    sizes = {"n_classes": len(facts["classes"]), "n_mels": feature.n_mels, "n_frames": n_frames}
+    model = instantiate(config["model"], **asked_for(config["model"]["_target_"], sizes), _convert_="all")
     loss = instantiate(config["loss"], _convert_="all")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     make = instantiate(config["method"], _partial_=True, _convert_="all")
-    method = make(feature=feature, model=model, loss=loss, class_weight=state.get("class_weight"), seed=0)
+    known = {"feature": feature, "model": model, "loss": loss, "seed": 0}
+    known |= {name: state.get(name) for name in ("class_weight", "weak_labels")}
+    method = make(**asked_for(config["method"]["_target_"], known))
     method.load_state_dict(state)
     system = system or method.outputs[0]
     if system not in method.outputs:
@@ -205,7 +210,7 @@ def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Any) ->
 
 
 def score_file(detector: Detector, path: Path) -> Scores:
-    """Frame scores of a whole recording, in bounded memory.
+    """Frame scores of a whole recording, in bounded memory; of a detector of clips, a frame is as long as its clips.
 
     Raises:
         InputError: the file cannot be read.
@@ -214,14 +219,15 @@ def score_file(detector: Detector, path: Path) -> Scores:
     from sed_lab.types import Scores
 
     info = audio_info(path)
-    hop = detector.frame_hop
+    hop = detector.clip_seconds if detector.method.clips_only else detector.frame_hop
     windows = max(1, int(np.ceil((info.duration - detector.clip_seconds) / detector.clip_seconds - 1e-6)) + 1)
     starts = [k * detector.clip_seconds for k in range(windows)]
     total = max(1, int(np.ceil(info.duration / hop)))
     frame = np.zeros((total, len(detector.classes)), np.float32)
     weight = np.zeros((total, 1), np.float32)
     half = detector.clip_seconds / 2
-    plan = [(start, False) for start in starts] + [(start + half, True) for start in starts[:-1]]
+    plan = [(start, False) for start in starts]
+    plan += [] if detector.method.clips_only else [(start + half, True) for start in starts[:-1]]
     for batch in _batches(sorted(plan), WINDOWS_AT_ONCE):
         audio = np.stack([_window(detector, path, start) for start, _ in batch])
         for (start, centred), scores in zip(batch, _score(detector, audio), strict=True):
@@ -258,8 +264,9 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         batch = _batch(torch.from_numpy(audio).to(detector.method.device), detector)
         prediction = detector.method.predict(batch)[detector.system]
-    assert prediction.frame is not None
-    return prediction.frame.float().cpu().numpy()
+    scores = prediction.frame if prediction.clip is None or not detector.method.clips_only else prediction.clip[:, None]
+    assert scores is not None
+    return scores.float().cpu().numpy()
 
 
 def _batch(audio: torch.Tensor, detector: Detector) -> Any:

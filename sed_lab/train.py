@@ -7,7 +7,6 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import inspect
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sed_lab import run, sweep
-from sed_lab.app import run_hydra
+from sed_lab.app import asked_for, run_hydra
 from sed_lab.errors import InputError, describe, run_command
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         )
     n_feature_frames = feature.frames(round(corpus.clip_seconds * corpus.sample_rate))
     sizes = {"n_classes": len(corpus.classes), "n_mels": feature.n_mels, "n_frames": n_feature_frames}
-    model = _instantiate(cfg.model, **_asked_for(cfg.model, sizes))
+    model = _instantiate(cfg.model, **asked_for(cfg.model._target_, sizes))
     loss = _instantiate(cfg.loss)
     n_frames = model.frames(n_feature_frames)
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
@@ -122,7 +121,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         "weak_labels": data.weak_labels(),
         "seed": cfg.seed,
     }
-    return data, _instantiate(cfg.method, **_asked_for(cfg.method, known))
+    return data, _instantiate(cfg.method, **asked_for(cfg.method._target_, known))
 
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
@@ -233,16 +232,6 @@ def _instantiate(node: DictConfig, **given: Any) -> Any:
         if isinstance(cause, (InputError, OSError)):
             raise cause from None
         raise
-
-
-def _asked_for(node: DictConfig, known: dict[str, Any]) -> dict[str, Any]:
-    """Those of ``known`` that the class or function of ``node`` takes, by its own signature and its bases'."""
-    from hydra.utils import get_object
-
-    target = get_object(node._target_)
-    makers = target.__mro__ if isinstance(target, type) else (target,)
-    names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}
-    return {name: value for name, value in known.items() if name in names}
 
 
 def _is_first_rank() -> bool:

@@ -9,7 +9,7 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment import experiment_files
 from sed_lab.experiment_file import read_experiment
-from sed_lab.reproduce import expand, reproduce
+from sed_lab.reproduce import distinct, expand, reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 GOOD = """\
@@ -89,6 +89,11 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("claims:", "figure: {kind: class_bars, column: f1}\nclaims:", r"t\.yaml:13: .* needs class-wise columns"),
         ("claims:", "figure: {kind: cake}\nclaims:", r"t\.yaml:13: no kind of figure 'cake'; known: points"),
         ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
+        ("claims:", "figure: {kind: sphere}\nclaims:", r"t\.yaml:13: figure needs 'iterations'"),
+        ("metric: student/event_f1/macro", "metric: '{system}/eer/macro'", r"t\.yaml:11: rows\.a needs 'system'"),
+        ("overrides: [loss=bce]", "system: teach, overrides: []", r"t\.yaml:11: no system 'teach'; known: student"),
+        ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: unknown key 'tiny'; known: full"),
+        ("overrides: [loss=bce]", "at: {mini: a}, overrides: []", r"t\.yaml:11: rows\.a\.at\.mini must be a list"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -147,3 +152,16 @@ def test_a_row_of_other_scales_leaves_with_the_claims_that_need_it(tmp_path: Pat
     assert (list(smoke.rows), list(mini.rows)) == (["a", "b"], ["a", "b", "c"])
     assert {claim.id: claim.rows for claim in smoke.claims} == {"1": ("b", "a"), "2": ("b", "a")}
     assert [claim.id for claim in mini.claims] == ["1", "2", "3"]
+
+
+def test_rows_of_one_run_show_its_systems_and_add_overrides_at_a_scale(tmp_path: Path) -> None:
+    text = GOOD.replace("student/event_f1/macro", "'{system}/event_f1/macro'")
+    text = text.replace("overrides: [loss=bce]", "overrides: [], at: {smoke: [loss=bce]}, system: student")
+    text = text.replace("overrides: [loss=tbfl]", "overrides: [], at: {smoke: [loss=bce]}, system: teacher")
+    experiment = read_experiment(written(tmp_path, text)).at("smoke")
+    assert {name: row.overrides for name, row in experiment.rows.items()} == {"a": ("loss=bce",), "b": ("loss=bce",)}
+    jobs = expand(experiment, "smoke")
+    assert len(jobs) == 4
+    assert len(distinct(jobs)) == 2
+    metrics = [row.metric(experiment.columns["f1"]) for row in experiment.rows.values()]
+    assert metrics == ["student/event_f1/macro", "teacher/event_f1/macro"]

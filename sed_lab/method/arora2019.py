@@ -148,10 +148,11 @@ class WeightedDetector(PhasedMethod):
         seed: of dropout and of the clustering.
 
     Raises:
-        InputError: a class without a clip, counts that do not fit, an epoch number that is not above 0.
+        InputError: no encoder, a class without a clip, counts that do not fit, an epoch number that is not above 0.
     """
 
     outputs: tuple[str, ...] = ("model",)
+    clips_only = True
     network: ClusterNetwork
     class_weight: torch.Tensor | None
     cluster_class: torch.Tensor
@@ -163,10 +164,10 @@ class WeightedDetector(PhasedMethod):
         loss: Loss,
         weak_labels: torch.Tensor,
         optimizer: Callable[..., torch.optim.Optimizer],
-        class_weight: torch.Tensor | None = None,
+        detector_epochs: int,
+        patience: int,
         cluster_counts: Sequence[int] | None = None,
-        detector_epochs: int = 500,
-        patience: int = 10,
+        class_weight: torch.Tensor | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, seed)
@@ -175,14 +176,13 @@ class WeightedDetector(PhasedMethod):
         if not len(weak_labels):
             raise InputError("this method trains on clips with weak labels, of which the dataset has none; use another")
         self.clip_class = clip_classes(weak_labels)
-        clips = torch.bincount(self.clip_class).tolist()
-        self.counts = count_clusters(clips, cluster_counts)
+        self.counts = count_clusters(torch.bincount(self.clip_class).tolist(), cluster_counts)
         self.feature, self.loss = feature, loss
         self.network = ClusterNetwork(model, model.n_embedding, sum(self.counts), weak_labels.shape[1])
         self.register_buffer("class_weight", class_weight)
-        self.register_buffer(
-            "cluster_class", torch.arange(len(clips)).repeat_interleave(torch.tensor(self.counts)), persistent=False
-        )
+        self.register_buffer("weak_labels", weak_labels)  # kept so that the network can be made again without the data
+        cluster_class = torch.arange(len(self.counts)).repeat_interleave(torch.tensor(self.counts))
+        self.register_buffer("cluster_class", cluster_class, persistent=False)
         if detector_epochs < 1:
             raise InputError(f"method.detector_epochs={detector_epochs} must be at least 1")
         self.schedule = [Phase("detector", detector_epochs, patience)]
@@ -245,21 +245,21 @@ class EmbeddingClusters(WeightedDetector):
         loss: Loss,
         weak_labels: torch.Tensor,
         optimizer: Callable[..., torch.optim.Optimizer],
-        class_weight: torch.Tensor | None = None,
-        cluster_counts: Sequence[int] | None = None,
-        embedding_epochs: Sequence[int] = (30, 30, 30, 30, 150),
-        centroid_epochs: int = 2,
-        alpha: float = 10.0,
-        same_margin: float = 5.0,
-        other_margin: float = 0.0,
+        embedding_epochs: Sequence[int],
+        centroid_epochs: int,
+        alpha: float,
+        same_margin: float,
+        other_margin: float,
+        detector_epochs: int,
+        patience: int,
         balance: str = "greedy",
-        detector_epochs: int = 500,
-        patience: int = 10,
+        cluster_counts: Sequence[int] | None = None,
         keep_embeddings: bool = False,
+        class_weight: torch.Tensor | None = None,
         seed: int = 0,
     ) -> None:
-        parts = (feature, model, loss, weak_labels, optimizer, class_weight, cluster_counts)
-        super().__init__(*parts, detector_epochs, patience, seed)
+        parts = (feature, model, loss, weak_labels, optimizer, detector_epochs, patience)
+        super().__init__(*parts, cluster_counts, class_weight, seed)
         if not embedding_epochs or min(*embedding_epochs, centroid_epochs) < 1:
             said = f"method.embedding_epochs={list(embedding_epochs)}, method.centroid_epochs={centroid_epochs}"
             raise InputError(f"{said}: every iteration needs at least one epoch of each")

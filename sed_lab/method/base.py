@@ -36,6 +36,9 @@ class SedMethod(pl.LightningModule):
     outputs: tuple[str, ...] = ("model",)
     """Names of the systems :meth:`predict` gives, the one to report first."""
 
+    clips_only = False
+    """Whether :meth:`predict` gives no frames."""
+
     stops_early = False
     """Whether training may end before the trainer's last epoch."""
 

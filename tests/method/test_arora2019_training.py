@@ -44,7 +44,9 @@ def method_of(data: SedData, baseline: bool = False, **settings: Any) -> Any:
     torch.manual_seed(0)
     loss = WeightedBinary()
     given: dict[str, Any] = {"detector_epochs": 3, "patience": 5}
-    given |= {} if baseline else {"embedding_epochs": [2, 1], "centroid_epochs": 1}
+    if not baseline:
+        given |= {"embedding_epochs": [2, 1], "centroid_epochs": 1}
+        given |= {"alpha": 10.0, "same_margin": 5.0, "other_margin": 0.0}
     return (WeightedDetector if baseline else EmbeddingClusters)(
         feature=PointFeature(),
         model=LSTMEncoder(20, 3),
@@ -227,9 +229,9 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"check_val_every_n_epoch=1"):
         fit(method_of(data), data, tmp_path, check_val_every_n_epoch=2)
     with pytest.raises(InputError, match=r"CRNN is no encoder of clips; use model=lstm or model=cnn"):
-        WeightedDetector(PointFeature(), CRNN(3, 128), Binary(), data.weak_labels(), torch.optim.Adam)  # type: ignore[arg-type]
+        WeightedDetector(PointFeature(), CRNN(3, 128), Binary(), data.weak_labels(), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"weak labels, of which the dataset has none"):
-        WeightedDetector(PointFeature(), LSTMEncoder(), Binary(), torch.zeros(0, 3), torch.optim.Adam)  # type: ignore[arg-type]
+        WeightedDetector(PointFeature(), LSTMEncoder(), Binary(), torch.zeros(0, 3), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
     other = data_of()
     other.clips = {"weak": 20, "weak_validation": 4}
     with pytest.raises(InputError, match=r"set batch.clips.weak_validation=0"):

@@ -17,7 +17,9 @@ from sed_lab.report.claim import (
     better,
     compare,
     follows,
+    gains,
     most,
+    near,
     order,
     rank_correlation,
     ratio,
@@ -118,3 +120,21 @@ def test_what_a_gain_goes_with() -> None:
 def test_rank_correlation_by_hand() -> None:
     assert rank_correlation([1, 2, 3], [10, 30, 20]) == pytest.approx(0.5)  # 1 - 6 * (0 + 1 + 1) / (3 * 8)
     assert rank_correlation([1, 1, 1], [1, 2, 3]) == 0.0
+
+
+def test_a_difference_near_nothing() -> None:
+    a = {0: 0.51, 1: 0.50, 2: 0.52}
+    assert near(a, {0: 0.50, 1: 0.50, 2: 0.51}, ("a", "b"), 0.03).word == HOLDS
+    assert near(a, {0: 0.20, 1: 0.20, 2: 0.21}, ("a", "b"), 0.03).word == FAILS
+    assert near(a, {0: 0.40, 1: 0.60, 2: 0.50}, ("a", "b"), 0.03).word == UNDECIDED
+
+
+def test_one_gain_above_another_in_pairs_of_seeds() -> None:
+    a, b = {0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.5, 1: 0.4, 2: 0.31}
+    c, d = {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.0}, {0: 0.8, 1: 0.69, 2: 0.6}
+    verdict = gains([a, b, c, d], ("a", "b", "c", "d"))
+    assert verdict.word == HOLDS
+    assert verdict.comparisons[0].difference == pytest.approx((0.3 + 0.29 + 0.29) / 3)
+    assert verdict.comparisons[0].seeds == 3
+    assert gains([a, b, c, d], ("a", "b", "c", "d"), lower_is_better=True).word == FAILS
+    assert gains([c, d, a, b], ("c", "d", "a", "b")).word == FAILS
