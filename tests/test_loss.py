@@ -167,6 +167,15 @@ def test_weighted_binary_weighs_positives_only() -> None:
     torch.testing.assert_close(loss(P.logit(), Y, class_weight=weight), expected)
 
 
+def test_weights_of_arora2019_count_the_background_as_a_class() -> None:
+    # 70 % of 13.5K, 2.3K and 4.1K clips beside 36.0K without any of the classes.
+    clips = np.array([9450, 1610, 2870])
+    weight = WeightedBinary().class_weight(statistics(clips=clips, total_clips=39130, empty_clips=25200))
+    assert weight.tolist() == pytest.approx([2.6667, 15.6522, 8.7805], abs=1e-4)
+    without = WeightedBinary().class_weight(statistics(clips=clips, total_clips=13930))
+    assert without.tolist() == pytest.approx([1, 9450 / 1610, 9450 / 2870], abs=1e-4)
+
+
 LOSSES = [Binary(), WeightedBinary(), Focal(), Focal(alpha=0.25), ClassBalancedFocal(), TimeBalancedFocal()]
 
 

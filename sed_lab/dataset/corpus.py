@@ -102,7 +102,7 @@ def class_statistics(
                 seconds[place[event.event_label]] += event.offset - event.onset
         present = labels_of(clip.events) if clip.events is not None else clip.event_labels or ()
         holding += encode_weak(present, classes).astype(np.int64)
-        empty += not present
+        empty += not present and (clip.events is not None or clip.event_labels is not None)
     return ClassStatistics(
         classes=tuple(classes),
         active_frames=active,

@@ -109,7 +109,7 @@ def test_class_statistics_by_hand(tmp_path: Path) -> None:
     found = class_statistics(ClipFiles(clips, RATE, 10.0), CLASSES, 1.0, 10, {"Speech": 7, "Dog": 5, "Cat": 3})
     assert found.classes == CLASSES
     assert found.active_frames.tolist() == [3, 1, 0]
-    assert (found.total_frames, found.total_clips) == (40, 4)
+    assert (found.total_frames, found.total_clips, found.empty_clips) == (40, 4, 1)
     assert found.events.tolist() == [2, 1, 0]
     assert found.event_seconds.tolist() == [3.0, 1.0, 0.0]
     assert found.clips.tolist() == [1, 2, 1]
