@@ -164,8 +164,10 @@ def measure_and_write(
 ) -> dict[str, Any]:
     """Measure ``systems`` (``logits`` of other subsets join them).
 
-    Writes metrics.json, per_class.csv, curves.json and, of systems with frame scores, detections/test/<system>.tsv."""
+    Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
+    scores gets events as long as their clips."""
     from sed_lab.metric.measure import measure, per_class_rows
+    from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
     metrics, curves = measure(
@@ -174,9 +176,12 @@ def measure_and_write(
     for name, histograms in (logits or {}).items():
         metrics["systems"][name]["logits"] = histograms
     for name, system in systems.items():
-        if isinstance(system, Scores) and system.frame is None:
-            continue
-        detected = decoder.decode(system) if isinstance(system, Scores) else system
+        if not isinstance(system, Scores):
+            detected: Events = system
+        elif system.frame is not None:
+            detected = decoder.decode(system)
+        else:
+            detected = whole_clips(system, metric.get("tagging_threshold", 0.5))
         lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
             for clip_id, events in detected.items()

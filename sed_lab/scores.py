@@ -12,7 +12,7 @@ import numpy as np
 
 from sed_lab.errors import InputError
 from sed_lab.files import replacing, write_text
-from sed_lab.types import Scores
+from sed_lab.types import Event, Scores
 
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
 _AUDIO_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, but not the .000 of Y<id>_30.000_40.000
@@ -204,3 +204,13 @@ def _read_durations(path: Path) -> dict[str, float]:
         return {_AUDIO_SUFFIX.sub("", name): float(seconds) for name, seconds in rows}
     except ValueError as error:
         raise InputError(f"{path}: expected rows of filename and duration in seconds ({error})") from error
+
+
+def whole_clips(scores: Scores, threshold: float) -> dict[str, tuple[Event, ...]]:
+    """An event as long as the clip for each class whose clip score lies above the threshold, by clip_id."""
+    assert scores.clip is not None
+    found = zip(scores.clip_id, scores.duration, scores.clip > np.float32(threshold), strict=True)
+    return {
+        clip_id: tuple(Event(0.0, float(seconds), scores.classes[i]) for i in np.flatnonzero(row))
+        for clip_id, seconds, row in found
+    }

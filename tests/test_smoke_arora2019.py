@@ -11,13 +11,14 @@ import torch
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
+from sed_lab.report.run_folder import read_run
 from sed_lab.scores import load_scores
 from tests.test_smoke import sed
 
 TOY = [
     "--config-name", "arora2019", "dataset=toy_points", "feature=point", "model=lstm", "model.n_units=3",
     "batch.clips.weak=64", "method.embedding_epochs=[1,1]", "method.centroid_epochs=1", "method.detector_epochs=1",
-    "method.keep_embeddings=true", "metric.bootstrap=20", "report.figures=false",
+    "method.keep_embeddings=true", "metric.bootstrap=20", "report.figures=false", "report.page=false",
 ]  # fmt: skip
 CLIPS = [
     "--config-name", "arora2019", "feature=standard_mel_small", "model=cnn_small", "batch.clips.weak=64",
@@ -52,9 +53,15 @@ def test_a_run_leaves_both_systems_and_its_front_end(tmp_path: Path) -> None:
     curve = read_json(folder / "curves.json")["proposed2"]["det"]
     assert set(curve["per_class"]) == {"Dog", "babycry", "gunshot"}
     assert (folder / "figures" / "trade_off.png").stat().st_size > 5000
+    assert "Whole clips are judged" in (folder / "page.html").read_text()
     scores = load_scores(folder / "scores" / "test" / "proposed1.npz")
     assert scores.clip is not None
     assert scores.clip.shape == (20, 3)
+    run = read_run(folder)
+    assert run.systems == ("proposed2", "proposed1")
+    assert sum(len(events) for events in run.detections["proposed1"].values()) == (scores.clip > 0.5).sum()
+    assert {(e.onset, e.offset) for events in run.truth.values() for e in events} == {(0.0, 10.0)}
+    assert sum(len(events) for events in run.truth.values()) == 12
     state = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["state_dict"]["feature.fitted"]
     assert state["state_dict"]["feature.mean"].abs().sum() > 0
@@ -65,8 +72,7 @@ def test_a_run_leaves_both_systems_and_its_front_end(tmp_path: Path) -> None:
     audio = [line.split("\t")[1] for line in (folder / "scores/test/audio.tsv").read_text().splitlines()[1:]]
     found = sed("predict", str(folder), audio[0], "--threshold", "0.0", "--system", "proposed1", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
-    name = Path(audio[0]).name
-    assert found.stdout.splitlines()[1:] == [f"{name}\t0.000000\t10.000000\t{label}" for label in counts]
+    assert found.stdout.splitlines()[1:] == [f"{audio[0]}\t0.000\t10.000\t{label}" for label in counts]
     again = sed("evaluate", f"run={folder}", f"output={tmp_path}/again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert read_json(tmp_path / "again" / "metrics.json")["systems"] == metrics["systems"]

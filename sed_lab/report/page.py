@@ -122,6 +122,12 @@ def _clips_note(run: RunFolder, cards: ClipCards) -> str:
             '<p class="note">The test clips have no strong labels: detections are shown without a verdict, by name.</p>'
         )
     onset, offset, share = run.collars()
+    rule = (
+        f"An event is found when a detection of its class begins within {onset:g} s of its onset and ends within "
+        f"{offset:g} s or {share:.0%} of its length of its offset. A clip without events"
+    )
+    if run.weak:
+        rule = "Whole clips are judged: true and found classes are drawn as long as the clip. A clip without a class"
     shown = len(cards.data)
     which = "All" if shown == cards.total else f"{shown} of"
     more = "" if shown == cards.total else "Most are the worst ones, the others are spread over the ranking. "
@@ -129,9 +135,7 @@ def _clips_note(run: RunFolder, cards: ClipCards) -> str:
     return (
         f'<p class="note">{which} {cards.total} test clips, worst first: by the clip\'s event F1 over all classes, '
         f"2·found / (2·found + missed + false alarms); at equal F1 the clip with more errors first. {more}{quiet}"
-        f"An event is found when a detection of its class begins within {onset:g} s of its onset and ends within "
-        f"{offset:g} s or {share:.0%} of its length of its offset. A clip without events scores 1 when nothing is "
-        "detected, else 0.</p>"
+        f"{rule} scores 1 when nothing is detected, else 0.</p>"
     )
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sed_lab.dataset.annotation import clip_id_of, read_durations, read_strong
+from sed_lab.dataset.annotation import clip_id_of, read_durations, read_strong, read_weak
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.scores import load_scores
 from sed_lab.types import Event, Scores
 
-SYSTEM_ORDER = ("student", "teacher")  # the system a run is judged by comes first
+SYSTEM_ORDER = ("student", "teacher", "proposed2", "proposed1")  # the system a run is judged by comes first
 
 T = TypeVar("T")
 EventsOf = dict[str, tuple[Event, ...]]  # clip_id -> its events
@@ -23,7 +23,10 @@ EventsOf = dict[str, tuple[Event, ...]]  # clip_id -> its events
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run as its files tell it. ``truth``, ``duration`` and ``audio`` are keyed by clip_id, the rest by system."""
+    """A run as its files tell it. ``truth``, ``duration`` and ``audio`` are keyed by clip_id, the rest by system.
+
+    With ``weak`` labels, or systems that score whole clips, true events are as long as their clips.
+    """
 
     path: Path
     record: dict[str, Any]
@@ -35,6 +38,7 @@ class RunFolder:
     truth: EventsOf
     duration: dict[str, float]
     audio: dict[str, Path]
+    weak: bool = False
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -87,19 +91,28 @@ def read_run(path: Path) -> RunFolder:
     if not (path / "run.json").is_file():
         raise InputError(f"{path} holds no run.json; name the folder of a finished run")
     part = _subset_folder(path)
+    duration = _by_clip(path / "scores" / part / "durations.tsv", read_durations)
+    truth = _by_clip(path / "scores" / part / "ground_truth.tsv", read_strong)
+    labels = _by_clip(path / "scores" / part / "weak_labels.tsv", read_weak)
+    scores = {file.stem: load_scores(file) for file in sorted((path / "scores" / part).glob("*.npz"))}
+    if scores and all(system.frame is None for system in scores.values()):  # events are judged by clips alone
+        labels |= {i: tuple(sorted({event.event_label for event in events})) for i, events in truth.items()}
+    if labels:
+        truth = {i: tuple(Event(0.0, duration[i], label) for label in labels[i]) for i in labels if i in duration}
     return RunFolder(
         path=path,
         record=read_json(path / "run.json"),
         metrics=_json_or_empty(path / "metrics.json"),
         curves=_json_or_empty(path / "curves.json"),
         history=_read_history(path / "history.csv"),
-        scores={file.stem: load_scores(file) for file in sorted((path / "scores" / part).glob("*.npz"))},
+        scores=scores,
         detections={
             file.stem: _by_clip(file, read_strong) for file in sorted((path / "detections" / part).glob("*.tsv"))
         },
-        truth=_by_clip(path / "scores" / part / "ground_truth.tsv", read_strong),
-        duration=_by_clip(path / "scores" / part / "durations.tsv", read_durations),
+        truth=truth,
+        duration=duration,
         audio=_by_clip(path / "scores" / part / "audio.tsv", _read_audio),
+        weak=bool(labels),
     )
 
 
