@@ -120,11 +120,16 @@ def evidence(verdict: Verdict) -> str:
 
 def provenance(table: Table) -> dict[str, str]:
     """How the numbers came about: command, runs and seeds, and `origin` of their records."""
-    records = [record for by_seed in table.records.values() for record in by_seed.values()]
-    asked = sum(len(by_seed) for by_seed in table.folders.values())
+    folders = table.folders  # rows may share runs
+    records = {folders[row][seed]: one for row, found in table.records.items() for seed, one in found.items()}
+    asked = len({folder for by_seed in folders.values() for folder in by_seed.values()})
     seeds = ", ".join(map(str, table.experiment.scale(table.scale).seeds))
     command = f"sed-reproduce {table.experiment.name} --scale {table.scale}"
-    return {"command": command, "runs": f"{len(records)} of {asked} complete; seeds {seeds}", **origin(records)}
+    return {
+        "command": command,
+        "runs": f"{len(records)} of {asked} complete; seeds {seeds}",
+        **origin([*records.values()]),
+    }
 
 
 def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -37,7 +37,6 @@ def det_figure(systems: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequ
             blocks = [run["mean"] if name not in classes else run["per_class"].get(name) for run in runs]
             if blocks and all(blocks):
                 _line(place, np.array(runs[0]["false_alarm"]), blocks, label, number, axes)
-        place.plot([0, 1] if axes == "linear" else TICKS, [0, 1] if axes == "linear" else TICKS, ":", lw=0.1, alpha=0)
         place.set(title=name, xlabel="false alarms [%]")
     places[0].set_ylabel("misses [%]")
     for place in places:

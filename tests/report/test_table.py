@@ -188,11 +188,18 @@ def test_every_kind_of_figure_is_drawn(tmp_path: Path, classwise: dict[str, dict
 
 def test_a_figure_without_runs_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CLASSWISE + "figure: {kind: points, column: all}\n")
-    empty = {row: dict.fromkeys(range(3), tmp_path / "none") for row in ("bce", "tbfl")}
+    empty = {row: {seed: tmp_path / f"{row}{seed}" for seed in range(3)} for row in ("bce", "tbfl")}
     table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", empty)
     assert draw(table) is None
     assert "0 of 6 complete" in markdown(table)
     assert table.missing == [f"{row}: seed 0, 1, 2: not run" for row in ("bce", "tbfl")]
+
+
+def test_a_run_that_two_rows_share_is_counted_once(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+    (tmp_path / "t.yaml").write_text(FILE)
+    shared = build_table(read_experiment(tmp_path / "t.yaml"), "mini", {"a": folders["a"], "b": folders["a"]})
+    assert "- runs: 2 of 2 complete; seeds 0, 1" in markdown(shared)
+    assert "- training: 60 s a run, 2 min in all" in markdown(shared)
 
 
 def test_the_terminal_table_keeps_names_whole(
