@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sed_lab.cluster import assign_with_room, spherical_kmeans
+from sed_lab.cluster import assign_with_room, cluster_classes, spherical_kmeans
 from sed_lab.errors import InputError
 
 
@@ -94,3 +94,25 @@ def test_what_cannot_be_is_refused() -> None:
         spherical_kmeans(unit(3, 2, 0), 2, balance="fair")
     with pytest.raises(InputError, match="2 clusters of 1 points have no room for 3"):
         assign_with_room(torch.zeros(3, 2), 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=4), st.integers(0, 1000))
+def test_each_cluster_holds_one_class_and_every_point_one_cluster(clips: list[int], seed: int) -> None:
+    counts = [n // min(clips) for n in clips]
+    order = torch.randperm(sum(clips), generator=torch.Generator().manual_seed(seed))
+    label = torch.arange(len(clips)).repeat_interleave(torch.tensor(clips))[order]
+    points = unit(sum(clips), 4, seed)
+    ids, centroids = cluster_classes(points, label, counts, seed)
+    assert centroids.shape == (sum(counts), 4)
+    assert sorted(set(ids.tolist())) == list(range(sum(counts)))  # none is empty
+    owner = torch.arange(len(clips)).repeat_interleave(torch.tensor(counts))
+    assert torch.equal(owner[ids], label)
+    for c, (n, k) in enumerate(zip(clips, counts, strict=True)):
+        sizes = torch.bincount(ids[label == c], minlength=sum(counts))[owner == c]
+        room = math.ceil(n / k)
+        assert sizes.sum() == n
+        assert max(1, n - (k - 1) * room) <= sizes.min() <= sizes.max() <= room
+    again = cluster_classes(points, label, counts, seed)
+    assert torch.equal(again[0], ids)
+    assert torch.equal(again[1], centroids)
