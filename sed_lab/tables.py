@@ -2,14 +2,17 @@
 
 ``list`` shows every table with its runs and time; ``site`` writes the report site; ``keep`` copies the records of
 complete runs into results/; ``check`` rebuilds the tables of a Markdown file from these and fails when they differ,
-``write`` puts them in. Such a table stands between ``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``.
+``write`` puts them in, with their figures (results/figures). Such a table stands between
+``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from sed_lab.report.table import Table
 
 BLOCK = re.compile(r"<!-- (table|summary): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
-KEPT = ("run.json", "metrics.json", "history.csv")  # of a run, for results/
+KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
 
 
 def main() -> None:
@@ -107,12 +110,16 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
         config = read_json(folder / "run.json")["config"]
         known = {word: Path(word).name for word in config["dataset"].values() if str(word).startswith("/")}
         known |= {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
-        for name in KEPT:
-            if (folder / name).exists():
-                text = (folder / name).read_text(encoding="utf-8")
-                for here, anywhere in known.items():
-                    text = text.replace(here, anywhere)
-                write_text(place / folder.name / name, text)
+        for path in [found for pattern in KEPT for found in sorted(folder.glob(pattern))]:
+            kept = place / folder.name / path.relative_to(folder)
+            if path.suffix == ".npz":
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, kept)
+                continue
+            text = path.read_text(encoding="utf-8")
+            for here, anywhere in known.items():
+                text = text.replace(here, anywhere)
+            write_text(kept, text)
     print(f"{len(jobs)} records in {place}")
     return 0
 
@@ -131,7 +138,8 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
 
     def made(match: re.Match[str]) -> str:
         kind, words, _ = match.groups()
-        return f"<!-- {kind}: {words} -->\n{_block(kind, words, by_name, results)}<!-- end -->\n"
+        made = _block(kind, words, by_name, results, file.parent, write)
+        return f"<!-- {kind}: {words} -->\n{made}<!-- end -->\n"
 
     if not BLOCK.search(text):
         raise InputError(f"{file} has no marked table; write <!-- table: park2022/fig3 mini --> and <!-- end -->")
@@ -148,7 +156,11 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
     return 0
 
 
-def _block(kind: str, words: str, experiments: dict[str, Experiment], results: Path) -> str:
+def _block(
+    kind: str, words: str, experiments: dict[str, Experiment], results: Path, beside: Path, draw_figures: bool
+) -> str:
+    from sed_lab.report.drawing import draw
+    from sed_lab.report.style import save
     from sed_lab.report.summary import summary
     from sed_lab.report.table_text import markdown
 
@@ -159,7 +171,12 @@ def _block(kind: str, words: str, experiments: dict[str, Experiment], results: P
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
     experiment = experiments[name].at(scale)
     jobs = expand(experiment, scale)
-    return markdown(table_of(experiment, scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs}))
+    table = table_of(experiment, scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
+    figure = results / "figures" / f"{experiment.paper}-{experiment.item}-{scale}.svg"
+    if draw_figures and (drawn := draw(table)):
+        save(drawn, figure)
+    picture = f"\n![{experiment.title}]({os.path.relpath(figure, beside)})\n" if figure.exists() else ""
+    return markdown(table) + picture
 
 
 def table_of(experiment: Experiment, scale: str, jobs: list[Job], places: Mapping[Path, Path]) -> Table:

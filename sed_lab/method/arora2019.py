@@ -347,4 +347,4 @@ class EmbeddingClusters(WeightedDetector):
         arrays |= {"cluster_class": self.cluster_class, "centroids": self.network.clusters.weight.detach()}
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"iteration_{int(self.place['phase']) // 2}.npz") as beside, beside.open("wb") as file:
-            np.savez(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+            np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]

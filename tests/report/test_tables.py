@@ -85,7 +85,8 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     assert "| A | 0.450 ± 0.071 | 0.500 | -0.050 |" in text
     assert "1. B beats A | holds | b - a: +0.200" in text
     assert text.startswith("before\n")
-    assert text.endswith("<!-- end -->\n\nafter\n")
+    assert text.endswith("![A table](results/figures/p-t-smoke.svg)\n<!-- end -->\n\nafter\n")
+    assert (complete / "results/figures/p-t-smoke.svg").stat().st_size > 1000
     assert tables(["check", "PAGE.md"]) == 0
     capsys.readouterr()
     page.write_text(text.replace("0.450 ± 0.071", "0.460 ± 0.071"))
