@@ -95,7 +95,7 @@ def growth(x: list[float], y: list[float]) -> float:
 def picture(series: dict[str, list[float]], clusters: int, exponents: dict[str, float]) -> Any:
     """Time and number of similarities against the number of clips."""
     x = np.array(series["clips"])
-    figure = new_figure(9.0, 3.4)
+    figure = new_figure(9.0, 3.8)
     labels = {"ours": "triple-header cross-entropy", "peer": "finding quintuplets"}
     panels = {"seconds a pass": series, "similarities a pass": {"ours": x * clusters, "peer": x**2}}
     for place, (title, values) in enumerate(panels.items(), start=1):
@@ -106,5 +106,6 @@ def picture(series: dict[str, list[float]], clusters: int, exponents: dict[str, 
         axes.set(title=title, xlabel="clips")
         axes.set_xticks(x, [f"{size:,}" for size in x], minor=False)
         axes.minorticks_off()
-        axes.legend(loc="upper left")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure
