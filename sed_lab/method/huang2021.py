@@ -1,4 +1,4 @@
-"""Inter-frame distance loss for weakly supervised detection: Huang et al., ICASSP 2021. The formulas so far.
+"""Weakly supervised detection with an inter-frame distance loss and a detection branch: Huang et al., ICASSP 2021.
 
 Frames of clips with the same labels are drawn together where they hold the same classes, and frames of clips without a
 common label are pushed apart where they do not. Equation numbers are the paper's::
@@ -14,14 +14,31 @@ ones) or neither, so the hinge joins two pairs that share an anchor frame (i, t)
     L_IFD = mean over anchors of mean over P x N of [G_ilt - G_ijt + a]_+  +  mean over frames of |G_iit - 1|
 
 where an anchor has both a positive and a negative frame. The paper prints sums; means keep the term beside the others.
-Labels are compared as whole vectors, and two silent frames are equal.
+Labels are compared as whole vectors, and two silent frames are equal. All branches share an encoder::
+
+    L = L_ATP + l1 L_IFD + l2 L_SEDB                                                                        (2.1)
+    L_ATP   binary cross-entropy of clips, real and synthetic ones
+    L_SEDB  binary cross-entropy of frames of synthetic clips, by a classifier of its own                   (4)
+
+Frames of real clips are labelled by branch 1 itself: what lies above the threshold in a class that the clip holds
+(section 2.2.2). Only branch 1 predicts. The paper leaves open, and here is: means in (4) too, l1 = l2 = 1, a linear
+projection, and L_IFD from an epoch on, since at the start every frame's probability is 0.5.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
+
+from sed_lab.dataset.feature import LogMel
+from sed_lab.errors import InputError
+from sed_lab.loss import Loss
+from sed_lab.method.base import Prediction, SedMethod, audio_of
+from sed_lab.model.attention_pool import AttentionPool
+from sed_lab.types import Batch
 
 FRAMES_AT_ONCE = 4  # of which all triples of clips are in memory together
 FORMS = ("exact", "mean")
@@ -43,7 +60,7 @@ def inter_frame_distance(
     """
     z = z.float()
     g = torch.einsum("itd,jtd->ijt", z, z) / z.shape[2]  # (1)
-    norm = (g.diagonal().T - 1).abs().mean()  # (2)
+    norm = (g.diagonal() - 1).abs().sum() / max(1, z.shape[0] * z.shape[1])  # (2)
     positive, negative = frame_pairs(weak, frame)
     n_positive, n_negative = positive.sum(1), negative.sum(1)  # [B, T]
     anchor = (n_positive > 0) & (n_negative > 0)
@@ -68,6 +85,104 @@ def frame_pairs(weak: torch.Tensor, frame: torch.Tensor) -> tuple[torch.Tensor, 
     equal = frame_code[:, None] == frame_code
     itself = torch.eye(len(weak), dtype=torch.bool, device=weak.device)
     return (same & ~itself)[..., None] & equal, (disjoint & ~same)[..., None] & ~equal
+
+
+class WeakSynthetic(SedMethod):
+    """Branch 1 with the two others switched on or off: the paper's four models.
+
+    Args:
+        feature: waveform to log mel ``[B, F, M]``.
+        model: encoder and branch 1.
+        loss: of clips and of branch 3's frames; the paper's is binary cross-entropy.
+        optimizer: makes the optimiser; its rate falls by ``rate_decay`` every ``rate_epochs``.
+        ifd, sedb: whether L_IFD and L_SEDB take part. ifd_weight, sedb_weight: l1 and l2.
+        form, margin: of L_IFD, see `inter_frame_distance`.
+        n_projection: D.
+        pseudo_threshold: of the frames of real clips.
+        ifd_from_epoch: the first epoch, from 0, with L_IFD.
+        class_weight: ``[C]`` weights for the loss, or None.
+
+    Raises:
+        InputError: an unknown form, or a model without frames to compare.
+    """
+
+    class_weight: torch.Tensor | None
+    validation_losses = ("model/loss_weak",)
+
+    def __init__(
+        self,
+        feature: LogMel,
+        model: AttentionPool,
+        loss: Loss,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        ifd: bool,
+        sedb: bool,
+        ifd_weight: float,
+        sedb_weight: float,
+        form: str,
+        margin: float,
+        n_projection: int,
+        pseudo_threshold: float,
+        ifd_from_epoch: int,
+        rate_decay: float,
+        rate_epochs: int,
+        class_weight: torch.Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, seed)
+        if form not in FORMS:
+            raise InputError(f"method.form={form!r} is unknown; use {' or '.join(FORMS)}")
+        if not hasattr(model, "encode"):
+            raise InputError(f"{type(model).__name__} has no frames to compare; use model=attention_pool")
+        self.feature, self.model, self.loss = feature, model, loss
+        self.register_buffer("class_weight", class_weight)
+        self.projection = nn.Linear(model.n_hidden, n_projection) if ifd else None
+        self.detection = nn.Linear(model.n_hidden, model.n_classes) if sedb else None
+        self.ifd_weight, self.sedb_weight, self.form, self.margin = ifd_weight, sedb_weight, form, margin
+        self.pseudo_threshold, self.ifd_from_epoch = pseudo_threshold, ifd_from_epoch
+        self.rate_decay, self.rate_epochs = rate_decay, rate_epochs
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        x = self.model.encode(self.feature(audio_of(batch)))
+        g, clip = self.model.pool(x)
+        labelled = batch.has_weak | batch.has_strong
+        loss = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled) * batch.share_all  # L_ATP
+        facts = {"train/loss_weak": loss}
+        if self.detection is not None:
+            frame = self.loss(self.detection(x), batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
+            facts["train/loss_sedb"] = frame * batch.share_strong
+            loss = loss + self.sedb_weight * facts["train/loss_sedb"]  # (4)
+        if self.projection is not None:
+            started = float(self.current_epoch >= self.ifd_from_epoch)
+            pairs, anchors = self._distance(x, g, batch, labelled)
+            facts |= {"train/loss_ifd": pairs, "train/anchors": anchors.float()}
+            loss = loss + started * self.ifd_weight * pairs * batch.share_all  # (3)
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
+        self.log_dict({"train/loss": loss, **facts}, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def _distance(
+        self, x: torch.Tensor, g: torch.Tensor, batch: Batch, labelled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.projection is not None
+        pseudo = (g.detach().sigmoid() >= self.pseudo_threshold) * batch.weak[:, None]  # section 2.2.2
+        frame = torch.where(batch.has_strong[:, None, None], batch.strong, pseudo)
+        z = self.projection(x)
+        return inter_frame_distance(z[labelled], batch.weak[labelled], frame[labelled], self.margin, self.form)
+
+    def predict(self, batch: Batch) -> dict[str, Prediction]:
+        frame, clip = self.model(self.feature(audio_of(batch)))
+        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        frame, clip = self.model(self.feature(audio_of(batch)))
+        mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=batch.has_weak)
+        self.add_validation_loss("model/loss_weak", mean, batch.has_weak.sum())
+        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, self.rate_epochs, self.rate_decay)]
 
 
 class _TripleHinge(torch.autograd.Function):

@@ -1,0 +1,134 @@
+"""The four models' losses from a batch, what labels the frames of real clips, and where gradients go."""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sed_lab.dataset.feature import LogMel
+from sed_lab.errors import InputError
+from sed_lab.loss import Binary
+from sed_lab.method.huang2021 import WeakSynthetic, inter_frame_distance
+from sed_lab.model.attention_pool import AttentionPool
+from sed_lab.model.encoder import LSTMEncoder
+from sed_lab.types import Batch
+
+FRAMES = 9
+
+
+def batch_of(clips: int = 8) -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    real = torch.arange(clips) % 2 == 0
+    weak = F.one_hot(torch.arange(clips) // 2 % 2, 3).float()
+    strong = (torch.rand(clips, FRAMES, 1, generator=generator) > 0.5) * weak[:, None]
+    return Batch(
+        strong=strong * ~real[:, None, None],
+        weak=weak,
+        has_strong=~real,
+        has_weak=real,
+        synthetic=~real,
+        valid_frames=torch.full((clips,), FRAMES),
+        index=torch.arange(clips),
+        clip_id=[f"clip{i}" for i in range(clips)],
+        audio=torch.randn(clips, 2048, generator=generator) * 0.1,
+    )
+
+
+def method_of(**changes: Any) -> WeakSynthetic:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {
+        "ifd": True, "sedb": True, "ifd_weight": 0.7, "sedb_weight": 0.4, "form": "exact", "margin": 0.1,
+        "n_projection": 6, "pseudo_threshold": 0.5, "ifd_from_epoch": 0, "rate_decay": 0.8, "rate_epochs": 10,
+        **changes,
+    }  # fmt: skip
+    model = given.pop("model", None) or AttentionPool(3, 8, (6, 5), (3, 3), (4, 2))
+    feature = LogMel(n_fft=256, win_length=256, hop_length=256, n_mels=8)
+    method = WeakSynthetic(feature, model, Binary(), functools.partial(torch.optim.Adam, lr=1e-3), **given)
+    trainer: Any = SimpleNamespace(current_epoch=3)
+    method._trainer = trainer
+    logged: dict[str, Any] = {}
+    method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    method.log_dict = lambda facts, **kwargs: logged.update(facts)  # type: ignore[method-assign]
+    method.logged = logged  # type: ignore[assignment]
+    return method
+
+
+def parts(method: WeakSynthetic, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """L_ATP, L_IFD and L_SEDB from their definitions, with the method's own layers."""
+    assert method.projection is not None
+    assert method.detection is not None
+    assert batch.audio is not None
+    x = method.model.encode(method.feature(batch.audio))
+    g, clip = method.model.pool(x)
+    atp = F.binary_cross_entropy_with_logits(clip, batch.weak)
+    frame = batch.strong.clone()
+    for i in torch.nonzero(batch.has_weak).flatten().tolist():
+        for t in range(FRAMES):
+            for c in range(3):
+                frame[i, t, c] = float(g[i, t, c].sigmoid() >= 0.5 and batch.weak[i, c] == 1)
+    ifd, _ = inter_frame_distance(method.projection(x), batch.weak, frame, 0.1)
+    strong = batch.has_strong
+    sedb = F.binary_cross_entropy_with_logits(method.detection(x)[strong], batch.strong[strong])
+    return atp, ifd, sedb
+
+
+@pytest.mark.parametrize(("ifd", "sedb"), [(False, False), (True, False), (False, True), (True, True)])
+def test_the_four_models(ifd: bool, sedb: bool) -> None:
+    batch, method = batch_of(), method_of(ifd=ifd, sedb=sedb)
+    torch.manual_seed(0)
+    whole = method_of()
+    with torch.no_grad():
+        whole.model.attention.weight.normal_()
+    method.model.load_state_dict(whole.model.state_dict())
+    for name in ("projection", "detection"):
+        if getattr(method, name) is not None:
+            getattr(method, name).load_state_dict(getattr(whole, name).state_dict())
+    atp, pairs, frames = parts(whole, batch)
+    expected = atp + 0.7 * ifd * pairs + 0.4 * sedb * frames
+    torch.testing.assert_close(method.training_step(batch, 0), expected)
+    names = {"train/loss", "train/loss_weak", *(["train/loss_ifd", "train/anchors"] if ifd else [])}
+    assert set(method.logged) == names | ({"train/loss_sedb"} if sedb else set())  # type: ignore[arg-type]
+
+
+def test_the_distance_waits_for_its_epoch() -> None:
+    batch = batch_of()
+    waiting, without = method_of(ifd_from_epoch=4, sedb=False), method_of(ifd=False, sedb=False)
+    without.model.load_state_dict(waiting.model.state_dict())
+    torch.testing.assert_close(waiting.training_step(batch, 0), without.training_step(batch, 0))
+
+
+def test_the_distance_reaches_the_encoder_and_not_the_pseudo_labels() -> None:
+    batch, method = batch_of(), method_of(sedb=False)
+    assert batch.audio is not None
+    x = method.model.encode(method.feature(batch.audio))
+    g, _ = method.model.pool(x)
+    loss, anchors = method._distance(x, g, batch, batch.has_weak | batch.has_strong)
+    assert anchors > 0
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.model.blocks[0].parameters())
+    assert all(p.grad is None for p in method.model.attention.parameters())
+
+
+def test_only_the_first_branch_predicts() -> None:
+    batch, method = batch_of(), method_of()
+    other = method_of(ifd=False, sedb=False)
+    other.model.load_state_dict(method.model.state_dict())
+    for one in (method, other):
+        one.eval()
+    ours, theirs = (one.predict(batch)["model"] for one in (method, other))
+    assert ours.frame is not None
+    assert theirs.frame is not None
+    assert torch.equal(ours.frame, theirs.frame)
+    assert ours.frame.shape == (8, FRAMES, 3)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(InputError, match=r"method.form='cheap' is unknown; use exact or mean"):
+        method_of(form="cheap")
+    with pytest.raises(InputError, match=r"LSTMEncoder has no frames to compare; use model=attention_pool"):
+        method_of(model=LSTMEncoder(8, 4))
