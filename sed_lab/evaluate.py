@@ -77,40 +77,51 @@ def measure_run(
     Raises:
         InputError: the run has no stored scores.
     """
-    from sed_lab.dataset.annotation import read_weak
     from sed_lab.decoder import MedianDecoder
+    from sed_lab.metric.measure import measure
+    from sed_lab.metric.names import OTHER_TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
 
-    paths = sorted((folder / "scores" / "test").glob("*.npz"))
-    if not paths:
+    if not list((folder / "scores" / "test").glob("*.npz")):
         raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")
-    systems = {path.stem: load_scores(path) for path in paths}
+    test = _scored(folder, "test")
     tuned, tuned_decoder = {}, {}
     rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
     tuning = folder / "scores" / str(tune_on)
     if (tuning / "ground_truth.tsv").exists():
         truth = read_truth(tuning / "ground_truth.tsv")
-        for name, scores in systems.items():
+        for name, scores in test["systems"].items():
             if scores.frame is not None:
                 held_out = load_scores(tuning / f"{name}.npz")
                 tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
                 if isinstance(decoder, MedianDecoder):
                     tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
-    test = folder / "scores" / "test"
-    strong = (test / "ground_truth.tsv").exists()
-    labels = None if strong else _by_clip(read_weak(test / "weak_labels.tsv"))
-    return measure_and_write(
-        target or folder,
-        systems,
-        read_truth(test / "ground_truth.tsv") if strong else None,
-        read_seconds(test / "durations.tsv"),
-        decoder,
-        {**metric, "labels": labels},
-        tuned,
-        tuned_decoder,
-        logits_of_run(folder, list(systems)),
-    )
+    chosen: dict[str, Any] = {"tuned_threshold": tuned, "tuned_decoder": tuned_decoder}
+    others = {
+        subset: measure(**_scored(folder, subset), decoder=decoder, subset=subset, **chosen, **metric)[0]
+        for subset in OTHER_TESTS
+        if (folder / "scores" / subset).is_dir()
+    }
+    labels = test.pop("labels")
+    logits = logits_of_run(folder, list(test["systems"]))
+    settings = {**metric, **chosen, "labels": labels}
+    return measure_and_write(target or folder, decoder=decoder, metric=settings, logits=logits, others=others, **test)
+
+
+def _scored(folder: Path, subset: str) -> dict[str, Any]:
+    """What `sed_lab.metric.measure.measure` needs of a run's scored subset: systems, truth or labels, durations."""
+    from sed_lab.dataset.annotation import read_weak
+    from sed_lab.scores import load_scores
+
+    place = folder / "scores" / subset
+    strong = (place / "ground_truth.tsv").exists()
+    return {
+        "systems": {path.stem: load_scores(path) for path in sorted(place.glob("*.npz"))},
+        "truth": read_truth(place / "ground_truth.tsv") if strong else None,
+        "labels": None if strong else _by_clip(read_weak(place / "weak_labels.tsv")),
+        "durations": read_seconds(place / "durations.tsv"),
+    }
 
 
 def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
@@ -158,11 +169,10 @@ def measure_and_write(
     durations: Mapping[str, float],
     decoder: MedianDecoder,
     metric: Mapping[str, Any],
-    tuned: Mapping[str, float] | None = None,
-    tuned_decoder: Mapping[str, MedianDecoder] | None = None,
     logits: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure ``systems`` (``logits`` of other subsets join them).
+    """Measure ``systems`` (``logits`` of other subsets, and metrics of ``others``, join them).
 
     Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
     scores gets events as long as their clips."""
@@ -170,9 +180,9 @@ def measure_and_write(
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
-    metrics, curves = measure(
-        systems, truth, durations, decoder, tuned_threshold=tuned, tuned_decoder=tuned_decoder, **metric
-    )
+    metrics, curves = measure(systems, truth, durations, decoder, **metric)
+    if others:
+        metrics["others"] = others
     for name, histograms in (logits or {}).items():
         metrics["systems"][name]["logits"] = histograms
     for name, system in systems.items():
@@ -190,7 +200,7 @@ def measure_and_write(
         path = target / "detections" / "test" / f"{name}.tsv"
         write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(lines))
     write_json(target / "curves.json", curves)
-    rows = per_class_rows(metrics)
+    rows = [row for one in (metrics, *(others or {}).values()) for row in per_class_rows(one)]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
@@ -211,23 +221,24 @@ def report_run(folder: Path, figures: bool, page: bool, page_clips: int) -> Path
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """The metrics as one table, a column a system."""
+    """The metrics as one table a test subset, a column a system."""
     from rich.console import Console
     from rich.table import Table
 
     from sed_lab.metric.measure import flatten
 
-    flat = flatten(metrics)
-    systems = list(metrics["systems"])
-    table = Table(title=f"metrics on {metrics['subset']}")
-    table.add_column("metric")
-    for system in systems:
-        table.add_column(system, justify="right")
-    names = dict.fromkeys(name.split("/", 1)[1] for name in flat if "per_class" not in name)
-    for name in names:
-        values = [flat.get(f"{system}/{name}") for system in systems]
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
-    Console().print(table)
+    for one in (metrics, *metrics.get("others", {}).values()):
+        flat = flatten({"systems": one["systems"]})
+        systems = list(one["systems"])
+        table = Table(title=f"metrics on {one['subset']}")
+        table.add_column("metric")
+        for system in systems:
+            table.add_column(system, justify="right")
+        names = dict.fromkeys(name.split("/", 1)[1] for name in flat if "per_class" not in name)
+        for name in names:
+            values = [flat.get(f"{system}/{name}") for system in systems]
+            table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+        Console().print(table)
 
 
 def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:

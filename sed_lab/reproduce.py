@@ -24,7 +24,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.experiment import SCALES, Experiment, experiment_files
 from sed_lab.experiment_file import read_experiment
 from sed_lab.files import write_json
-from sed_lab.metric.names import class_in
+from sed_lab.metric.names import class_in, system_in
 from sed_lab.run import is_complete, register_resolvers, run_name
 from sed_lab.sweep import end_with_parent, needed_gpus, places
 
@@ -150,7 +150,7 @@ def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
         systems = getattr(import_module(owner), name).outputs
         for key, column in experiment.columns.items():
             metric = experiment.rows[row].metric(column)
-            label, system = class_in(metric), metric.split("/")[0]
+            label, system = class_in(metric), system_in(metric)
             where = f"{experiment.path}:{column.line}: column {key!r} is of"
             if classes and label and label not in classes:
                 raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")

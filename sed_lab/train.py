@@ -87,6 +87,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.dataset.module import SedData
+    from sed_lab.metric.names import OTHER_TESTS
 
     if cfg.tune_on == "test":
         raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
@@ -109,7 +110,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         n_frames=n_frames,
         frame_hop=frame_hop,
         validation=validation,
-        test=[*beside, "test"],
+        test=[*beside, "test", *(name for name in OTHER_TESTS if name in corpus.subsets)],
         seed=cfg.seed,
         **cfg.batch,
     )

@@ -88,7 +88,7 @@ class Corpus:
 
     Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
     (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
-    disjoint from test; may be absent) and ``test`` (strong, target domain).
+    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test`` (may be absent).
     """
 
     name: str

@@ -80,6 +80,7 @@ LAYOUT = (
     Split("validation", "strong", "validation/tuning"),
     Split("test", "strong", "validation/validation"),
     Split("public", "strong", "eval/public"),
+    Split("synthetic_test", "strong", "eval/synthetic21_eval/soundscapes", synthetic=True),
 )
 SPLITS = {split.subset: split for split in LAYOUT}
 

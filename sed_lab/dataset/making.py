@@ -120,14 +120,15 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
 
 
 def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
-    """Soundscapes per subset: those given, `SIZES` for the others.
+    """Soundscapes per subset: those given, `SIZES` for the others; ``synthetic_test`` is there where it is given.
 
     Raises:
         InputError: an unknown subset, or a size that is no whole number of at least 0.
     """
-    unknown = sorted(set(sizes or {}) - set(SIZES))
+    known = (*SIZES, "synthetic_test")
+    unknown = sorted(set(sizes or {}) - set(known))
     if unknown:
-        raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(SIZES)}")
+        raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
     wrong = [f"{subset}: {size!r}" for subset, size in (sizes or {}).items() if type(size) is not int or size < 0]
     if wrong:
         raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
@@ -146,8 +147,10 @@ def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
         ("weak_validation", "validation", banks.real, labelled),
         ("validation", "validation", *real),
         ("test", "test", *real),
+        ("synthetic_test", "test", *synthetic),
     )
-    return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in rows if sizes[subset]]
+    there = [row for row in rows if sizes.get(row[0])]
+    return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in there]
 
 
 def _made_once(folder: Path, settings: Mapping[str, Any], made: Made) -> None:

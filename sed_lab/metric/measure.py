@@ -257,7 +257,10 @@ def _plain(threshold: Threshold) -> Any:
 
 
 def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
-    """``{"student/event_f1/macro": 0.42, ...}`` of every defined number, for loggers and tables."""
+    """``{"student/event_f1/macro": 0.42, ...}`` of every defined number, for loggers and tables.
+
+    Those of other test subsets (``metrics["others"]``) have the subset's name in front.
+    """
     flat: dict[str, float] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -269,6 +272,8 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
             flat[prefix] = float(value)
 
     walk("", metrics["systems"])
+    for subset, other in metrics.get("others", {}).items():
+        walk(subset, other["systems"])
     return flat
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2")  # model: a method with one network
+OTHER_TESTS = ("synthetic_test",)  # subsets measured beside test, whose numbers have their name in front
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _COUNTS = "clips|frames|positive_share|positive_peak|negative_peak"
 _OF_A_SYSTEM = (
@@ -22,12 +23,19 @@ _OF_A_SYSTEM = (
     rf"logits/[^/]+/per_class/(?P<f>[^/]+)/({_COUNTS})",
 )
 _OF_THE_DATA = (r"dataset/per_class/(?P<g>[^/]+)/(clips|events|seconds|mean_seconds|m_c|r_c|V_c|source_seconds)",)
-_NAME = re.compile("|".join([rf"({'|'.join(SYSTEMS)})/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
+_SYSTEM = rf"(({'|'.join(OTHER_TESTS)})/)?({'|'.join(SYSTEMS)})"
+_NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
 
 
 def is_metric(name: str) -> bool:
     """Whether runs write a number called ``name``, such as ``student/event_f1/per_class/Dog/f1``."""
     return _NAME.fullmatch(name) is not None
+
+
+def system_in(name: str) -> str:
+    """The system a metric's name speaks of, or ``dataset``."""
+    parts = name.split("/")
+    return parts[1] if parts[0] in OTHER_TESTS else parts[0]
 
 
 def class_in(name: str) -> str | None:

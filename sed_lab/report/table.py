@@ -153,4 +153,5 @@ def _numbers(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {"systems": {}}
     dataset = {"per_class": record.get("dataset", {}).get("per_class", {})}
     systems = {**metrics["systems"], "dataset": dataset}
-    return {**flatten({"systems": systems}, per_class=True), **record.get("metrics", {})}
+    others = metrics.get("others", {})
+    return {**flatten({"systems": systems, "others": others}, per_class=True), **record.get("metrics", {})}

@@ -139,3 +139,12 @@ def test_wrong_settings_are_refused(tmp_path: Path, arguments: dict, message: st
     with pytest.raises(InputError, match=message):
         mini_desed(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_test_set_of_the_synthetic_domain_where_it_is_asked_for(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(SIZES, 0)
+    corpus = mini_desed(tmp_path, {**nothing, "test": 2, "synthetic_test": 3}, bank_share=0.05)
+    assert {name: len(subset) for name, subset in corpus.subsets.items()} == {"test": 2, "synthetic_test": 3}
+    assert [clip.synthetic for clip in corpus.subsets["synthetic_test"].clips] == [True] * 3
+    assert all(clip.events is not None for clip in corpus.subsets["synthetic_test"].clips)
+    assert not any(clip.synthetic for clip in corpus.subsets["test"].clips)

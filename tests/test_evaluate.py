@@ -1,0 +1,58 @@
+"""Measuring a run's folder: two test subsets, each against its own annotation."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from sed_lab.dataset.annotation import write_durations, write_strong
+from sed_lab.decoder import MedianDecoder
+from sed_lab.evaluate import measure_run
+from sed_lab.files import read_json
+from sed_lab.metric.measure import flatten, measure
+from sed_lab.metric.names import class_in, is_metric, system_in
+from sed_lab.scores import save_scores
+from sed_lab.types import Event, Scores
+
+CLASSES = ("Cat", "Dog")
+
+
+def scored(folder: Path, subset: str, seed: int) -> tuple[Scores, dict[str, tuple[Event, ...]]]:
+    rng = np.random.default_rng(seed)
+    names = tuple(f"{subset}{i}" for i in range(6))
+    truth = {name: (Event(1.0, 2.0, CLASSES[i % 2]),) if i < 5 else () for i, name in enumerate(names)}
+    frame = []
+    for name in names:
+        array = rng.random((40, 2)).astype(np.float32) * 0.6
+        for event in truth[name]:
+            array[10:20, CLASSES.index(event.event_label)] += 0.4
+        frame.append(array)
+    scores = Scores(names, CLASSES, np.full(6, 4.0), 0.1, tuple(frame), np.stack([a.max(0) for a in frame]))
+    place = folder / "scores" / subset
+    save_scores(place / "model.npz", scores)
+    write_strong(place / "ground_truth.tsv", {f"{name}.wav": events for name, events in truth.items()})
+    write_durations(place / "durations.tsv", {f"{name}.wav": 4.0 for name in names})
+    return scores, truth
+
+
+def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
+    decoder = MedianDecoder(median_seconds=0.3)
+    given = {subset: scored(tmp_path, subset, seed) for seed, subset in enumerate(("test", "synthetic_test"))}
+    metrics = measure_run(tmp_path, decoder, {"collar": 0.3}, None)
+    for subset, (scores, truth) in given.items():
+        block = metrics if subset == "test" else metrics["others"][subset]
+        expected, _ = measure({"model": scores}, truth, dict.fromkeys(truth, 4.0), decoder, subset=subset, collar=0.3)
+        assert block["systems"] == expected["systems"], subset
+        assert block["subset"] == subset
+    assert metrics["systems"] != metrics["others"]["synthetic_test"]["systems"]
+    assert read_json(tmp_path / "metrics.json")["others"].keys() == {"synthetic_test"}
+    flat = flatten(metrics, per_class=True)
+    assert all(is_metric(name) for name in flat), [name for name in flat if not is_metric(name)]
+    name = "synthetic_test/model/event_f1/per_class/Dog/f1"
+    assert flat[name] == metrics["others"]["synthetic_test"]["systems"]["model"]["event_f1"]["per_class"]["Dog"]["f1"]
+    assert (system_in(name), class_in(name)) == ("model", "Dog")
+    assert (system_in("model/event_f1/macro"), class_in("model/event_f1/macro")) == ("model", None)
+    with (tmp_path / "per_class.csv").open() as file:
+        assert {row["subset"] for row in csv.DictReader(file)} == {"test", "synthetic_test"}
