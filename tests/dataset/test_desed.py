@@ -273,7 +273,9 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
     nan = np.full(10 * RATE, np.nan, np.float32)
     soundfile.write(corpus / "audio/train/unlabel_in_domain/u.wav", nan, RATE, subtype="FLOAT")
     checks = {one.subset: one for one in check_layout(corpus, CLASSES, DESED_EXPECTED)}
-    assert list(checks) == [split.subset for split in LAYOUT if split.subset not in ("weak_validation", "synthetic_test")]
+    assert list(checks) == [
+        split.subset for split in LAYOUT if split.subset not in ("weak_validation", "synthetic_test")
+    ]
     weak = checks["weak"]
     assert (weak.expected, weak.listed, weak.found, weak.unlisted) == (1578, 10, 9, 1)
     assert weak.missing == ["Y0_30.000_40.000.wav"]
