@@ -75,16 +75,20 @@ def measure_run(
     The tuned threshold is chosen on subset ``tune_on`` where the run has stored scores of it, never on test.
 
     Raises:
-        InputError: the run has no stored scores.
+        InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
     from sed_lab.decoder import MedianDecoder
     from sed_lab.metric.measure import measure
-    from sed_lab.metric.names import OTHER_TESTS
+    from sed_lab.metric.names import OTHER_TESTS, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
 
     if not list((folder / "scores" / "test").glob("*.npz")):
         raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")
+    if tune_on in TESTS:
+        raise InputError(
+            f"tune_on={tune_on} would choose the threshold on the clips it is judged on; use another subset"
+        )
     test = _scored(folder, "test")
     tuned, tuned_decoder = {}, {}
     rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}

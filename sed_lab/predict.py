@@ -264,8 +264,9 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         batch = _batch(torch.from_numpy(audio).to(detector.method.device), detector)
         prediction = detector.method.predict(batch)[detector.system]
-    scores = prediction.frame if prediction.clip is None or not detector.method.clips_only else prediction.clip[:, None]
+    scores = prediction.clip if detector.method.clips_only else prediction.frame
     assert scores is not None
+    scores = scores[:, None] if detector.method.clips_only else scores
     return scores.float().cpu().numpy()
 
 

@@ -87,10 +87,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.dataset.module import SedData
-    from sed_lab.metric.names import OTHER_TESTS
+    from sed_lab.metric.names import TESTS
 
-    if cfg.tune_on == "test":
-        raise InputError("tune_on=test would choose the threshold on the clips it is judged on; use another subset")
+    refuse_test_clips(cfg)
     corpus = _instantiate(cfg.dataset)
     feature = _instantiate(cfg.feature)
     if feature.sample_rate != corpus.sample_rate:
@@ -104,13 +103,15 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     n_frames = model.frames(n_feature_frames)
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
-    beside = [name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name != "test"]
+    beside = [
+        name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name not in TESTS
+    ]
     data = SedData(
         corpus,
         n_frames=n_frames,
         frame_hop=frame_hop,
         validation=validation,
-        test=[*beside, "test", *(name for name in OTHER_TESTS if name in corpus.subsets)],
+        test=[*beside, "test", *(name for name in TESTS[1:] if name in corpus.subsets)],
         seed=cfg.seed,
         **cfg.batch,
     )
@@ -123,6 +124,25 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         "seed": cfg.seed,
     }
     return data, _instantiate(cfg.method, **asked_for(cfg.method._target_, known))
+
+
+def refuse_test_clips(cfg: DictConfig) -> None:
+    """Refuse a configuration that trains on test clips, or chooses a checkpoint or threshold by them.
+
+    Raises:
+        InputError: with the key that names a test subset.
+    """
+    from sed_lab.metric.names import TESTS
+
+    if cfg.tune_on in TESTS:
+        raise InputError(
+            f"tune_on={cfg.tune_on} would choose the threshold on the clips it is judged on; use another subset"
+        )
+    for name in TESTS:
+        if any(item.split("/")[0] == name for item in cfg.objective):
+            raise InputError(f"objective names {name}, whose clips the run is judged on; use another subset")
+        if cfg.batch.clips.get(name):
+            raise InputError(f"batch.clips.{name} would train on the clips the run is judged on; use another subset")
 
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:

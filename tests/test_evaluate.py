@@ -6,14 +6,18 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
+from omegaconf import OmegaConf
 
 from sed_lab.dataset.annotation import write_durations, write_strong
 from sed_lab.decoder import MedianDecoder
+from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten, measure
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.scores import save_scores
+from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
 
 CLASSES = ("Cat", "Dog")
@@ -56,3 +60,21 @@ def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
     assert (system_in("model/event_f1/macro"), class_in("model/event_f1/macro")) == ("model", None)
     with (tmp_path / "per_class.csv").open() as file:
         assert {row["subset"] for row in csv.DictReader(file)} == {"test", "synthetic_test"}
+
+
+@pytest.mark.parametrize("subset", ["test", "synthetic_test"])
+def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> None:
+    good = {"tune_on": "validation", "objective": ["validation/model/tagging_f1"], "batch": {"clips": {"weak": 4}}}
+    refuse_test_clips(OmegaConf.create(good))
+    for change, message in (
+        ({"tune_on": subset}, f"tune_on={subset} would choose the threshold"),
+        ({"objective": [f"{subset}/model/tagging_f1"]}, f"objective names {subset}, whose clips"),
+        ({"batch": {"clips": {"weak": 4, subset: 2}}}, f"batch.clips.{subset} would train on the clips"),
+    ):
+        with pytest.raises(InputError, match=message):
+            refuse_test_clips(OmegaConf.create({**good, **change}))
+    scored(tmp_path, "test", 0)
+    scored(tmp_path, "synthetic_test", 1)
+    with pytest.raises(InputError, match=f"tune_on={subset} would choose the threshold"):
+        measure_run(tmp_path, MedianDecoder(), {}, subset)
+    assert not (tmp_path / "metrics.json").exists()

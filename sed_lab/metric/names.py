@@ -6,6 +6,7 @@ import re
 
 SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2")  # model: a method with one network
 OTHER_TESTS = ("synthetic_test",)  # subsets measured beside test, whose numbers have their name in front
+TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _COUNTS = "clips|frames|positive_share|positive_peak|negative_peak"
 _OF_A_SYSTEM = (
