@@ -49,6 +49,7 @@ def level_db_records(data: bytes) -> Iterator[bytes]:
 def test_offline_run_gets_metrics_table_and_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], run_folder: Path
 ) -> None:
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
     from sed_lab.report.figure import write_figures
@@ -63,6 +64,7 @@ def test_offline_run_gets_metrics_table_and_figures(
     tracking.mirror([logger], run_folder, {"seed": 7}, {"student/event_f1/macro": 0.5})
     assert tracking.address([logger]) is None  # offline: nothing to link to
     tracking.finish([logger], failed=False)
+    wandb.teardown()  # as at a process's end: W&B's own process writes the store's last block when it is told to end
 
     (folder,) = (run_folder / "wandb").glob("offline-run-*")
     assert folder.name.endswith(f"-{run_folder.name}")
