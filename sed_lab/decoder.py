@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ class MedianDecoder:
         threshold: one number, or one a class by event label.
         median_seconds: length of the median window, one number or one a class; `median_frames` says how many frames.
             Filtering scores and thresholding them gives the same events as filtering decisions (tested).
+        median_share: where given, a class's window is this share of its mean event length; see `fitted`.
         median_passes: how often the filter runs (Huang et al. 2021 filter probabilities and then decisions: 2).
         clip_gate: a class is detected only in clips whose clip score is at least this (None: no gate).
         min_event_seconds: shorter events are dropped.
@@ -46,14 +47,36 @@ class MedianDecoder:
 
     threshold: float | Mapping[str, float] = 0.5
     median_seconds: float | Mapping[str, float] = 0.45
+    median_share: float | None = None
     median_passes: int = 1
     clip_gate: float | None = None
     min_event_seconds: float = 0.0
     merge_gap_seconds: float = 0.0
 
+    def fitted(self, events: Iterable[Event], classes: Sequence[str]) -> MedianDecoder:
+        """With ``median_share``, this decoder with each class's window, taken from held-out ``events``.
+
+        A class without an event keeps its ``median_seconds``. Source: Huang et al. 2021, whose published base takes a
+        third of the mean length in the validation set.
+        """
+        if self.median_share is None:
+            return self
+        lengths: dict[str, list[float]] = {}
+        for event in events:
+            lengths.setdefault(event.event_label, []).append(event.offset - event.onset)
+        seconds = dict(zip(classes, per_class(self.median_seconds, classes, "median_seconds").tolist(), strict=True))
+        seconds |= {name: self.median_share * float(np.mean(lengths[name])) for name in classes if name in lengths}
+        return replace(self, median_seconds=seconds, median_share=None)
+
     def smooth(self, scores: Scores) -> Scores:
-        """Median-filtered frame scores; where the clip gate is shut, zeros. Borders are mirrored (d c b a|a b c d)."""
+        """Median-filtered frame scores; where the clip gate is shut, zeros. Borders are mirrored (d c b a|a b c d).
+
+        Raises:
+            InputError: no frame scores, no clip scores for the gate, or ``median_share`` without `fitted`.
+        """
         frame, hop = _frames(scores)
+        if self.median_share is not None:
+            raise InputError("decoder.median_share needs held-out events; give decoder.median_seconds instead")
         seconds = per_class(self.median_seconds, scores.classes, "median_seconds")
         windows = np.array([median_frames(value, hop) for value in seconds])
         out: list[np.ndarray] = list(frame)
@@ -142,25 +165,6 @@ def _around_peak(array: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.n
     first = np.where(above & (time <= top), time, len(array)).min(axis=0)
     end = np.where(~above & (time > top), time, len(array)).min(axis=0)
     return array.max(axis=0), np.minimum(first, top), end
-
-
-def class_median_seconds(
-    events: Mapping[str, Sequence[Event]], classes: Sequence[str], share: float = 1 / 3
-) -> dict[str, float]:
-    """A median window for each class: ``share`` of its mean event length (Huang et al. 2021), from validation events.
-
-    Raises:
-        InputError: a class has no event.
-    """
-    lengths: dict[str, list[float]] = {label: [] for label in classes}
-    for found in events.values():
-        for event in found:
-            if event.event_label in lengths:
-                lengths[event.event_label].append(event.offset - event.onset)
-    missing = [label for label, values in lengths.items() if not values]
-    if missing:
-        raise InputError(f"no event of {', '.join(missing)} to take a median window from; give median_seconds instead")
-    return {label: share * float(np.mean(values)) for label, values in lengths.items()}
 
 
 def per_class(value: float | Mapping[str, float], classes: Sequence[str], name: str) -> np.ndarray:

@@ -78,6 +78,7 @@ def measure_run(
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
     from sed_lab.decoder import MedianDecoder
+    from sed_lab.metric.embedding import domain_similarity, frames_of_run
     from sed_lab.metric.measure import measure
     from sed_lab.metric.names import OTHER_TESTS, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
@@ -90,6 +91,7 @@ def measure_run(
             f"tune_on={tune_on} would choose the threshold on the clips it is judged on; use another subset"
         )
     test = _scored(folder, "test")
+    decoder = fit_decoder(decoder, folder, tune_on)
     tuned, tuned_decoder = {}, {}
     rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
     tuning = folder / "scores" / str(tune_on)
@@ -108,9 +110,34 @@ def measure_run(
         if (folder / "scores" / subset).is_dir()
     }
     labels = test.pop("labels")
-    logits = logits_of_run(folder, list(test["systems"]))
+    beside: dict[str, Any] = logits_of_run(folder, list(test["systems"]))
+    if frames := frames_of_run(folder):
+        (system,) = test["systems"]
+        beside.setdefault(system, {})["embedding"] = domain_similarity(
+            frames["embedding"], frames["event_label"], frames["synthetic"]
+        )
     settings = {**metric, **chosen, "labels": labels}
-    return measure_and_write(target or folder, decoder=decoder, metric=settings, logits=logits, others=others, **test)
+    return measure_and_write(target or folder, decoder=decoder, metric=settings, beside=beside, others=others, **test)
+
+
+def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> MedianDecoder:
+    """``decoder`` with the median windows that the run's subset ``tune_on`` gives, where it asks for such.
+
+    Raises:
+        InputError: it does, and the subset has no strong labels.
+    """
+    from sed_lab.scores import load_scores
+
+    truth = folder / "scores" / str(tune_on) / "ground_truth.tsv"
+    if getattr(decoder, "median_share", None) is None:
+        return decoder
+    if not truth.exists():
+        raise InputError(
+            f"decoder.median_share needs events of tune_on={tune_on}, but {truth} does not exist; name a subset with"
+            " strong labels, or give decoder.median_seconds and decoder.median_share=null"
+        )
+    found = [event for events in read_truth(truth).values() for event in events]
+    return decoder.fitted(found, load_scores(next(truth.parent.glob("*.npz"))).classes)
 
 
 def _scored(folder: Path, subset: str) -> dict[str, Any]:
@@ -129,7 +156,7 @@ def _scored(folder: Path, subset: str) -> dict[str, Any]:
 
 
 def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
-    """Histograms of the frame logits of every scored subset with weak labels: ``{system: {subset: histograms}}``."""
+    """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
     from sed_lab.dataset.annotation import read_weak
     from sed_lab.metric.logit import logit_histograms
     from sed_lab.scores import load_scores
@@ -140,7 +167,7 @@ def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
         for name in systems:
             scores = load_scores(path.parent / f"{name}.npz")
             if scores.frame is not None:
-                found.setdefault(name, {})[path.parent.name] = logit_histograms(scores, labels)
+                found.setdefault(name, {"logits": {}})["logits"][path.parent.name] = logit_histograms(scores, labels)
     return found
 
 
@@ -173,10 +200,10 @@ def measure_and_write(
     durations: Mapping[str, float],
     decoder: MedianDecoder,
     metric: Mapping[str, Any],
-    logits: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
     others: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure ``systems`` (``logits`` of other subsets, and metrics of ``others``, join them).
+    """Measure ``systems``; ``beside`` are more values of each by name, ``others`` metrics of other subsets.
 
     Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
     scores gets events as long as their clips."""
@@ -187,8 +214,8 @@ def measure_and_write(
     metrics, curves = measure(systems, truth, durations, decoder, **metric)
     if others:
         metrics["others"] = others
-    for name, histograms in (logits or {}).items():
-        metrics["systems"][name]["logits"] = histograms
+    for name, values in (beside or {}).items():
+        metrics["systems"][name] |= values
     for name, system in systems.items():
         if not isinstance(system, Scores):
             detected: Events = system

@@ -34,14 +34,22 @@ class Evaluation(pl.Callback):
             ``tagging_f1`` (weak labels) and ``intersection_f1`` (strong labels), macro, at threshold 0.5. With
             ``<subset>/loss`` alone, the method logs ``val/objective`` itself, from its loss there.
         decoder: its median filter is used for the quick intersection F1.
+        tune_on: the subset whose events fit the decoder's windows, where it asks for that.
     """
 
-    def __init__(self, folder: Path, objective: Iterable[str], decoder: MedianDecoder) -> None:
-        self.folder, self.objective, self.decoder = folder, tuple(objective), decoder
+    def __init__(self, folder: Path, objective: Iterable[str], decoder: MedianDecoder, tune_on: str | None) -> None:
+        self.folder, self.objective, self.decoder, self.tune_on = folder, tuple(objective), decoder, tune_on
         self.by_method = any(name.endswith("/loss") for name in self.objective)
         if self.by_method and len(self.objective) > 1:
             raise InputError(f"objective={list(self.objective)}: a loss stands alone; drop it or the others")
         self.rows: dict[tuple[str, str], Rows] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        corpus = _data(trainer).corpus
+        held_out = corpus.subsets.get(self.tune_on or "")
+        if held_out is not None and isinstance(self.decoder, MedianDecoder):
+            events = [event for clip in held_out.clips for event in clip.events or ()]
+            self.decoder = self.decoder.fitted(events, corpus.classes)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows = {}

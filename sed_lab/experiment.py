@@ -21,6 +21,7 @@
     relative: {of: tbfl, to: bce, columns: [psds1]}   # also show one row's number divided by another's
     claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
       - {id: 1, say: ..., better: k1000, than: bce, column: event_f1}
+    welch: 20 # compare rows by Welch's test, not by paired seeds; the paper's [mean, sd] are over so many runs
     figure: {kind: points}   # what to draw, see sed_lab.report.drawing
 
 `sed_lab.experiment_file` reads and checks it, before the first run.
@@ -137,6 +138,7 @@ class Experiment:
     rows: Mapping[str, Row]
     relative: Mapping[str, Any]
     claims: tuple[Claim, ...]
+    welch: int | None  # judge better, best and order by Welch's test; the paper's numbers are over so many runs
     figure: Mapping[str, Any]
 
     @property
@@ -153,13 +155,16 @@ class Experiment:
             raise InputError(f"{self.path}: no scale {name!r}; it has {', '.join(self.scales)}")
         return self.scales[name]
 
-    def at(self, scale: str) -> Experiment:
+    def at(self, scale: str, seeds: tuple[int, ...] | None = None) -> Experiment:
         """The experiment as it is at a scale: without other scales' rows and overrides, or claims that need such rows.
+
+        ``seeds`` stand for the scale's own.
 
         Raises:
             InputError: there is no such scale.
         """
-        self.scale(scale)
+        asked = self.scale(scale)
+        scales = {**self.scales, scale: replace(asked, seeds=asked.seeds if seeds is None else seeds)}
         rows = {
             name: replace(row, overrides=(*row.overrides, *row.at.get(scale, ())), at={})
             for name, row in self.rows.items()
@@ -172,7 +177,7 @@ class Experiment:
             if loose or there == claim.rows:
                 claims.append(replace(claim, rows=there))
         divided = {self.relative.get(key) for key in ("of", "to")} <= {*rows, None}
-        return replace(self, rows=rows, claims=tuple(claims), relative=self.relative if divided else {})
+        return replace(self, scales=scales, rows=rows, claims=tuple(claims), relative=self.relative if divided else {})
 
     def family(self, name: str) -> list[str]:
         """The columns of a class-wise column, in the order of the classes."""

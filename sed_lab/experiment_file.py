@@ -21,6 +21,7 @@ FIGURES = {
     "histograms": {"subset"},
     "det": {"axes"},
     "sphere": {"iterations"},
+    "frames": set(),
 }
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
 NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
@@ -102,11 +103,13 @@ class _Reader:
             self._fail(f"{what} {name!r}; known: {', '.join(known)}", *place)
 
     def experiment(self) -> Experiment:
-        top = self._mapping(self.value, NEEDED | {"base", "claims", "classes", "relative", "figure"}, NEEDED)
+        top = self._mapping(self.value, NEEDED | {"base", "claims", "classes", "relative", "welch", "figure"}, NEEDED)
         classes = self._words(top.get("classes", []), "classes")
         columns, families = self._columns(top["columns"], classes)
         rows = self._rows(top["rows"], columns, families)
-        claims = top.get("claims") or []
+        claims, welch = top.get("claims") or [], top.get("welch")
+        if welch is not None and (type(welch) is not int or welch < 2):
+            self._fail(f"welch must be the number of runs behind the paper's numbers, not {welch!r}", "welch")
         return Experiment(
             path=self.path,
             paper=str(top["paper"]),
@@ -121,6 +124,7 @@ class _Reader:
             rows=rows,
             relative=self._relative(top.get("relative"), rows, families),
             claims=tuple(self._claim(claim, number, rows, columns, families) for number, claim in enumerate(claims)),
+            welch=welch,
             figure=self._figure(top.get("figure"), list(columns), families, bool(top.get("relative"))),
         )
 
@@ -218,7 +222,7 @@ class _Reader:
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
         self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] not in ("points", "sphere") and not families:
+        if figure["kind"] not in ("points", "sphere", "frames") and not families:
             self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
         if figure["kind"] == "relative" and not relative:
             self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")

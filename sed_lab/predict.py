@@ -42,6 +42,7 @@ class Detector:
     frame_hop: float
     n_frames: int
     decoder: Any
+    clip_gate: float | None  # applied to each window, as the run did to its clips
     threshold: float
     system: str
 
@@ -142,9 +143,9 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     from sed_lab.run import read_record
 
     record = read_record(folder)
-    checkpoint = folder / "checkpoints" / "best.ckpt"
+    checkpoint = folder / "detector.ckpt"
     if record is None or not checkpoint.exists():
-        raise InputError(f"{folder} is not a finished run (no run.json or checkpoints/best.ckpt); give runs/NAME")
+        raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
     config, facts = record["config"], record["detector"]
     for group in ("feature", "model", "loss", "method", "decoder"):
         check_targets(config[group], group)
@@ -158,11 +159,15 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     known = {"feature": feature, "model": model, "loss": loss, "seed": 0}
     known |= {name: state.get(name) for name in ("class_weight", "weak_labels")}
     method = make(**asked_for(config["method"]["_target_"], known))
-    method.load_state_dict(state)
+    method.load_detector_state(state)
     system = system or method.outputs[0]
     if system not in method.outputs:
         raise InputError(f"--system {system}: this run has {', '.join(method.outputs)}")
-    decoder = instantiate(config["decoder"], _convert_="all")
+    # The windows are those the run took from its held-out events; the clip gate is shut window by window.
+    own = {"median_seconds": facts["decoder"]["median_seconds"], "median_share": None, "clip_gate": None}
+    decoder = instantiate(
+        {**config["decoder"], **(own if "median_seconds" in facts["decoder"] else {})}, _convert_="all"
+    )
     return Detector(
         method=method.to(device).eval(),
         classes=tuple(facts["classes"]),
@@ -171,6 +176,7 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
         frame_hop=facts["frame_hop"],
         n_frames=facts["n_frames"],
         decoder=decoder,
+        clip_gate=config["decoder"].get("clip_gate"),
         threshold=_threshold(record, threshold, system, decoder),
         system=system,
     )
@@ -264,9 +270,14 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         batch = _batch(torch.from_numpy(audio).to(detector.method.device), detector)
         prediction = detector.method.predict(batch)[detector.system]
-    scores = prediction.clip if detector.method.clips_only else prediction.frame
+    scores, clip = prediction.frame, prediction.clip
+    if detector.method.clips_only:
+        assert clip is not None
+        scores = clip[:, None]
     assert scores is not None
-    scores = scores[:, None] if detector.method.clips_only else scores
+    if detector.clip_gate is not None:
+        assert clip is not None
+        scores = scores * (clip >= detector.clip_gate)[:, None]
     return scores.float().cpu().numpy()
 
 

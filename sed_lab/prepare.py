@@ -45,8 +45,8 @@ def add_check(commands: Commands) -> None:
     )
     parser.add_argument(
         "corpus",
-        choices=("desed", "audioset_rare", "layout"),
-        help="desed, audioset_rare, or layout: your own data in DESED's layout",
+        choices=("desed", "dcase2018", "audioset_rare", "layout"),
+        help="desed, dcase2018 (with 2019's synthetic set), audioset_rare, or layout: your own data in DESED's layout",
     )
     parser.add_argument("folder", type=Path, help="holds audio/ and metadata/ (audioset_rare: audio/ and the lists)")
     parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
@@ -63,12 +63,14 @@ def check(options: argparse.Namespace) -> int:
     from sed_lab.app import conf_folder
     from sed_lab.dataset.audioset_rare import check_audioset_rare
     from sed_lab.dataset.check import check_layout
+    from sed_lab.dataset.dcase2018 import check_dcase2018
     from sed_lab.dataset.desed import check_desed
     from sed_lab.dataset.layout import classes_of
     from sed_lab.files import write_text
 
-    if options.corpus == "desed":
-        checks = check_desed(options.folder, not options.quick, options.jobs, progress=True)
+    if options.corpus in ("desed", "dcase2018"):
+        check_corpus = check_desed if options.corpus == "desed" else check_dcase2018
+        checks = check_corpus(options.folder, not options.quick, options.jobs, progress=True)
     elif options.corpus == "audioset_rare":
         settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_rare.yaml")
         checks = check_audioset_rare(options.folder, settings.classes, settings.exclude)

@@ -67,12 +67,16 @@ def reproduce(arguments: list[str]) -> int:
         " (one run after another), joblib (side by side, the default), submitit (a cluster), or any key of theirs",
     )
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: as the experiment says)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
     parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     options = parser.parse_intermixed_args(arguments)  # names and words for Hydra may stand anywhere
     hydra = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
-    experiments = [read_experiment(path).at(options.scale) for path in experiment_files(options.folder, names)]
+    if options.seeds is not None and options.seeds < 1:
+        raise InputError(f"--seeds {options.seeds}: a table needs at least one run a row")
+    seeds = None if options.seeds is None else tuple(range(options.seeds))
+    experiments = [read_experiment(path).at(options.scale, seeds) for path in experiment_files(options.folder, names)]
     planned = [(experiment, expand(experiment, options.scale)) for experiment in experiments]  # all checked first
     if options.dry_run:
         for experiment, jobs in planned:

@@ -70,6 +70,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         seconds = time.monotonic() - started
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
         if trainer.is_global_zero:
+            save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
             record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
             finish(cfg, folder, record, data, loggers, seconds)
@@ -160,7 +161,7 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
         "enable_version_counter": False,
     }
     callbacks = [
-        Evaluation(folder, cfg.objective, _instantiate(cfg.decoder)),
+        Evaluation(folder, cfg.objective, _instantiate(cfg.decoder), cfg.tune_on),
         History(folder / "history.csv", every),
         ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
@@ -209,12 +210,21 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt
 
 
+def save_detector(method: SedMethod, folder: Path) -> None:
+    """Write detector.ckpt: the weights that predict, without what only training needs."""
+    import torch
+
+    beside = folder / ".detector.ckpt.part"
+    torch.save({"state_dict": method.detector_state()}, beside)
+    beside.replace(folder / "detector.ckpt")
+
+
 def finish(
     cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float
 ) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
     from sed_lab.dataset.corpus import statistics_rows
-    from sed_lab.evaluate import measure_run, report_run
+    from sed_lab.evaluate import fit_decoder, measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.tracking import address, mirror
 
@@ -231,7 +241,9 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    metrics = flatten(measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on))
+    decoder = fit_decoder(_instantiate(cfg.decoder), folder, cfg.tune_on)
+    record["detector"]["decoder"] = decoder.settings()
+    metrics = flatten(measure_run(folder, decoder, dict(cfg.metric), cfg.tune_on))
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, **cfg.report)

@@ -17,6 +17,7 @@ from sed_lab.dataset.layout import (
     LAYOUT,
     SPLITS,
     Listing,
+    Split,
     clips_of,
     list_split,
     list_splits,
@@ -61,8 +62,9 @@ def check_layout(
     decode: bool = True,
     jobs: int | None = None,
     progress: bool = False,
+    layout: Sequence[Split] = LAYOUT,
 ) -> list[SplitCheck]:
-    """Check every split that is there or expected; ``decode`` reads all audio, otherwise headers only.
+    """Check every split of ``layout`` that is there or expected; ``decode`` reads all audio, otherwise headers only.
 
     Raises:
         InputError: the folder does not exist.
@@ -71,7 +73,7 @@ def check_layout(
         raise InputError(f"{folder} is not a folder; name the one that holds audio/ and metadata/")
     expected = expected or {}
     checks = []
-    for split in LAYOUT:
+    for split in layout:
         check = SplitCheck(split.subset, split.audio_in(folder))
         wanted = expected.get(split.subset)
         try:
@@ -163,7 +165,7 @@ def effect(check: SplitCheck) -> str:
     if SPLITS[check.subset].training:
         share = f"{whole - usable} of {whole} training clips ({100 * (whole - usable) / whole:.1f} %)"
         return f"{check.subset}: {share} are missing; expect lower scores than published"
-    if SPLITS[check.subset].synthetic:
+    if check.subset == "synthetic_validation":
         return f"{check.subset}: {usable} of {whole} clips choose the checkpoint; another one may be kept"
     return (
         f"{check.subset}: {usable} of {whole} clips can be scored, so scores are not comparable with published ones; "

@@ -9,7 +9,8 @@ from torch import nn
 from sed_lab.errors import InputError
 
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
-SCALERS = ("clip_minmax", "none")
+SCALERS = ("clip_minmax", "none", "natural")
+PAD_MODES = ("reflect", "constant")
 
 
 class LogMel(nn.Module):
@@ -17,18 +18,20 @@ class LogMel(nn.Module):
 
     Args:
         sample_rate: of the audio, Hz.
-        n_fft, win_length, hop_length: samples. Frames are centred, with reflection at the clip's ends, so a clip of N
-            samples gives ``F = N // hop_length + 1`` frames.
+        n_fft, win_length, hop_length: samples. Frames are centred, so a clip of N samples gives
+            ``F = N // hop_length + 1`` frames; without ``last_frame`` one less, each as long as a hop within the clip.
+        pad_mode: what lies beyond a clip's ends: ``reflect``, or ``constant`` zeros.
         n_mels, f_min, f_max: mel bins M and the range they cover, Hz; ``f_max`` None means half the sample rate.
         window, periodic: ``hamming`` or ``hann``; the baseline's Hamming window is the symmetric one.
         power: 1 for magnitudes, 2 for energies.
         amin: floor of the linear mel before the logarithm.
         db_range: decibels are clamped to it; None clamps nothing.
-        scaler: ``clip_minmax`` maps each clip's decibels to [0, 1]; ``none`` leaves decibels.
+        scaler: ``clip_minmax`` maps each clip's decibels to [0, 1]; ``none`` leaves decibels; ``natural`` is
+            ``ln(mel + amin)`` as it is, for networks that normalise it themselves.
         mel_scale, mel_norm: ``htk`` or ``slaney``; filters of equal height (None) or of equal area (``slaney``).
 
     Raises:
-        InputError: an unknown window or scaler, or lengths that do not fit together.
+        InputError: an unknown window, scaler or padding, or lengths that do not fit together.
     """
 
     mel_filters: torch.Tensor
@@ -51,13 +54,18 @@ class LogMel(nn.Module):
         scaler: str = "clip_minmax",
         mel_scale: str = "htk",
         mel_norm: str | None = None,
+        pad_mode: str = "reflect",
+        last_frame: bool = True,
     ) -> None:
         super().__init__()
         f_max = sample_rate / 2 if f_max is None else f_max
-        if window not in WINDOWS:
-            raise InputError(f"feature.window={window!r} is unknown; use one of {', '.join(WINDOWS)}")
-        if scaler not in SCALERS:
-            raise InputError(f"feature.scaler={scaler!r} is unknown; use one of {', '.join(SCALERS)}")
+        for name, value, known in (
+            ("window", window, WINDOWS),
+            ("scaler", scaler, SCALERS),
+            ("pad_mode", pad_mode, PAD_MODES),
+        ):
+            if value not in known:
+                raise InputError(f"feature.{name}={value!r} is unknown; use one of {', '.join(known)}")
         if not 0 < win_length <= n_fft or hop_length <= 0:
             raise InputError(
                 f"feature.win_length={win_length} and hop_length={hop_length} do not fit n_fft={n_fft};"
@@ -70,6 +78,7 @@ class LogMel(nn.Module):
             )
         self.sample_rate, self.n_fft, self.win_length, self.hop_length = sample_rate, n_fft, win_length, hop_length
         self.n_mels, self.power, self.amin, self.scaler = n_mels, power, amin, scaler
+        self.pad_mode, self.last_frame = pad_mode, last_frame
         self.db_range = None if db_range is None else (float(db_range[0]), float(db_range[1]))
         filters = torchaudio.functional.melscale_fbanks(
             n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, mel_norm, mel_scale
@@ -85,7 +94,7 @@ class LogMel(nn.Module):
 
     def frames(self, n_samples: int) -> int:
         """Feature frames F of a clip of ``n_samples``."""
-        return n_samples // self.hop_length + 1
+        return max(1, n_samples // self.hop_length + self.last_frame)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         """Normalised log mel ``[B, F, M]`` of ``audio [B, N]``."""
@@ -108,9 +117,9 @@ class LogMel(nn.Module):
             self.win_length,
             self.window_samples,
             center=True,
-            pad_mode="reflect",
+            pad_mode=self.pad_mode,
             return_complex=True,
-        )
+        )[..., : self.frames(audio.shape[1])]
         magnitude = spectrum.abs()
         if self.power != 1.0:
             magnitude = magnitude.pow(self.power)
@@ -118,7 +127,9 @@ class LogMel(nn.Module):
 
     @torch.no_grad()
     def scale(self, mel: torch.Tensor) -> torch.Tensor:
-        """Decibels of linear ``mel [B, F, M]``, clamped and scaled clip by clip; same shape."""
+        """Log of linear ``mel [B, F, M]`` as ``scaler`` says; same shape."""
+        if self.scaler == "natural":
+            return (mel + self.amin).log()
         decibel = (20.0 / self.power) * mel.clamp(min=self.amin).log10()
         if self.db_range is not None:
             decibel = decibel.clamp(*self.db_range)

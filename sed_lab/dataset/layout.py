@@ -61,7 +61,8 @@ class Split:
     audio: str = ""
 
     def annotation_in(self, folder: Path) -> Path:
-        return folder / f"metadata/{self.place}.tsv"
+        tsv, csv = (folder / f"metadata/{self.place}{suffix}" for suffix in (".tsv", ".csv"))
+        return csv if csv.is_file() and not tsv.is_file() else tsv  # 2018 called its tab separated files .csv
 
     def audio_in(self, folder: Path) -> Path:
         return folder / f"audio/{self.audio or self.place}"
@@ -115,6 +116,7 @@ def read_layout(
     jobs: int | None = None,
     seed: int = 0,
     name: str | None = None,
+    layout: Sequence[Split] = LAYOUT,
 ) -> Corpus:
     """Read a corpus in this layout; subsets without files are absent.
 
@@ -125,6 +127,7 @@ def read_layout(
         resampled: write recordings of another rate once to ``<audio folder>_16k``; false: resample while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
         jobs: threads, all cores by default. seed: of the crops of recordings longer than ``clip_seconds``.
+        layout: where the subsets lie.
 
     Events of ``clips`` are as annotated, as published scores are computed; `ClipFiles.load` clips them.
 
@@ -134,7 +137,7 @@ def read_layout(
     """
     folder = Path(folder)
     classes = known_classes(folder) if classes is None else tuple(classes)
-    listings = list_splits(folder, classes)
+    listings = list_splits(folder, classes, layout)
     if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
         listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
     audio = _audio_of_all({each.audio for each in listings.values()}, sample_rate, resampled, jobs)
@@ -186,8 +189,8 @@ def soundbank_of(folder: Path) -> Path:
     return folder / "metadata/soundbank.tsv"
 
 
-def list_splits(folder: Path, classes: Sequence[str] = ()) -> dict[str, Listing]:
-    """Read the annotations of every split that is there, in the order of `LAYOUT`; audio is not opened.
+def list_splits(folder: Path, classes: Sequence[str] = (), layout: Sequence[Split] = LAYOUT) -> dict[str, Listing]:
+    """Read the annotations of every split that is there, in the order of ``layout``; audio is not opened.
 
     Raises:
         InputError: the folder is missing, annotations are wrong, or labelled audio has no annotation (all together).
@@ -195,7 +198,7 @@ def list_splits(folder: Path, classes: Sequence[str] = ()) -> dict[str, Listing]
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name the one that holds audio/ and metadata/")
     listings, problems = {}, []
-    for split in LAYOUT:
+    for split in layout:
         try:
             listing = list_split(folder, split, classes)
         except InputError as error:
@@ -207,7 +210,7 @@ def list_splits(folder: Path, classes: Sequence[str] = ()) -> dict[str, Listing]
         raise InputError("; also ".join(problems))
     if not listings:
         raise InputError(
-            f"{folder} holds none of the known annotation files, such as {LAYOUT[0].annotation_in(folder)}"
+            f"{folder} holds none of the known annotation files, such as {layout[0].annotation_in(folder)}"
         )
     return listings
 

@@ -42,6 +42,9 @@ class SedMethod(pl.LightningModule):
     stops_early = False
     """Whether training may end before the trainer's last epoch."""
 
+    training_only: tuple[str, ...] = ()
+    """Names of the modules that :meth:`predict` does not use."""
+
     validation_losses: tuple[str, ...] = ()
     """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
 
@@ -54,6 +57,17 @@ class SedMethod(pl.LightningModule):
     @abstractmethod
     def predict(self, batch: Batch) -> dict[str, Prediction]:
         """Probabilities of every system in :attr:`outputs`."""
+
+    def detector_state(self) -> dict[str, torch.Tensor]:
+        """The state without modules that only training needs."""
+        own = tuple(f"{name}." for name in self.training_only)
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(own)}
+
+    def load_detector_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take what :meth:`detector_state` gave, and drop the modules that only training needs."""
+        for name in self.training_only:
+            setattr(self, name, None)
+        self.load_state_dict(state)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout, mixup and the like must not depend on how many numbers were drawn before: seeded by step, a resumed

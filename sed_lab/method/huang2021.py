@@ -27,14 +27,21 @@ projection, and L_IFD from an epoch on, since at the start every frame's probabi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
+from sed_lab.files import replacing
 from sed_lab.loss import Loss
 from sed_lab.method.base import Prediction, SedMethod, audio_of
 from sed_lab.model.attention_pool import AttentionPool
@@ -42,6 +49,7 @@ from sed_lab.types import Batch
 
 FRAMES_AT_ONCE = 4  # of which all triples of clips are in memory together
 FORMS = ("exact", "mean")
+KEPT_FRAMES = 20  # of each class and domain, for pictures
 
 
 def inter_frame_distance(
@@ -87,6 +95,38 @@ def frame_pairs(weak: torch.Tensor, frame: torch.Tensor) -> tuple[torch.Tensor, 
     return (same & ~itself)[..., None] & equal, (disjoint & ~same)[..., None] & ~equal
 
 
+def middle_frames(x: torch.Tensor, strong: torch.Tensor) -> dict[tuple[int, int], torch.Tensor]:
+    """Of each clip and class the middle one of the frames that hold this class alone: ``{(clip, class): [H]}``.
+
+    Args:
+        x: ``[B, T, H]`` encoded frames. strong: ``[B, T, C]`` their true labels.
+    """
+    alone = (strong > 0.5) & (strong.sum(2, keepdim=True) == 1)
+    found = {}
+    for row, label in alone.any(1).nonzero().tolist():
+        times = alone[row, :, label].nonzero().flatten()
+        found[row, label] = x[row, times[len(times) // 2]]
+    return found
+
+
+def write_frames(folder: Path, frames: Mapping[tuple[int, int, int], tuple[bool, np.ndarray]]) -> None:
+    """Write frames.npz: ``embedding [N, H]``, ``event_label [N]``, ``synthetic [N]``.
+
+    Of each class and domain the first `KEPT_FRAMES` in the order of their keys (subset, clip, class): the same frames
+    whatever the model.
+    """
+    count: Counter[tuple[int, bool]] = Counter()
+    rows = []
+    for (_, _, label), (synthetic, embedding) in sorted(frames.items(), key=lambda item: item[0]):
+        count[label, synthetic] += 1
+        if count[label, synthetic] <= KEPT_FRAMES:
+            rows.append((embedding, label, synthetic))
+    arrays = dict(zip(("embedding", "event_label", "synthetic"), map(np.array, zip(*rows, strict=True)), strict=True))
+    folder.mkdir(exist_ok=True)
+    with replacing(folder / "frames.npz") as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
 class WeakSynthetic(SedMethod):
     """Branch 1 with the two others switched on or off: the paper's four models.
 
@@ -100,7 +140,10 @@ class WeakSynthetic(SedMethod):
         n_projection: D.
         pseudo_threshold: of the frames of real clips.
         ifd_from_epoch: the first epoch, from 0, with L_IFD.
+        patience: training ends when ``val/objective`` has not risen in so many validations.
         class_weight: ``[C]`` weights for the loss, or None.
+
+    While testing, one frame a clip and class is kept for pictures of the encoder's space, see `middle_frames`.
 
     Raises:
         InputError: an unknown form, or a model without frames to compare.
@@ -108,6 +151,8 @@ class WeakSynthetic(SedMethod):
 
     class_weight: torch.Tensor | None
     validation_losses = ("model/loss_weak",)
+    stops_early = True
+    training_only = ("projection", "detection")
 
     def __init__(
         self,
@@ -126,6 +171,7 @@ class WeakSynthetic(SedMethod):
         ifd_from_epoch: int,
         rate_decay: float,
         rate_epochs: int,
+        patience: int,
         class_weight: torch.Tensor | None = None,
         seed: int = 0,
     ) -> None:
@@ -140,7 +186,8 @@ class WeakSynthetic(SedMethod):
         self.detection = nn.Linear(model.n_hidden, model.n_classes) if sedb else None
         self.ifd_weight, self.sedb_weight, self.form, self.margin = ifd_weight, sedb_weight, form, margin
         self.pseudo_threshold, self.ifd_from_epoch = pseudo_threshold, ifd_from_epoch
-        self.rate_decay, self.rate_epochs = rate_decay, rate_epochs
+        self.rate_decay, self.rate_epochs, self.patience = rate_decay, rate_epochs, patience
+        self._frames: dict[tuple[int, int, int], tuple[bool, np.ndarray]] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         x = self.model.encode(self.feature(audio_of(batch)))
@@ -179,6 +226,33 @@ class WeakSynthetic(SedMethod):
         mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=batch.has_weak)
         self.add_validation_loss("model/loss_weak", mean, batch.has_weak.sum())
         return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+
+    def on_test_epoch_start(self) -> None:
+        self._frames = {}
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        x = self.model.encode(self.feature(audio_of(batch)))
+        frame, clip = self.model.pool(x)
+        for (row, label), embedding in middle_frames(x, batch.strong).items():
+            key = (dataloader_idx, int(batch.index[row]), label)
+            self._frames[key] = (bool(batch.synthetic[row]), embedding.half().cpu().numpy())
+        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+
+    def on_test_epoch_end(self) -> None:
+        parts = [self._frames]
+        if dist.is_available() and dist.is_initialized():
+            parts = [{}] * dist.get_world_size()
+            dist.all_gather_object(parts, self._frames)
+        frames = {key: value for part in parts for key, value in part.items()}
+        if self.trainer.is_global_zero and frames:
+            write_frames(Path(self.trainer.default_root_dir) / "embeddings", frames)
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [EarlyStopping("val/objective", mode="max", patience=self.patience, min_delta=0.0)]
+
+    def on_fit_start(self) -> None:
+        stop = next(one for one in self.trainer.callbacks if isinstance(one, EarlyStopping))  # type: ignore[attr-defined]
+        self.trainer.should_stop = stop.wait_count >= stop.patience  # killed after its last epoch, resumed
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()

@@ -21,6 +21,7 @@ _OF_A_SYSTEM = (
     r"eer/per_class/(?P<d>[^/]+)/(eer|low|high|n_reference)",
     r"psds[12]/(exact|operating_points)",
     r"psds[12]/per_class/(?P<e>[^/]+)",
+    r"embedding/(same_class|other_class|gap|nearest)",
     rf"logits/[^/]+/per_class/(?P<f>[^/]+)/({_COUNTS})",
 )
 _OF_THE_DATA = (r"dataset/per_class/(?P<g>[^/]+)/(clips|events|seconds|mean_seconds|m_c|r_c|V_c|source_seconds)",)

@@ -3,12 +3,14 @@
 A claim is one of the sentences of `sed_lab.experiment.CLAIMS`. Two rows are compared seed by seed, since a seed also
 fixes the data's order and the first weights: what both share cancels. Each seed gives one number that is above 0 where
 the claim is true of it; the verdict is ``holds`` or ``fails`` where the interval of their mean leaves 0 out, and
-``undecided`` otherwise, also with fewer than two seeds.
+``undecided`` otherwise, also with fewer than two seeds. An experiment may ask for Welch's test instead, where a paper's
+own comparison treats runs as independent.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,29 +46,43 @@ class Comparison:
         return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
-def compare(of: str, a: Values, against: str, b: Values, lower_is_better: bool = False) -> Comparison:
+def compare(
+    of: str, a: Values, against: str, b: Values, lower_is_better: bool = False, paired: bool = True
+) -> Comparison:
     """``a`` minus ``b`` (the other way round where lower is better) over the seeds both have.
 
-    The interval is Student's t on the paired differences; differences without any spread give themselves.
+    The interval is Student's t on the paired differences; differences without any spread give themselves. Not
+    ``paired``, it is Welch's, over all runs of both, as if they were independent.
     """
     sign = -1 if lower_is_better else 1
+    if not paired:
+        return Comparison(of, against, *_welch(list(a.values()), list(b.values()), sign), min(len(a), len(b)))
     differences = [sign * (a[seed] - b[seed]) for seed in sorted(set(a) & set(b))]
     return Comparison(of, against, *_interval(differences), len(differences))
 
 
-def better(rows: Mapping[str, Values], a: str, b: str, lower_is_better: bool = False) -> Verdict:
+def better(rows: Mapping[str, Values], a: str, b: str, lower_is_better: bool = False, paired: bool = True) -> Verdict:
     """Row ``a`` is better than row ``b``."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better)])
+    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired)])
 
 
-def best(rows: Mapping[str, Values], a: str, among: Sequence[str], lower_is_better: bool = False) -> Verdict:
+def best(
+    rows: Mapping[str, Values], a: str, among: Sequence[str], lower_is_better: bool = False, paired: bool = True
+) -> Verdict:
     """Row ``a`` is better than each other row of ``among``: holds if all comparisons do, fails if one does."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better) for b in among if b != a])
+    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired) for b in among if b != a])
 
 
-def order(rows: Mapping[str, Values], names: Sequence[str], lower_is_better: bool = False) -> Verdict:
+def order(
+    rows: Mapping[str, Values], names: Sequence[str], lower_is_better: bool = False, paired: bool = True
+) -> Verdict:
     """``names`` from best to worst: each is better than the next."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better) for a, b in pairwise(names)])
+    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired) for a, b in pairwise(names)])
+
+
+def welch_t(a: tuple[float, float], b: tuple[float, float], n: int) -> float:
+    """Welch's t of two printed results, each a mean and a standard deviation over ``n`` runs."""
+    return (a[0] - b[0]) / math.sqrt((a[1] ** 2 + b[1] ** 2) / n)
 
 
 def above(values: Values, row: str, bound: float, below: bool = False) -> Verdict:
@@ -162,6 +178,23 @@ def _interval(differences: Sequence[float]) -> tuple[float | None, tuple[float, 
 
     spread = math.sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1) / n)
     reach = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread
+    return mean, (mean - reach, mean + reach)
+
+
+def _welch(a: list[float], b: list[float], sign: int) -> tuple[float | None, tuple[float, float] | None]:
+    """Difference of the means and its interval by Welch's test; None with fewer than two values on a side."""
+    if not a or not b:
+        return None, None
+    mean = sign * (statistics.fmean(a) - statistics.fmean(b))
+    if len(a) < 2 or len(b) < 2:
+        return mean, None
+    from scipy.stats import t
+
+    va, vb = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
+    if va + vb == 0:
+        return mean, (mean, mean)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(va + vb)
     return mean, (mean - reach, mean + reach)
 
 

@@ -2,8 +2,9 @@
 
 ``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
 another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips;
-``det``: detection error trade-off; ``sphere``: embeddings of a run while they are learnt. The last two are drawn from
-the runs' folders, so not from records that were kept without them.
+``det``: detection error trade-off; ``sphere``: embeddings of a run while they are learnt; ``frames``: frames of both
+domains in the encoder's space, of each row's first run. The last three are drawn from the runs' folders, so not from
+records that were kept without them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sed_lab.files import read_json
+from sed_lab.metric.embedding import domain_similarity, frames_of_run
 from sed_lab.report.claim import rank_correlation
+from sed_lab.report.frames import frame_map
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, new_figure, save, styled
 from sed_lab.report.table import Table, ratio_of
 from sed_lab.report.trade_off import det_figure, spheres
@@ -32,6 +35,7 @@ def draw(table: Table) -> Figure | None:
         "histograms": histograms,
         "det": trade_off,
         "sphere": sphere,
+        "frames": frames,
     }
     kind = table.experiment.figure.get("kind")
     if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
@@ -195,6 +199,20 @@ def sphere(table: Table) -> Figure | None:
     if not places or not places[0].is_dir():
         return None
     return spheres(places[0], table.experiment.figure["iterations"], table.experiment.classes)
+
+
+def frames(table: Table) -> Figure | None:
+    """Held-out frames of each row's first run in its encoder's space; None where no folder keeps them."""
+    panels = {}
+    for name, row in table.experiment.rows.items():
+        seed, record = next(iter(table.records[name].items()), (None, None))
+        kept = frames_of_run(table.folders[name][seed]) if seed is not None else None
+        if kept is not None and record is not None:
+            classes = record["detector"]["classes"]
+            nearest = domain_similarity(kept["embedding"], kept["event_label"], kept["synthetic"]).get("nearest")
+            words = "" if nearest is None else f"{nearest:.0%} of real frames next to their class"
+            panels[row.label] = (kept, words)
+    return frame_map(panels, classes) if panels else None
 
 
 def _short(label: str) -> str:

@@ -93,12 +93,13 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
     classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
     rows, options, names = classes[0], claim.options, claim.rows
     first, last = names[0], names[-1]
+    paired = experiment.welch is None
     if claim.kind == "better":
-        return judge.better(rows, first, last, lower)
+        return judge.better(rows, first, last, lower, paired)
     if claim.kind == "best":
-        return judge.best(rows, first, names, lower)
+        return judge.best(rows, first, names, lower, paired)
     if claim.kind == "order":
-        return judge.order(rows, names, lower)
+        return judge.order(rows, names, lower, paired)
     if claim.kind in ("above", "below"):
         return judge.above(rows[first], first, options["value"], claim.kind == "below")
     if claim.kind == "most":

@@ -7,11 +7,13 @@ import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from sed_lab.experiment import Claim, Experiment
 from sed_lab.files import write_json, write_text
-from sed_lab.report.claim import Verdict
+from sed_lab.report.claim import Verdict, welch_t
 from sed_lab.report.table import Cell, Table, ratio_of
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
@@ -103,8 +105,25 @@ def claims_grid(table: Table) -> Grid:
     lines = []
     for claim in table.experiment.claims:
         verdict = table.verdicts[claim.id]
-        lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict)])
-    return ["claim", "verdict", "difference [95 % interval], seeds"], lines
+        lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict) + printed(table.experiment, claim)])
+    words = "runs each; Welch's t of the print" if table.experiment.welch else "seeds"
+    return ["claim", "verdict", f"difference [95 % interval], {words}"], lines
+
+
+def printed(experiment: Experiment, claim: Claim) -> str:
+    """Welch's t of the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
+    if experiment.welch is None or claim.kind not in ("better", "best", "order"):
+        return ""
+    first, *others = claim.rows
+    pairs = pairwise(claim.rows) if claim.kind == "order" else ((first, other) for other in others)
+    sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
+    values = []
+    for a, b in pairs:
+        x, y = (experiment.rows[name].paper.get(claim.columns[0]) for name in (a, b))
+        if x is None or y is None or x[1] is None or y[1] is None:
+            return ""
+        values.append(f"{sign * welch_t((x[0], x[1]), (y[0], y[1]), experiment.welch):.1f}")
+    return f"; t of the print {', '.join(values)}"
 
 
 def evidence(verdict: Verdict) -> str:

@@ -1,0 +1,109 @@
+"""DCASE 2018 task 4 with DCASE 2019's synthetic set, as Huang et al. (2021) use them.
+
+Weak clips of 2018 train; its 288 strongly labelled test clips validate (``validation``), its 880 evaluation clips test
+(``test``), the 2045 soundscapes of 2019 are a second test subset (``synthetic_test``). The paper mixed 6373 training
+soundscapes from DCASE 2020's material, which are not published: here those of 2020 or 2021 train (``synthetic``). Their
+sound bank also made the soundscapes of 2019, so ``synthetic_test`` holds recordings heard in training, as in the paper.
+
+Two arrangements are known, and each part is looked for in both: 2018's own (``metadata/test``, ``metadata/eval``, files
+``.csv``) and DESED's (``metadata/validation/test_dcase2018.tsv``, ``eval_dcase2018.tsv``, audio in ``audio/validation``
+or below it). Unlabelled clips do not take part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sed_lab.dataset.check import Expected, SplitCheck, check_layout
+from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED
+from sed_lab.dataset.layout import Split, read_layout
+from sed_lab.types import Corpus
+
+# Places below metadata/ and audio/, the first that is there.
+PLACES: dict[str, tuple[tuple[str, str], ...]] = {
+    "synthetic": (
+        ("train/synthetic20/soundscapes", ""),
+        ("train/synthetic21_train/soundscapes", ""),
+    ),
+    "weak": (("train/weak", ""), ("weak", "train/weak")),
+    "validation": (
+        ("validation/test_dcase2018", "validation/validation"),
+        ("validation/test_dcase2018", "validation"),
+        ("test/test", "test"),
+        ("test", ""),
+    ),
+    "test": (
+        ("validation/eval_dcase2018", "validation/validation"),
+        ("validation/eval_dcase2018", "validation"),
+        ("eval/eval", "eval"),
+        ("eval", ""),
+    ),
+    "synthetic_test": (("train/synthetic", ""),),
+}
+_TEST = dict(zip(CLASSES, (112, 38, 95, 114, 120, 28, 24, 76, 253, 36), strict=True))
+_EVAL = dict(zip(CLASSES, (308, 56, 246, 445, 450, 37, 70, 161, 1499, 56), strict=True))
+# Clips and events counted in turpaultn/DESED 0686178; a later edition of the test clips has 908 events.
+DCASE2018_EXPECTED = {
+    "weak": DESED_EXPECTED["weak"],
+    "validation": Expected(288, {"896 rows": _TEST}),
+    "test": Expected(880, {"3343 rows": _EVAL}),
+    "synthetic_test": Expected(2045),
+}
+
+
+def dcase2018_layout(folder: Path) -> tuple[Split, ...]:
+    """Where the subsets lie in ``folder``; for what is absent, where it would lie."""
+    splits = []
+    for subset, places in PLACES.items():
+        known = [
+            Split(
+                subset,
+                "weak" if subset == "weak" else "strong",
+                place,
+                synthetic=subset.startswith("synthetic"),
+                training=subset in ("synthetic", "weak"),
+                audio=audio,
+            )
+            for place, audio in places
+        ]
+        there = [split for split in known if split.annotation_in(folder).is_file()]
+        with_audio = [split for split in there if split.audio_in(folder).is_dir()]
+        splits.append((with_audio or there or known)[0])
+    return tuple(splits)
+
+
+def read_dcase2018(
+    folder: Path | str,
+    sample_rate: int = 44100,
+    clip_seconds: float = 10.0,
+    resampled: bool = True,
+    jobs: int | None = None,
+    seed: int = 0,
+) -> Corpus:
+    """The corpus below ``folder``; arguments as `sed_lab.dataset.layout.read_layout`. All weak clips train.
+
+    Raises:
+        InputError: as `read_layout`.
+    """
+    folder = Path(folder)
+    return read_layout(
+        folder,
+        CLASSES,
+        sample_rate,
+        clip_seconds,
+        weak_split=1.0,
+        resampled=resampled,
+        jobs=jobs,
+        seed=seed,
+        name="dcase2018",
+        layout=dcase2018_layout(folder),
+    )
+
+
+def check_dcase2018(
+    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
+) -> list[SplitCheck]:
+    """What is there, missing and wrong in a copy, against the published counts; see `check_layout`."""
+    folder = Path(folder)
+    layout = dcase2018_layout(folder)
+    return check_layout(folder, CLASSES, DCASE2018_EXPECTED, decode=decode, jobs=jobs, progress=progress, layout=layout)
