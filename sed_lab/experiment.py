@@ -8,6 +8,7 @@
     place: where the paper shows it, and what is known of its numbers
     classes: [Cat, Dog]   # what {class} in a column's metric stands for
     base: [overrides of every run]
+    needs: esc10          # a folder the runs read, if it does not come with sed_lab
     scales:   # smoke, mini, medium, full: overrides and seeds of a size, and minutes one run of it takes
       mini: {seeds: [0, 1, 2], overrides: [...], minutes: 5, hardware: one core}
     columns:  # {system} in a metric stands for the row's system; better: higher (default) or lower;
@@ -138,6 +139,7 @@ class Experiment:
     rows: Mapping[str, Row]
     relative: Mapping[str, Any]
     claims: tuple[Claim, ...]
+    needs: str  # a folder of the user's that the runs read; empty where there is none
     welch: int | None  # judge better, best and order by Welch's test; the paper's numbers are over so many runs
     figure: Mapping[str, Any]
 

@@ -103,7 +103,9 @@ class _Reader:
             self._fail(f"{what} {name!r}; known: {', '.join(known)}", *place)
 
     def experiment(self) -> Experiment:
-        top = self._mapping(self.value, NEEDED | {"base", "claims", "classes", "relative", "welch", "figure"}, NEEDED)
+        top = self._mapping(
+            self.value, NEEDED | {"base", "claims", "classes", "relative", "needs", "welch", "figure"}, NEEDED
+        )
         classes = self._words(top.get("classes", []), "classes")
         columns, families = self._columns(top["columns"], classes)
         rows = self._rows(top["rows"], columns, families)
@@ -124,6 +126,7 @@ class _Reader:
             rows=rows,
             relative=self._relative(top.get("relative"), rows, families),
             claims=tuple(self._claim(claim, number, rows, columns, families) for number, claim in enumerate(claims)),
+            needs=str(top.get("needs", "")),
             welch=welch,
             figure=self._figure(top.get("figure"), list(columns), families, bool(top.get("relative"))),
         )

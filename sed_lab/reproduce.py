@@ -76,7 +76,10 @@ def reproduce(arguments: list[str]) -> int:
     if options.seeds is not None and options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: a table needs at least one run a row")
     seeds = None if options.seeds is None else tuple(range(options.seeds))
-    experiments = [read_experiment(path).at(options.scale, seeds) for path in experiment_files(options.folder, names)]
+    files = [read_experiment(path) for path in experiment_files(options.folder, names)]
+    experiments = [
+        experiment.at(options.scale, seeds) for experiment in files if wanted(experiment, options.scale, names)
+    ]
     planned = [(experiment, expand(experiment, options.scale)) for experiment in experiments]  # all checked first
     if options.dry_run:
         for experiment, jobs in planned:
@@ -92,6 +95,23 @@ def reproduce(arguments: list[str]) -> int:
         missing += len(table.missing)
         print(f"table: {place}")
     return 1 if missing else 0
+
+
+def wanted(experiment: Experiment, scale: str, names: list[str]) -> bool:
+    """Whether to run it: where all tables are asked for, those whose folder or scale is not there are left out.
+
+    Raises:
+        InputError: it is asked for by name, and the folder it needs is not there.
+    """
+    lacking = experiment.needs and not Path(experiment.needs).is_dir()
+    if lacking and experiment.name in names:
+        raise InputError(
+            f"{experiment.name} reads the folder {experiment.needs}, which is not here; link your recordings as"
+            f" {experiment.needs}, as {experiment.path} says"
+        )
+    if lacking:
+        print(f"{experiment.name} left out: there is no folder {experiment.needs}")
+    return not lacking and (scale in experiment.scales or experiment.name in names)
 
 
 def experiments_folder() -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed_lab.decoder import MedianDecoder, OnsetDecoder, class_median_seconds, median_frames
+from sed_lab.decoder import MedianDecoder, OnsetDecoder, median_frames
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
 
@@ -192,17 +192,21 @@ def test_onset_decoder_gives_at_most_one_event_which_holds_the_peak(scores: Scor
 
 def test_settings_name_every_number() -> None:
     assert MedianDecoder({"Dog": 0.5}).settings() == {
-        "decoder": "MedianDecoder", "threshold": {"Dog": 0.5}, "median_seconds": 0.45, "median_passes": 1,
+        "decoder": "MedianDecoder", "threshold": {"Dog": 0.5}, "median_seconds": 0.45, "median_share": None,
+        "median_passes": 1,
         "clip_gate": None, "min_event_seconds": 0.0, "merge_gap_seconds": 0.0,
     }  # fmt: skip
     assert OnsetDecoder().settings() == {"decoder": "OnsetDecoder", "threshold": 0.5, "onset_threshold": 0.5}
 
 
-def test_class_windows_are_a_share_of_the_mean_length() -> None:
-    events = {"a": (Event(0, 1, "Dog"), Event(0, 3, "Dog"), Event(0, 9, "Bat")), "b": (Event(1, 4, "Cat"),)}
-    assert class_median_seconds(events, CLASSES, share=0.5) == {"Dog": 1.0, "Cat": 1.5}
-    with pytest.raises(InputError, match="no event of Cat"):
-        class_median_seconds({"a": events["a"]}, CLASSES)
+def test_windows_are_a_share_of_the_mean_length_of_held_out_events() -> None:
+    events = [Event(0, 1, "Dog"), Event(0, 3, "Dog"), Event(0, 9, "Bat")]
+    decoder = MedianDecoder(median_seconds=0.45, median_share=0.5, median_passes=2)
+    fitted = decoder.fitted(events, CLASSES)
+    assert fitted == MedianDecoder(median_seconds={"Dog": 1.0, "Cat": 0.45}, median_passes=2)
+    assert fitted.fitted([Event(0, 9, "Dog")], CLASSES) is fitted
+    with pytest.raises(InputError, match=r"median_share needs held-out events; give decoder.median_seconds"):
+        decoder.decode(scores_of(np.zeros((4, 2), np.float32)))
 
 
 def test_clip_scores_alone_cannot_be_decoded() -> None:

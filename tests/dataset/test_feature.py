@@ -38,6 +38,26 @@ def test_baseline_settings_agree_with_librosa() -> None:
     np.testing.assert_allclose(feature(audio).numpy(), (decibel - low) / (high - low), atol=1e-4)
 
 
+def test_the_natural_logarithm_at_44_khz_agrees_with_librosa() -> None:
+    """Huang et al. 2021: frames of 40 ms every 20 ms, zeros beyond the ends, 500 of them in 10 s."""
+    audio = noise(2.0, clips=1, rate=44100)
+    feature = LogMel(
+        44100, 2048, 1764, 882, 64, 0.0, 22050.0, "hann", True, 1.0, 2.2e-16, scaler="natural", mel_scale="slaney",
+        mel_norm="slaney", pad_mode="constant", last_frame=False,
+    )  # fmt: skip
+    assert feature.frames(441000) == 500
+    mel = librosa.feature.melspectrogram(
+        y=audio[0].double().numpy(), sr=44100, n_fft=2048, hop_length=882, win_length=1764, window="hann", center=True,
+        pad_mode="constant", power=1.0, n_mels=64, fmin=0.0, fmax=22050.0,
+    )  # fmt: skip
+    found = feature(audio)[0].double().numpy()
+    assert found.shape == (100, 64)
+    np.testing.assert_allclose(np.exp(found), mel.T[:100] + 2.2e-16, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found[10:], np.log(mel.T[10:100] + 2.2e-16), atol=2e-3)
+    with pytest.raises(InputError, match=r"feature.pad_mode='wrap' is unknown; use one of reflect, constant"):
+        LogMel(pad_mode="wrap")
+
+
 def test_slaney_filters_energies_and_a_periodic_window_agree_with_librosa() -> None:
     audio = noise(0.5)
     feature = LogMel(window="hann", periodic=True, power=2, mel_scale="slaney", mel_norm="slaney", scaler="none")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_ind, ttest_rel
 
 from sed_lab.report.claim import (
     FAILS,
@@ -23,6 +23,7 @@ from sed_lab.report.claim import (
     order,
     rank_correlation,
     ratio,
+    welch_t,
     within,
 )
 
@@ -38,6 +39,36 @@ def test_the_interval_is_that_of_the_paired_t_test(pairs: list[tuple[float, floa
     expected = ttest_rel(a, b).confidence_interval(0.95)
     assert ours.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert ours.difference == pytest.approx((a - b).mean(), abs=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.lists(st.floats(0, 1), min_size=2, max_size=8))
+def test_unpaired_the_interval_is_that_of_welch(left: list[float], right: list[float]) -> None:
+    if np.ptp(left) < 1e-3 or np.ptp(right) < 1e-3:
+        return
+    ours = compare("a", dict(enumerate(left)), "b", dict(enumerate(right)), paired=False)
+    expected = ttest_ind(left, right, equal_var=False).confidence_interval(0.95)
+    assert ours.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+    turned = compare("a", dict(enumerate(left)), "b", dict(enumerate(right)), True, paired=False)
+    assert turned.interval == pytest.approx((-expected.high, -expected.low), abs=1e-9)
+
+
+def test_unpaired_runs_need_a_spread_to_be_judged_and_no_common_seed() -> None:
+    assert better({"a": {0: 1.0}, "b": {0: 0.0, 1: 0.1}}, "a", "b", paired=False).word == UNDECIDED
+    assert better({"a": {5: 1.0, 6: 1.1}, "b": {0: 0.0, 1: 0.1}}, "a", "b", paired=False).word == HOLDS
+    assert better({"a": {}, "b": {0: 0.0}}, "a", "b", paired=False).comparisons[0].difference is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),  # Huang et al. 2021, table 1: IFD and baseline, SEDB & IFD and SEDB
+    [
+        ((0.331, 0.0218), (0.315, 0.020), 2.4),
+        ((0.361, 0.0162), (0.320, 0.0191), 7.3),
+        ((0.347, 0.0132), (0.336, 0.0169), 2.3),
+        ((0.390, 0.0186), (0.377, 0.0237), 1.9),
+    ],
+)
+def test_welch_of_printed_numbers(a: tuple[float, float], b: tuple[float, float], expected: float) -> None:
+    assert welch_t(a, b, 20) == pytest.approx(expected, abs=0.05)
 
 
 @given(scores)
