@@ -14,6 +14,7 @@ from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
+from sed_lab.metric.embedding import domain_similarity
 from sed_lab.metric.measure import flatten, measure
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.scores import save_scores
@@ -39,6 +40,29 @@ def scored(folder: Path, subset: str, seed: int) -> tuple[Scores, dict[str, tupl
     write_strong(place / "ground_truth.tsv", {f"{name}.wav": events for name, events in truth.items()})
     write_durations(place / "durations.tsv", {f"{name}.wav": 4.0 for name in names})
     return scores, truth
+
+
+def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
+    for seed, subset in enumerate(("test", "validation")):
+        scored(tmp_path, subset, seed)
+    decoder = MedianDecoder(median_share=0.5)
+    fitted = measure_run(tmp_path, decoder, {}, "validation", tmp_path / "a")
+    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation", tmp_path)
+    assert fitted["systems"] == given["systems"]
+    assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
+    with pytest.raises(InputError, match=r"median_share needs events of tune_on=weak, but .* does not exist; name a"):
+        measure_run(tmp_path, decoder, {}, "weak", tmp_path / "b")
+
+
+def test_kept_frames_are_measured(tmp_path: Path) -> None:
+    scored(tmp_path, "test", 0)
+    rng = np.random.default_rng(0)
+    arrays = {"embedding": rng.normal(size=(30, 4)), "event_label": np.arange(30) % 3, "synthetic": np.arange(30) > 14}
+    (tmp_path / "embeddings").mkdir()
+    np.savez(tmp_path / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
+    metrics = measure_run(tmp_path, MedianDecoder(), {}, None)
+    assert metrics["systems"]["model"]["embedding"] == domain_similarity(**arrays)
+    assert all(is_metric(name) for name in flatten(metrics))
 
 
 def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:

@@ -48,6 +48,31 @@ def test_every_experiment_composes_at_every_scale(path: Path) -> None:
         assert len(shown) == len(jobs)
 
 
+def test_a_table_may_be_asked_for_with_more_runs_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    top = str(written(tmp_path, GOOD).parents[1])
+    assert reproduce(["--folder", top, "--scale", "smoke", "--dry-run", "--seeds", "3"]) == 0
+    assert "p/t: 6 of 6 runs to do" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--seeds 0: a table needs at least one run a row"):
+        reproduce(["--folder", top, "--scale", "smoke", "--seeds", "0"])
+
+
+def test_a_table_whose_folder_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    top = str(written(tmp_path, GOOD.replace("base:", "needs: sounds\nbase:")).parents[1])
+    with pytest.raises(InputError, match=r"p/t reads the folder sounds, which is not here; link your recordings as"):
+        reproduce(["p/t", "--folder", top, "--scale", "smoke", "--dry-run"])
+    assert reproduce(["--folder", top, "--scale", "smoke", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "p/t left out: there is no folder sounds\n"
+    (tmp_path / "sounds").mkdir()
+    assert reproduce(["--folder", top, "--scale", "smoke", "--dry-run"]) == 0
+    assert "p/t: 4 of 4 runs to do" in capsys.readouterr().out
+
+
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     experiment = read_experiment(written(tmp_path, GOOD))
     assert experiment.rows["a"].paper == {"f1": (0.5, None)}
@@ -92,6 +117,11 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("claims:", "figure: {kind: sphere}\nclaims:", r"t\.yaml:13: figure needs 'iterations'"),
         ("metric: student/event_f1/macro", "metric: '{system}/eer/macro'", r"t\.yaml:11: rows\.a needs 'system'"),
         ("overrides: [loss=bce]", "system: teach, overrides: []", r"t\.yaml:11: no system 'teach'; known: student"),
+        (
+            "claims:",
+            "welch: 1\nclaims:",
+            r"t\.yaml:13: welch must be the number of runs behind the paper's numbers, not 1",
+        ),
         ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: unknown key 'tiny'; known: full"),
         ("overrides: [loss=bce]", "at: {mini: a}, overrides: []", r"t\.yaml:11: rows\.a\.at\.mini must be a list"),
     ],

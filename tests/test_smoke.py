@@ -141,8 +141,7 @@ def test_predict_any_audio_and_lists_what_it_cannot_read(smoke: Path, tmp_path: 
 def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
     record["config"]["model"]["_target_"] = "os.system"
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "best.ckpt").symlink_to(smoke / "checkpoints" / "best.ckpt")
+    (tmp_path / "detector.ckpt").symlink_to(smoke / "detector.ckpt")
     (tmp_path / "run.json").write_text(json.dumps(record))
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     done = sed("predict", str(tmp_path), str(tmp_path / "a.wav"), cwd=tmp_path)

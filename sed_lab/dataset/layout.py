@@ -126,8 +126,7 @@ def read_layout(
             the DCASE 2021 baseline, over the listed clips whether found or not.
         resampled: write recordings of another rate once to ``<audio folder>_16k``; false: resample while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
-        jobs: threads, all cores by default. seed: of the crops of recordings longer than ``clip_seconds``.
-        layout: where the subsets lie.
+        jobs: threads, all cores by default. seed: of the crops of longer recordings. layout: where the subsets lie.
 
     Events of ``clips`` are as annotated, as published scores are computed; `ClipFiles.load` clips them.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,7 +15,14 @@ from torch.nn import functional as F
 from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
 from sed_lab.loss import Binary
-from sed_lab.method.huang2021 import WeakSynthetic, inter_frame_distance
+from sed_lab.method.huang2021 import (
+    KEPT_FRAMES,
+    WeakSynthetic,
+    inter_frame_distance,
+    middle_frames,
+    write_frames,
+)
+from sed_lab.metric.embedding import frames_of_run
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.model.encoder import LSTMEncoder
 from sed_lab.types import Batch
@@ -44,7 +53,7 @@ def method_of(**changes: Any) -> WeakSynthetic:
     given: dict[str, Any] = {
         "ifd": True, "sedb": True, "ifd_weight": 0.7, "sedb_weight": 0.4, "form": "exact", "margin": 0.1,
         "n_projection": 6, "pseudo_threshold": 0.5, "ifd_from_epoch": 0, "rate_decay": 0.8, "rate_epochs": 10,
-        **changes,
+        "patience": 2, **changes,
     }  # fmt: skip
     model = given.pop("model", None) or AttentionPool(3, 8, (6, 5), (3, 3), (4, 2))
     feature = LogMel(n_fft=256, win_length=256, hop_length=256, n_mels=8)
@@ -125,6 +134,52 @@ def test_only_the_first_branch_predicts() -> None:
     assert theirs.frame is not None
     assert torch.equal(ours.frame, theirs.frame)
     assert ours.frame.shape == (8, FRAMES, 3)
+
+
+def test_the_detector_holds_the_first_branch_alone() -> None:
+    method, batch = method_of(), batch_of()
+    state = method.detector_state()
+    assert {name.split(".")[0] for name in state} == {"model"}
+    assert {name.split(".")[0] for name in method.state_dict()} == {"model", "projection", "detection"}
+    other = method_of()
+    other.load_detector_state(state)
+    assert (other.projection, other.detection) == (None, None)
+    found, expected = (one.eval().predict(batch)["model"].clip for one in (other, method))
+    assert found is not None
+    assert torch.equal(found, expected)
+
+
+def test_the_middle_frame_of_those_that_hold_a_class_alone() -> None:
+    strong = torch.zeros(2, 7, 3)
+    strong[0, 1:6, 0] = 1
+    strong[0, 3, 2] = 1  # not alone
+    strong[1, 6, 1] = 1
+    x = torch.arange(14.0).reshape(2, 7, 1)
+    assert {key: value.item() for key, value in middle_frames(x, strong).items()} == {(0, 0): 4.0, (1, 1): 13.0}
+
+
+def test_kept_frames_are_the_first_of_each_class_and_domain(tmp_path: Path) -> None:
+    frames = {(0, i, i % 2): (i % 3 == 0, np.full(2, i, np.float16)) for i in reversed(range(300))}
+    write_frames(tmp_path / "embeddings", frames)
+    found = frames_of_run(tmp_path)
+    assert found is not None
+    for label in (0, 1):
+        for synthetic in (True, False):
+            chosen = found["embedding"][(found["event_label"] == label) & (found["synthetic"] == synthetic), 0]
+            own = [i for i in range(300) if i % 2 == label and (i % 3 == 0) == synthetic]
+            assert chosen.tolist() == own[:KEPT_FRAMES]
+
+
+def test_training_ends_after_its_patience_and_stays_ended_when_resumed() -> None:
+    (stop,) = method_of().configure_callbacks()
+    assert (stop.monitor, stop.mode, stop.patience) == ("val/objective", "max", 2)
+    for waited, ended in ((1, False), (2, True)):
+        method = method_of()
+        stop.wait_count = waited
+        trainer: Any = SimpleNamespace(callbacks=[stop], should_stop=False)
+        method._trainer = trainer
+        method.on_fit_start()
+        assert trainer.should_stop is ended
 
 
 def test_what_cannot_be_is_refused() -> None:

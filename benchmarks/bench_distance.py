@@ -1,0 +1,108 @@
+"""A training step of Huang et al. 2021 with the exact inter-frame distance loss beside the same step without it.
+
+64 clips of 500 frames, 160 dimensions, the paper's network; and the loss alone, with the memory it takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import resource
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch.nn import functional as F
+
+from benchmarks.sides import both, command_line, report
+from sed_lab.app import conf_folder
+from sed_lab.memory import keep_freed_memory
+from sed_lab.method.huang2021 import inter_frame_distance
+from sed_lab.types import Batch
+
+FRAMES, CLASSES = 500, 10
+
+
+def work(clips: int, distance: bool) -> Callable[[], object]:
+    """One step, with or without the distance."""
+    keep_freed_memory()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        words = ["feature=natural_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}"]
+        cfg = compose("huang2021", overrides=[*words, "method.ifd_from_epoch=0"])
+    feature = instantiate(cfg.feature)
+    model = instantiate(cfg.model, n_classes=CLASSES, n_mels=64, _convert_="all")
+    make = instantiate(cfg.method, _partial_=True, _convert_="all")
+    method = make(feature=feature, model=model, loss=instantiate(cfg.loss))
+    trainer: Any = SimpleNamespace(current_epoch=9)
+    method._trainer = trainer
+    method.log = method.log_dict = lambda *args, **kwargs: None
+    (optimizer,), _ = method.configure_optimizers()
+    batch = batch_of(clips)
+
+    def step() -> None:
+        loss = method.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def batch_of(clips: int) -> Batch:
+    """Half real, half synthetic, each of one or two of ten classes, so that many frames are anchors."""
+    weak = F.one_hot(torch.arange(clips) % 5, CLASSES).float()
+    strong = (torch.rand(clips, FRAMES, 1) > 0.5) * weak[:, None]
+    real = torch.arange(clips) % 2 == 0
+    return Batch(
+        strong=strong * ~real[:, None, None],
+        weak=weak,
+        has_strong=~real,
+        has_weak=real,
+        synthetic=~real,
+        valid_frames=torch.full((clips,), FRAMES),
+        index=torch.arange(clips),
+        clip_id=[str(i) for i in range(clips)],
+        audio=torch.randn(clips, 441000) * 0.1,
+    )
+
+
+def alone(clips: int) -> dict[str, float]:
+    """Seconds of the loss, forward and backward, and the gigabytes it takes beyond its inputs."""
+    batch = batch_of(clips)
+    z = torch.randn(clips, FRAMES, 160, requires_grad=True)
+    frame = (torch.rand(clips, FRAMES, 1) > 0.5) * batch.weak[:, None]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    loss, _ = inter_frame_distance(z, batch.weak, frame)
+    loss.backward()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "gb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9}
+
+
+SIDES = {"without": functools.partial(work, distance=False), "with": functools.partial(work, distance=True)}
+
+
+def run(clips: int = 64, repeats: int = 2, threads: int = 2) -> dict[str, Any]:
+    """Seconds of a step, both sides, and the loss alone."""
+    torch.set_num_threads(threads)
+    loss = alone(clips)
+    results = both("bench_distance", SIDES, clips, repeats, threads)
+    report(results, clips)
+    plain, ours = results.values()
+    what = f"step of {clips} clips x {FRAMES} frames x 160, {threads} threads"
+    return {
+        "rows": [
+            {"what": what, "ours": ours["seconds"], "peer": plain["seconds"], "name": "without the loss", "unit": "s"},
+            {"what": "the loss alone, forward and backward", "ours": loss["seconds"], "unit": "s"},
+            {"what": "its memory beyond the inputs", "ours": loss["gb"], "unit": "GB"},
+        ],
+        "sides": results,
+    }
+
+
+if __name__ == "__main__":
+    options = command_line((__doc__ or "").splitlines()[0], SIDES, clips=64, repeats=2)
+    run(options.clips, options.repeats, options.threads)
