@@ -119,10 +119,13 @@ class OnsetDecoder:
     Args:
         threshold: presence, one number or one a class by event label (theirs: 0.8 baby cry and glass, 0.5 gunshot).
         onset_threshold: one number or one a class.
+        lookback_seconds: how far before its peak an event may begin; theirs is "a certain number of frames", and events
+            last less than 2.5 s in the mean.
     """
 
     threshold: float | Mapping[str, float] = 0.5
     onset_threshold: float | Mapping[str, float] = 0.5
+    lookback_seconds: float = 2.5
 
     def smooth(self, scores: Scores) -> Scores:
         """The scores as they are: this decoder filters nothing."""
@@ -143,7 +146,7 @@ class OnsetDecoder:
         peak, first, end = np.full(shape, -1.0, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, array in enumerate(frame):
             if len(array):
-                peak[row], first[row], end[row] = _around_peak(array, limit)
+                peak[row], first[row], end[row] = _around_peak(array, limit, round(self.lookback_seconds / hop))
         limits = np.asarray(thresholds, np.float32).reshape(len(thresholds), -1)
         parts: list[Points] = []
         for number, presence in enumerate(limits):
@@ -157,12 +160,12 @@ class OnsetDecoder:
         return {"decoder": type(self).__name__, **{k: _plain(v) for k, v in asdict(self).items()}}
 
 
-def _around_peak(array: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Highest score, first frame and end of the event around it, each ``[C]``, of scores ``[T, C]``."""
+def _around_peak(array: np.ndarray, limit: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Highest score, first frame (at most ``lookback`` before it) and end of the event, each ``[C]``, of ``[T, C]``."""
     time = np.arange(len(array))[:, None]
     top = array.argmax(axis=0)
     above = array > limit
-    first = np.where(above & (time <= top), time, len(array)).min(axis=0)
+    first = np.where(above & (time <= top) & (time >= top - lookback), time, len(array)).min(axis=0)
     end = np.where(~above & (time > top), time, len(array)).min(axis=0)
     return array.max(axis=0), np.minimum(first, top), end
 

@@ -207,11 +207,16 @@ def measure_and_write(
 
     Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
     scores gets events as long as their clips."""
+    from sed_lab.decoder import OnsetDecoder
+    from sed_lab.metric.example import example
     from sed_lab.metric.measure import measure, per_class_rows
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
     metrics, curves = measure(systems, truth, durations, decoder, **metric)
+    for name, system in systems.items():
+        if isinstance(system, Scores) and truth is not None and isinstance(decoder, OnsetDecoder):
+            curves.setdefault(name, {})["example"] = example(system, truth, decoder)
     if others:
         metrics["others"] = others
     for name, values in (beside or {}).items():

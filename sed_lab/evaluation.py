@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 
 from sed_lab.dataset.annotation import write_durations, write_strong, write_weak
+from sed_lab.dataset.label import encode_weak
 from sed_lab.dataset.module import SedData
 from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
@@ -165,9 +166,17 @@ def _labels(clip: Clip) -> tuple[str, ...]:
     return tuple({event.event_label for event in clip.events or ()})
 
 
+def _annotated(clip: Clip, data: SedData, row: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Scores of a clip, zero in the classes that its annotation is not about."""
+    if clip.annotated is None:
+        return row
+    about = encode_weak(clip.annotated, data.corpus.classes)
+    return tuple(None if part is None else part * about for part in row)  # type: ignore[return-value]
+
+
 def _scores(data: SedData, subset: str, rows: Rows) -> Scores:
     clips = [data.corpus.subsets[subset].clips[index] for index in rows]
-    frame, clip = zip(*rows.values(), strict=True)
+    frame, clip = zip(*(_annotated(one, data, row) for one, row in zip(clips, rows.values(), strict=True)), strict=True)
     return Scores(
         clip_id=tuple(item.clip_id for item in clips),
         classes=data.corpus.classes,

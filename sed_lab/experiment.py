@@ -51,6 +51,7 @@ CLAIMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ratio": (("to", "column", "value", "within"), ()),  # row a over row b lies this near to value
     "near": (("to", "column", "within"), ()),  # row a less row b lies this near to 0
     "gains": (("over", "more_than_row", "over_row", "column"), ()),  # a gains more over b than row c over row d
+    "easiest": (("row", "column"), ()),  # in this row, a class is better than each other of a class-wise column
     "follows": (("rather_than", "of", "to", "column"), ()),  # a over b goes with one class-wise column, not the other
 }
 

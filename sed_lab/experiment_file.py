@@ -22,6 +22,7 @@ FIGURES = {
     "det": {"axes"},
     "sphere": {"iterations"},
     "frames": set(),
+    "clip": set(),
 }
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
 NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
@@ -225,7 +226,7 @@ class _Reader:
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
         self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] not in ("points", "sphere", "frames") and not families:
+        if figure["kind"] not in ("points", "sphere", "frames", "clip") and not families:
             self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
         if figure["kind"] == "relative" and not relative:
             self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
@@ -248,7 +249,7 @@ class _Reader:
         (kind,) = kinds
         needed, optional = CLAIMS[kind]
         self._mapping(claim, {"id", "say", kind, *needed, *optional}, set(needed), *place)
-        wide = kind in ("most", "follows")  # these are about all classes of a class-wise column
+        wide = kind in ("most", "follows", "easiest")  # these are about all classes of a class-wise column
         self._known(claim["column"], tuple(families if wide else columns), f"claim {claim['id']} names column", *place)
         for key in ("follows", "rather_than") if kind == "follows" else ():
             self._known(claim[key], tuple(families), f"claim {claim['id']} names class-wise column", *place, key)
@@ -264,6 +265,7 @@ class _Reader:
             "near": lambda: [claim["near"], claim["to"]],
             "gains": lambda: [claim["gains"], claim["over"], claim["more_than_row"], claim["over_row"]],
             "follows": lambda: [claim["of"], claim["to"]],
+            "easiest": lambda: [claim["row"]],
         }[kind]()
         for name in about:
             self._known(name, tuple(rows), f"claim {claim['id']} names row", *place, kind)
@@ -273,5 +275,9 @@ class _Reader:
             if key in claim and not isinstance(claim[key], int | float):
                 self._fail(f"claim {claim['id']}: {key} must be a number, not {claim[key]!r}", *place, key)
         chosen = tuple(key for key in columns if columns[key].family == claim["column"]) if wide else (claim["column"],)
+        if kind == "easiest":
+            labels = [columns[key].event_label for key in chosen]
+            self._known(claim["easiest"], labels, f"claim {claim['id']} names class", *place, kind)
+            chosen = tuple(sorted(chosen, key=lambda key: columns[key].event_label != claim["easiest"]))  # it first
         options: dict[str, Any] = {key: claim[key] for key in OPTIONS if key in claim}
         return Claim(str(claim["id"]), claim["say"], kind, chosen, tuple(dict.fromkeys(about)), options)

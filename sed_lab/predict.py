@@ -156,7 +156,7 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     loss = instantiate(config["loss"], _convert_="all")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     make = instantiate(config["method"], _partial_=True, _convert_="all")
-    known = {"feature": feature, "model": model, "loss": loss, "seed": 0}
+    known = {"feature": feature, "model": model, "loss": loss, "classes": facts["classes"], "seed": 0}
     known |= {name: state.get(name) for name in ("class_weight", "weak_labels")}
     method = make(**asked_for(config["method"]["_target_"], known))
     method.load_detector_state(state)

@@ -122,6 +122,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         "loss": loss,
         "class_weight": loss.class_weight(data.class_statistics()),
         "weak_labels": data.weak_labels(),
+        "classes": corpus.classes,
         "seed": cfg.seed,
     }
     return data, _instantiate(cfg.method, **asked_for(cfg.method._target_, known))

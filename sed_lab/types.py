@@ -38,7 +38,8 @@ class Clip:
 
     ``clip_id`` is the file's name without its suffix. ``events`` is None where no strong label exists and an empty
     tuple for a clip known to hold no event; ``event_labels`` likewise for weak labels (a strongly labelled clip
-    carries both). ``synthetic`` marks the synthetic domain.
+    carries both). ``synthetic`` marks the synthetic domain. ``annotated`` names the classes that its labels are about,
+    where these are not all of the corpus (None): others may be heard, and no detection of them counts.
     """
 
     clip_id: str
@@ -47,6 +48,7 @@ class Clip:
     events: tuple[Event, ...] | None = None
     event_labels: tuple[str, ...] | None = None
     synthetic: bool = False
+    annotated: tuple[str, ...] | None = None
 
 
 class Subset(Protocol):
@@ -67,7 +69,8 @@ class ClassStatistics:
 
     ``active_frames`` is m_c of Park & Elhilali 2022 (frames in which the class is active), ``source_clips`` their
     V_c (recordings of the class in the sound bank; None where it is not known), ``source_seconds`` the mean length of
-    these recordings (None likewise), ``clips`` how many clips hold the class, ``empty_clips`` how many hold none.
+    these recordings (None likewise), ``clips`` how many clips hold the class, ``empty_clips`` how many hold none,
+    ``labelled_frames`` the frames of clips whose labels are about the class.
     """
 
     classes: tuple[str, ...]
@@ -80,6 +83,7 @@ class ClassStatistics:
     empty_clips: int = 0
     source_clips: np.ndarray | None = None
     source_seconds: np.ndarray | None = None
+    labelled_frames: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,9 @@ class Batch:
     ``strong [B, T, C]`` and ``weak [B, C]`` hold targets in [0, 1] (zeros where unlabelled); ``has_strong``,
     ``has_weak``, ``synthetic`` are booleans ``[B]``: losses use these masks, never positions. ``valid_frames [B]``
     counts output frames that belong to the recording and not to padding. ``index [B]`` is the clip's place in its
-    subset. The three shares correct a mean over this part of a global batch: (clips here x number of parts) / clips
-    in the global batch, 1.0 where every rank and every accumulation step holds the same number.
+    subset. ``annotated [B, C]`` says which classes a clip's labels are about (None: all). The three shares correct a
+    mean over this part of a global batch: (clips here x number of parts) / clips in the global batch, 1.0 where every
+    rank and every accumulation step holds the same number.
     """
 
     strong: torch.Tensor
@@ -123,6 +128,7 @@ class Batch:
     audio: torch.Tensor | None = None
     feature: torch.Tensor | None = None
     embedding: torch.Tensor | None = None
+    annotated: torch.Tensor | None = None
     share_strong: float = 1.0
     share_weak: float = 1.0
     share_all: float = 1.0

@@ -196,7 +196,18 @@ def test_settings_name_every_number() -> None:
         "median_passes": 1,
         "clip_gate": None, "min_event_seconds": 0.0, "merge_gap_seconds": 0.0,
     }  # fmt: skip
-    assert OnsetDecoder().settings() == {"decoder": "OnsetDecoder", "threshold": 0.5, "onset_threshold": 0.5}
+    assert OnsetDecoder().settings() == {
+        "decoder": "OnsetDecoder", "threshold": 0.5, "onset_threshold": 0.5, "lookback_seconds": 2.5,
+    }  # fmt: skip
+
+
+def test_an_onset_lies_at_most_so_far_before_the_peak() -> None:
+    track = np.full(60, 0.1, np.float32)
+    track[[3, 20, 25, 40]] = 0.6, 0.7, 0.55, 0.9
+    scores = Scores(("a",), ("Dog",), np.array([6.0]), 0.1, (track[:, None],))
+    for seconds, first in ((10.0, 3), (2.5, 20), (1.5, 25), (1.4, 40)):
+        (event,) = OnsetDecoder(0.8, 0.5, seconds).decode(scores)["a"]
+        assert (event.onset, event.offset) == (pytest.approx(first / 10), pytest.approx(4.1))
 
 
 def test_windows_are_a_share_of_the_mean_length_of_held_out_events() -> None:

@@ -164,10 +164,17 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
             audio=torch.from_numpy(np.stack(audio)),
+            annotated=self._annotated(clips),
             share_strong=share_strong,
             share_weak=share_weak,
             share_all=share_all,
         )
+
+    def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
+        if all(clip.annotated is None for clip in clips):
+            return None
+        rows = [self.classes if clip.annotated is None else clip.annotated for clip in clips]
+        return torch.from_numpy(np.stack([encode_weak(row, self.classes) for row in rows]) > 0)
 
     def _shares(self, request: Request, has_strong: list[bool], has_weak: list[bool]) -> tuple[float, float, float]:
         """(clips here x parts) / clips in the global batch: of strong, of weak, of all clips."""

@@ -93,8 +93,9 @@ def class_statistics(
     place = {name: i for i, name in enumerate(classes)}
     active, events = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)
     seconds, holding = np.zeros(n_classes), np.zeros(n_classes, dtype=np.int64)
-    empty = 0
+    labelled, empty = np.zeros(n_classes, dtype=np.int64), 0
     for clip in subset.clips:
+        labelled += n_frames * encode_weak(classes if clip.annotated is None else clip.annotated, classes).astype(int)
         if clip.events:
             active += encode_strong(clip.events, classes, n_frames, frame_hop).sum(axis=0).astype(np.int64)
             for event in clip.events:
@@ -114,12 +115,15 @@ def class_statistics(
         empty_clips=empty,
         source_clips=None if source_clips is None else np.array([source_clips[name] for name in classes]),
         source_seconds=None if source_seconds is None else np.array([source_seconds[name] for name in classes]),
+        labelled_frames=labelled,
     )
 
 
 def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
-    """Class statistics as rows for a table or a run's record; ``mean_seconds`` is the mean length of an event."""
+    """Class statistics as rows for a table or a run's record; ``mean_seconds`` is the mean length of an event,
+    ``frame_share`` the share of frames in which the class is active, of clips that are labelled for it."""
     total = max(1, int(one.active_frames.sum()))
+    shares = None if one.labelled_frames is None else one.active_frames / np.maximum(one.labelled_frames, 1)
     return [
         {
             "event_label": label,
@@ -129,6 +133,7 @@ def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | 
             "mean_seconds": round(float(one.event_seconds[i] / one.events[i]), 3) if one.events[i] else None,
             "m_c": int(one.active_frames[i]),
             "r_c": round(float(one.active_frames[i]) / total, 4),
+            "frame_share": None if shares is None else round(float(shares[i]), 4),
             "V_c": None if one.source_clips is None else int(one.source_clips[i]),
             "source_seconds": None if one.source_seconds is None else round(float(one.source_seconds[i]), 3),
         }

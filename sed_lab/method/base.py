@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
 from sed_lab.types import Batch
 
@@ -99,6 +100,24 @@ class SedMethod(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         return self.predict(batch)
+
+    @property
+    def data(self) -> Any:
+        """The trainer's `sed_lab.dataset.module.SedData`."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def fit_feature(self, feature: StandardLogMel, subset: str) -> None:
+        """Take the front end's statistics from a subset's audio, in the first process, for all."""
+        if self.trainer.is_global_zero:
+            hop = self.data.loader.frame_hop
+            batches = self.data.every_clip(subset)
+            feature.fit((audio_of(batch).to(self.device), batch.valid_frames * hop) for batch in batches)
+        feature.load_state_dict(self.from_first(feature.state_dict()))
+
+    def from_first(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The first process's tensors, on the CPU, in every process."""
+        mine = {name: tensor.cpu() for name, tensor in tensors.items()}
+        return dict(self.trainer.strategy.broadcast(mine))
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
-from sed_lab.method.base import SedMethod, audio_of
+from sed_lab.method.base import SedMethod
 from sed_lab.types import Batch
 
 
@@ -132,21 +131,3 @@ class PhasedMethod(SedMethod):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.place = checkpoint["place"]
-
-    @property
-    def data(self) -> Any:
-        """The trainer's `sed_lab.dataset.module.SedData`."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
-
-    def fit_feature(self, feature: StandardLogMel, subset: str) -> None:
-        """Take the front end's statistics from a subset's audio, in the first process, for all."""
-        if self.trainer.is_global_zero:
-            hop = self.data.loader.frame_hop
-            batches = self.data.every_clip(subset)
-            feature.fit((audio_of(batch).to(self.device), batch.valid_frames * hop) for batch in batches)
-        feature.load_state_dict(self.from_first(feature.state_dict()))
-
-    def from_first(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The first process's tensors, on the CPU, in every process."""
-        mine = {name: tensor.cpu() for name, tensor in tensors.items()}
-        return dict(self.trainer.strategy.broadcast(mine))

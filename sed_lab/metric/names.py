@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2")  # model: a method with one network
-OTHER_TESTS = ("synthetic_test",)  # subsets measured beside test, whose numbers have their name in front
+SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2", "ensemble", "chunks", "t3", "t5", "t9", "t50")
+OTHER_TESTS = ("synthetic_test", "devtest")  # subsets measured beside test, whose numbers have their name in front
 TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _COUNTS = "clips|frames|positive_share|positive_peak|negative_peak"
@@ -24,7 +24,9 @@ _OF_A_SYSTEM = (
     r"embedding/(same_class|other_class|gap|nearest)",
     rf"logits/[^/]+/per_class/(?P<f>[^/]+)/({_COUNTS})",
 )
-_OF_THE_DATA = (r"dataset/per_class/(?P<g>[^/]+)/(clips|events|seconds|mean_seconds|m_c|r_c|V_c|source_seconds)",)
+_OF_THE_DATA = (
+    r"dataset/per_class/(?P<g>[^/]+)/(clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_seconds)",
+)
 _SYSTEM = rf"(({'|'.join(OTHER_TESTS)})/)?({'|'.join(SYSTEMS)})"
 _NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
 

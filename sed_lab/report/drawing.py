@@ -3,14 +3,14 @@
 ``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
 another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips;
 ``det``: detection error trade-off; ``sphere``: embeddings of a run while they are learnt; ``frames``: frames of both
-domains in the encoder's space, of each row's first run. The last three are drawn from the runs' folders, so not from
-records that were kept without them.
+domains in the encoder's space, of each row's first run; ``clip``: posterior and thresholds of one clip. The last four
+are drawn from the runs' folders, so not from records that were kept without them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def draw(table: Table) -> Figure | None:
         "det": trade_off,
         "sphere": sphere,
         "frames": frames,
+        "clip": clip,
     }
     kind = table.experiment.figure.get("kind")
     if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
@@ -213,6 +214,32 @@ def frames(table: Table) -> Figure | None:
             words = "" if nearest is None else f"{nearest:.0%} of real frames next to their class"
             panels[row.label] = (kept, words)
     return frame_map(panels, classes) if panels else None
+
+
+def clip(table: Table) -> Figure | None:
+    """The test clip that the first row's first run keeps; None where it keeps none."""
+    name, row = next(iter(table.experiment.rows.items()))
+    files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
+    one = read_json(files[0]).get(row.system, {}).get("example") if files and files[0].exists() else None
+    return None if one is None else clip_with_thresholds(one)
+
+
+@styled
+def clip_with_thresholds(one: Mapping[str, Any]) -> Figure:
+    """Posterior, both thresholds, true and detected event of `sed_lab.metric.example.example`."""
+    figure = new_figure(10.0, 3.2)
+    axes = figure.add_subplot()
+    time = (np.arange(len(one["posterior"])) + 0.5) * one["frame_hop"]
+    axes.plot(time, one["posterior"], color=COLOURS[0], lw=1.2, label=f"posterior of {one['event_label']}")
+    for number, (key, words) in enumerate((("threshold", "t1: present"), ("onset_threshold", "t2: onset"))):
+        axes.axhline(one[key], color=MUTED, lw=0.9, ls=("--", ":")[number], label=words)
+    for number, (onset, offset) in enumerate(one["reference"]):
+        axes.axvspan(onset, offset, color=COLOURS[2], alpha=0.2, lw=0, label="true event" if number == 0 else None)
+    for number, (onset, _) in enumerate(one["detected"]):
+        axes.axvline(onset, color=COLOURS[1], lw=1.4, label="detected onset" if number == 0 else None)
+    axes.set(xlim=(0, time[-1]), ylim=(0, 1.02), xlabel=f"seconds of {one['clip_id']}", ylabel="posterior")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 1.18), ncols=5, frameon=False)
+    return figure
 
 
 def _short(label: str) -> str:

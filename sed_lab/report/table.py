@@ -110,6 +110,9 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
         return judge.near(rows[first], rows[last], (first, last), options["within"])
     if claim.kind == "gains":
         return judge.gains([rows[name] for name in names], names, lower)
+    if claim.kind == "easiest":
+        own = {experiment.columns[name].event_label: cells[first][name].whole for name in claim.columns}
+        return judge.best(own, next(iter(own)), tuple(own), lower)
     if claim.kind == "follows":
         asked = (options["follows"], options["rather_than"])
         labels = [experiment.columns[column].event_label for column in claim.columns]

@@ -1,0 +1,170 @@
+"""TUT Rare Sound Events 2017 (DCASE 2017 task 2) as it lies on disk, and mixtures of `sed_lab.dataset.rare_recipe`.
+
+A set of mixtures is a folder with ``audio/`` and ``meta/event_list_<subset>_<class>.csv`` (tab separated, no header:
+filename, and onset, offset, label where an event is in it). Two arrangements are known::
+
+    data/mixture_data/<subset>/<hash>/                  the published one
+    generated_data/mixtures_<subset>_<hash>/            the baseline system's
+
+A mixture belongs to one class: only this class is annotated in it, and only this class's detector is judged on it. The
+mixtures that the patch of June 2017 withdrew (``*_old_dontuse``) are left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sed_lab.dataset.audio import list_audio
+from sed_lab.dataset.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.dataset.layout import read_headers
+from sed_lab.dataset.rare_recipe import CLASSES, SECONDS, Mixing, write_mixtures
+from sed_lab.errors import InputError
+from sed_lab.types import Clip, Corpus, Event
+
+log = logging.getLogger(__name__)
+WITHDRAWN = "_old_dontuse"
+EVALTEST = "bbb81504db15a03680a0044474633b67"  # the published evaluation mixtures' folder
+
+
+def read_tut_rare(
+    folder: Path | str,
+    train: Sequence[Mapping[str, Any]],
+    sample_rate: int = 44100,
+    test: str = "evaltest",
+    seed: int = 0,
+) -> Corpus:
+    """Subsets ``synthetic`` (training), ``validation`` (the default devtrain mixtures), ``devtest`` and ``test``.
+
+    Args:
+        folder: the development set's, with ``data/source_data`` where mixtures are to be made.
+        train: parameters of the training mixtures, `Mixing`'s arguments; made on first use. Amiriparian et al. train on
+            twice the default, which draws from the same sources as the validation mixtures do.
+        test: ``evaltest``, or ``devtest`` where the evaluation set is not there.
+
+    Raises:
+        InputError: a set is not there and cannot be made, or its lists are wrong.
+    """
+    folder = Path(folder)
+    source, target = folder / "data" / "source_data", folder / "data" / "mixture_data"
+    wanted = [mixing_of(given) for given in train]
+    for mixing in wanted:
+        if not _places(folder, "devtrain", mixing.folder()):
+            for _ in write_mixtures(source, target, "devtrain", mixing):
+                pass
+    default = Mixing().folder()
+    sets = {
+        "synthetic": [_place(folder, "devtrain", mixing.folder()) for mixing in wanted],
+        "validation": [_place(folder, "devtrain", default)],
+        "devtest": [_place(folder, "devtest", default)],
+        "test": [_place(folder, test, EVALTEST if test == "evaltest" else default)],
+    }
+    origin = {"synthetic": "devtrain", "validation": "devtrain", "devtest": "devtest", "test": test}
+    return mixtures_corpus("tut_rare", sets, origin, CLASSES, sample_rate, seed)
+
+
+def mixtures_corpus(
+    name: str,
+    sets: Mapping[str, Sequence[Path]],
+    origin: Mapping[str, str],
+    classes: Sequence[str],
+    sample_rate: int,
+    seed: int = 0,
+) -> Corpus:
+    """A corpus of sets of mixtures: ``sets[subset]`` are folders, ``origin[subset]`` is the name in their lists."""
+    subsets, files = {}, []
+    for subset, places in sets.items():
+        clips: list[Clip] = []
+        for place in places:
+            found, used = read_set(place, origin[subset], classes)
+            clips += found
+            files += used
+        subsets[subset] = ClipFiles(clips, sample_rate, SECONDS, seed=seed)
+    return Corpus(name, tuple(classes), SECONDS, sample_rate, subsets, fingerprint(files))
+
+
+def read_set(place: Path, subset: str, classes: Sequence[str]) -> tuple[list[Clip], list[Path]]:
+    """The clips of a set, and the files behind them. Recordings that are not there are counted in a warning.
+
+    Raises:
+        InputError: no list is there, a row is wrong, or no listed recording is there.
+    """
+    there = {path.name: path for path in list_audio(place / "audio")}
+    clips, files, listed = [], [], 0
+    for label in classes:
+        path = place / "meta" / f"event_list_{subset}_{label}.csv"
+        rows = read_event_list(path, label)
+        listed += len(rows)
+        headers = read_headers(there[name] for name in rows if name in there)
+        for name, events in rows.items():
+            if name in there:
+                clips.append(
+                    Clip(
+                        Path(name).stem, there[name], headers[there[name]].duration, events, labels_of(events), True,
+                        annotated=(label,),
+                    )
+                )  # fmt: skip
+        files += [path, *headers]
+    if not clips:
+        raise InputError(f"{place / 'audio'} holds none of the {listed} listed mixtures; restore it")
+    if len(clips) < listed:
+        log.warning("%s: %d of %d listed mixtures found; scores are of these only", place, len(clips), listed)
+    return clips, files
+
+
+def read_event_list(path: Path, label: str) -> dict[str, tuple[Event, ...]]:
+    """Events by file name; a row of a file name alone is a mixture without an event.
+
+    Raises:
+        InputError: the list is missing, or rows are wrong, with their lines.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise InputError(f"{path} does not exist; restore the lists of this set of mixtures") from None
+    clips: dict[str, tuple[Event, ...]] = {}
+    for number, line in enumerate(lines, 1):
+        words = [word.strip() for word in line.split("\t")]
+        name = Path(words[0]).name
+        if not name or WITHDRAWN in name:
+            continue
+        try:
+            if any(words[1:]):
+                onset, offset, found = words[1:]
+                if found != label:
+                    raise ValueError(f"label {found!r} in the list of {label}")
+                clips[name] = (*clips.get(name, ()), Event(float(onset), float(offset), label))
+            else:
+                clips.setdefault(name, ())
+        except (ValueError, InputError) as error:
+            raise InputError(f"{path}, line {number}: {error}; a row is filename, onset, offset, {label}") from None
+    return clips
+
+
+def mixing_of(given: Mapping[str, Any]) -> Mixing:
+    """`Mixing` from a configuration's mapping.
+
+    Raises:
+        InputError: a key it does not have, or as `Mixing`.
+    """
+    if unknown := set(given) - {field.name for field in fields(Mixing)}:
+        raise InputError(
+            f"mixtures have no {', '.join(sorted(unknown))}; known: {', '.join(f.name for f in fields(Mixing))}"
+        )
+    return Mixing(**{**given, **({"ebrs": tuple(given["ebrs"])} if "ebrs" in given else {})})
+
+
+def _places(folder: Path, subset: str, digest: str) -> list[Path]:
+    known = (folder / f"data/mixture_data/{subset}/{digest}", folder / f"generated_data/mixtures_{subset}_{digest}")
+    return [place for place in known if place.is_dir()]
+
+
+def _place(folder: Path, subset: str, digest: str) -> Path:
+    if not (found := _places(folder, subset, digest)):
+        raise InputError(
+            f"{folder} holds no mixtures data/mixture_data/{subset}/{digest}; unpack the {subset} archives"
+        )
+    return found[0]
