@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class Detector:
     n_frames: int
     decoder: Any
     clip_gate: float | None  # applied to each window, as the run did to its clips
-    threshold: float
+    threshold: float | Mapping[str, float]
     system: str
 
 
@@ -82,7 +82,10 @@ def predict_command(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     files = find_audio(arguments.audio)
     detector = load_detector(arguments.run, arguments.system, arguments.threshold, arguments.device)
-    print(f"{detector.system} of {arguments.run.name}, threshold {detector.threshold:g}", file=sys.stderr)
+    threshold = detector.threshold
+    each = threshold.items() if isinstance(threshold, Mapping) else [("threshold", threshold)]
+    said = ", ".join(f"{name} {value:g}" for name, value in each)
+    print(f"{detector.system} of {arguments.run.name}, {said}", file=sys.stderr)
     rows: list[tuple[str, Event]] = []
     scored: list[Scores] = []
     unreadable: list[tuple[Path, str]] = []
@@ -164,10 +167,9 @@ def load_detector(folder: Path, system: str | None = None, threshold: str = "run
     if system not in method.outputs:
         raise InputError(f"--system {system}: this run has {', '.join(method.outputs)}")
     # The windows are those the run took from its held-out events; the clip gate is shut window by window.
-    own = {"median_seconds": facts["decoder"]["median_seconds"], "median_share": None, "clip_gate": None}
-    decoder = instantiate(
-        {**config["decoder"], **(own if "median_seconds" in facts["decoder"] else {})}, _convert_="all"
-    )
+    taken = {"median_seconds", "median_share"} & set(facts["decoder"])
+    own = {name: facts["decoder"][name] for name in taken} | ({"clip_gate": None} if taken else {})
+    decoder = instantiate({**config["decoder"], **own}, _convert_="all")
     return Detector(
         method=method.to(device).eval(),
         classes=tuple(facts["classes"]),

@@ -83,9 +83,9 @@ def bank_rare_mixtures(
         (path.name, path.stat().st_size) for split in ("train", "validation", "test") for path in bank.paths(split)
     )
     settings: dict[str, Any] = {"mixtures": _plain(mixtures), "backgrounds": backgrounds, "folds": folds}
-    settings |= {"classes": list(classes)}
+    settings |= {"classes": list(bank.classes)}
     settings |= {"rate": sample_rate, "seed": seed, "bank": listing, "code": code_of(folder_bank, rare_recipe)}
-    return _made(Path(folder), "bank_rare_mixtures", settings, lambda: bank, tuple(classes))
+    return _made(Path(folder), "bank_rare_mixtures", settings, lambda: bank, bank.classes)
 
 
 def write_sources(
@@ -147,6 +147,8 @@ def _made(
 def _write_all(bank: Bank, target: Path, mixings: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     for subset, mixing in mixings.items():
         place, split, first, step = SUBSETS[subset]
+        if subset == "test" and "devtest" not in mixings:
+            first, step = 0, 1  # nothing to share the split's sounds with
         yield from write_sources(bank, target / "source_data", place, split, first, step, classes)
         yield from write_mixtures(target / "source_data", target, place, mixing, classes, bank.sample_rate)
 

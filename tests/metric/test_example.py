@@ -1,0 +1,28 @@
+"""The clip that a run keeps for a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sed_lab.decoder import OnsetDecoder
+from sed_lab.metric.example import example
+from sed_lab.types import Event, Scores
+
+
+def test_the_first_clip_with_an_event() -> None:
+    frame = np.zeros((2, 40, 2), np.float32)
+    frame[1, 10:14, 1] = 0.6, 0.7, 0.9, 0.2
+    scores = Scores(("a", "b"), ("Dog", "Cat"), np.full(2, 4.0), 0.1, tuple(frame))
+    truth = {"a": (), "b": (Event(1.05, 1.4, "Cat"),)}
+    found = example(scores, truth, OnsetDecoder({"Dog": 0.5, "Cat": 0.8}, 0.5))
+    assert found is not None
+    assert (found["clip_id"], found["event_label"], found["threshold"], found["onset_threshold"]) == (
+        "b",
+        "Cat",
+        0.8,
+        0.5,
+    )
+    assert found["posterior"][9:15] == [0.0, 0.6, 0.7, 0.9, 0.2, 0.0]
+    assert found["detected"] == [[1.0, 1.3]]
+    assert found["reference"] == [[1.05, 1.4]]
+    assert example(scores, {"a": (), "b": ()}, OnsetDecoder()) is None

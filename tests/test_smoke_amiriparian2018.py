@@ -1,0 +1,73 @@
+"""Rare event detectors from the command line: numbers of both test sets, the detector alone, prediction."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sed_lab.files import read_json
+from sed_lab.metric.measure import flatten
+from sed_lab.metric.names import is_metric
+from sed_lab.scores import load_scores
+from tests.test_smoke import sed
+
+WORDS = [
+    "--config-name", "amiriparian2018", "report.figures=false", "trainer.max_epochs=2",
+    "dataset.mixtures={synthetic: {mixtures_per_class: 4}, validation: {mixtures_per_class: 2}, "
+    "devtest: {mixtures_per_class: 2}, test: {mixtures_per_class: 2}}",
+    "dataset.instances={train: 3, validation: 2, test: 4}",
+    "method.timesteps={babycry: [5, 50], glassbreak: [3], gunshot: [3]}",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("amiriparian2018")
+    done = sed("train", *WORDS, cwd=top, SED_LAB_CACHE=str(top / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (folder,) = (path for path in (top / "runs").iterdir() if path.is_dir())
+    return folder
+
+
+def test_every_system_is_judged_on_its_own_class_s_clips(folder: Path) -> None:
+    record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
+    assert (record["status"], record["epochs"]) == ("complete", 2)
+    assert set(metrics["systems"]) == {"ensemble", "chunks", "t3", "t5", "t50"}
+    flat = flatten(metrics, per_class=True)
+    assert all(is_metric(name) for name in flat), [name for name in flat if not is_metric(name)]
+    assert {"ensemble/event_f1/error_rate_macro", "devtest/ensemble/event_f1/error_rate_macro"} <= set(flat)
+    scores = load_scores(folder / "scores/test/ensemble.npz")
+    assert len(scores.clip_id) == 6
+    assert scores.frame is not None
+    for clip_id, frame in zip(scores.clip_id, scores.frame, strict=True):
+        own = next(i for i, label in enumerate(scores.classes) if label in clip_id)
+        assert frame.shape == (653, 3)
+        assert (frame[:, own] > 0).all()
+        assert not np.delete(frame, own, axis=1).any()
+    share = {label: row["frame_share"] for label, row in record["dataset"]["per_class"].items()}
+    rows = record["dataset"]["per_class"]
+    for label, row in rows.items():  # half of each class's four mixtures hold an event
+        assert share[label] == pytest.approx(row["seconds"] / 120, rel=0.15)
+    example = read_json(folder / "curves.json")["ensemble"]["example"]
+    assert (example["threshold"], example["onset_threshold"], len(example["posterior"])) == (0.8, 0.5, 653)
+
+
+def test_the_detectors_alone_predict_a_recording_longer_than_a_mixture(folder: Path, tmp_path: Path) -> None:
+    state = torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in state} == {"feature", "best"}
+    alone = tmp_path / "detector"
+    alone.mkdir()
+    for name in ("run.json", "detector.ckpt"):
+        shutil.copy(folder / name, alone / name)
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(size=16000 * 40) * 0.1, 16000)
+    words = [str(alone), str(tmp_path / "noise.wav"), "--scores", str(tmp_path / "scores"), "--threshold", "fixed"]
+    done = sed("predict", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "scores/noise.tsv").read_text().splitlines()
+    assert len(rows) == 1 + int(np.ceil(40 / 0.046))
