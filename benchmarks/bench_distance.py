@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from benchmarks.sides import both, command_line, report
+from benchmarks.sides import measure, report
 from sed_lab.app import conf_folder
 from sed_lab.memory import keep_freed_memory
 from sed_lab.method.huang2021 import inter_frame_distance
@@ -85,11 +85,11 @@ def alone(clips: int) -> dict[str, float]:
 SIDES = {"without": functools.partial(work, distance=False), "with": functools.partial(work, distance=True)}
 
 
-def run(clips: int = 64, repeats: int = 2, threads: int = 2) -> dict[str, Any]:
+def run(clips: int = 64, repeats: int = 1, threads: int = 2) -> dict[str, Any]:
     """Seconds of a step, both sides, and the loss alone."""
     torch.set_num_threads(threads)
     loss = alone(clips)
-    results = both("bench_distance", SIDES, clips, repeats, threads)
+    results = {side: measure(make, clips, repeats, threads, warmup=1) for side, make in SIDES.items()}  # minutes
     report(results, clips)
     plain, ours = results.values()
     what = f"step of {clips} clips x {FRAMES} frames x 160, {threads} threads"
@@ -101,8 +101,3 @@ def run(clips: int = 64, repeats: int = 2, threads: int = 2) -> dict[str, Any]:
         ],
         "sides": results,
     }
-
-
-if __name__ == "__main__":
-    options = command_line((__doc__ or "").splitlines()[0], SIDES, clips=64, repeats=2)
-    run(options.clips, options.repeats, options.threads)

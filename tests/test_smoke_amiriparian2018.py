@@ -71,3 +71,24 @@ def test_the_detectors_alone_predict_a_recording_longer_than_a_mixture(folder: P
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "scores/noise.tsv").read_text().splitlines()
     assert len(rows) == 1 + int(np.ceil(40 / 0.046))
+
+
+@pytest.mark.slow
+def test_two_ranks_train_and_a_stopped_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    cache = str(folder.parents[1] / "cache")
+    words = [
+        *WORDS,
+        "trainer=ddp_cpu",
+        "trainer.devices=2",
+        "trainer.max_epochs=2",
+        "trainer.check_val_every_n_epoch=1",
+    ]
+    done = sed("train", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    (other,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    ours, theirs = (load_scores(one / "scores/test/ensemble.npz") for one in (folder, other))
+    assert ours.clip_id == theirs.clip_id
+    feature = [
+        torch.load(one / "detector.ckpt", weights_only=True)["state_dict"]["feature.mean"] for one in (folder, other)
+    ]
+    torch.testing.assert_close(*feature)

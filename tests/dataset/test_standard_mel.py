@@ -50,3 +50,12 @@ def test_what_cannot_be_is_refused() -> None:
         StandardLogMel(log_offset=0)
     with pytest.raises(InputError, match="no training audio"):
         StandardLogMel().fit([])
+
+
+def test_frames_of_half_a_minute() -> None:
+    """The note's counts of Amiriparian et al. 2018: 30 s at 44.1 kHz, centred frames."""
+    samples = 30 * 44100
+    for hop, frames in ((1024, 1292), (512, 2584)):
+        feature = StandardLogMel(44100, 2048, 2048, hop, 128, 0.0, 22050.0, 1e-10)
+        assert feature.frames(samples) == frames
+    assert feature.mel(torch.zeros(1, samples)).shape == (1, 2584, 128)

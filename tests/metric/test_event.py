@@ -164,6 +164,15 @@ def test_the_onset_collar_of_500_ms_by_hand() -> None:
     assert event_f1({}, truth, ["gun"], **rare)["error_rate"] == pytest.approx(1.0)
 
 
+def test_the_error_rate_of_500_mixtures_by_hand() -> None:
+    """250 of 500 mixtures hold an event: 200 are hit, 20 of the others are false alarms: (50 + 20) / 250."""
+    truth = {f"m{i}": (Event(5.0, 6.0, "gun"),) if i < 250 else () for i in range(500)}
+    found = {f"m{i}": (Event(5.4, 9.0, "gun"),) if i < 200 or 300 <= i < 320 else () for i in range(500)}
+    values = event_f1(found, truth, ["gun"], collar=0.5, onset_only=True)
+    assert values["error_rate_macro"] == pytest.approx(0.28)
+    assert values["macro"] == pytest.approx(400 / 470)
+
+
 def test_dcase2021_teacher(teacher: dict[str, Any]) -> None:
     event = event_f1(teacher["detections"], teacher["truth"], teacher["classes"])
     assert round(100 * event["macro"], 2) == 42.14

@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from sed_lab.errors import InputError
 from sed_lab.experiment_file import read_experiment
-from sed_lab.files import write_json
+from sed_lab.files import read_json, write_json
 from sed_lab.report.drawing import draw, write_figure
 from sed_lab.report.table import Cell, build_table, ratio_of
-from sed_lab.report.table_text import grid, markdown, print_table, write_table
+from sed_lab.report.table_text import claims_grid, grid, markdown, print_table, write_table
 
 FILE = """\
 paper: p
@@ -152,9 +154,63 @@ def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[s
     assert words == {"1": "undecided", "2": "holds", "3": "holds", "4": "fails"}
 
 
-def test_the_deviation_of_a_ratio_against_simulation() -> None:
-    import numpy as np
+def test_the_easiest_class_is_found_within_a_row(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
+    two = CLASSWISE.replace("[Cat, Dog, Cow]", "[Cat, Dog]")
+    claims = "".join(
+        f"  - {{id: {label}{row}, say: easy, easiest: {label}, row: {row}, column: f1}}\n"
+        for label in ("Dog", "Cat")
+        for row in ("bce", "tbfl")
+    )
+    (tmp_path / "c.yaml").write_text(two + claims)
+    table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise)
+    words = {claim: verdict.word for claim, verdict in table.verdicts.items()}
+    assert (words["Dogbce"], words["Catbce"], words["Dogtbfl"]) == ("holds", "fails", "undecided")
+    (comparison,) = table.verdicts["Dogbce"].comparisons  # paired: .3, .3, .45
+    assert (comparison.of, comparison.against, comparison.seeds) == ("Dog", "Cat", 3)
+    assert comparison.difference == pytest.approx(0.35)
+    (tmp_path / "c.yaml").write_text(two + claims.replace("easiest: Dog", "easiest: Cow"))
+    with pytest.raises(InputError, match=r"claim Dogbce names class 'Cow'; known: Cat, Dog"):
+        read_experiment(tmp_path / "c.yaml")
 
+
+def test_unpaired_claims_come_with_the_t_of_the_print(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+    text = FILE.replace("claims:", "welch: 20\nclaims:")
+    for row, paper in (("a", "[0.331, 0.0218]"), ("b", "[0.315, 0.020]")):
+        lines = [line for line in text.splitlines() if line.startswith(f"  {row}: ")]
+        (line,) = lines
+        new = line.split(", paper:")[0].rstrip("}") + f", paper: {{f1: {paper}}}}}"
+        text = text.replace(line, new)
+    (tmp_path / "t.yaml").write_text(text)
+    table = build_table(read_experiment(tmp_path / "t.yaml"), "mini", folders)
+    head, ((_, word, why),) = claims_grid(table)
+    assert head[2].endswith("runs each; Welch's t of the print")
+    assert why.endswith("; t of the print 2.4")
+    assert word == "undecided"  # paired, the difference of .5 and .48 would hold
+
+
+def test_pictures_from_what_runs_keep(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"embedding": rng.normal(size=(40, 4)), "event_label": np.arange(40) % 3, "synthetic": np.arange(40) > 19}
+    one = {
+        "clip_id": "mixture_7", "event_label": "Cat", "frame_hop": 0.5, "posterior": [0.1, 0.6, 0.9, 0.2],
+        "threshold": 0.8, "onset_threshold": 0.5, "reference": [[0.5, 1.5]], "detected": [[0.5, 1.5]],
+    }  # fmt: skip
+    for by_seed in classwise.values():
+        for folder in by_seed.values():
+            (folder / "embeddings").mkdir()
+            np.savez(folder / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
+            write_json(folder / "curves.json", {"student": {"example": one}})
+            record = read_json(folder / "run.json")
+            write_json(folder / "run.json", {**record, "detector": {"classes": ["Cat", "Dog", "Cow"]}})
+    for kind, words in (("frames", ("BCE", "Cow", "synthetic")), ("clip", ("mixture_7", "detected onset"))):
+        text = CLASSWISE.replace("overrides: []", "system: student, overrides: []") + f"figure: {{kind: {kind}}}\n"
+        (tmp_path / "c.yaml").write_text(text)
+        table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise)
+        _, svg = write_figure(table, tmp_path / kind)
+        assert all(word in svg.read_text() for word in words)
+
+
+def test_the_deviation_of_a_ratio_against_simulation() -> None:
     draws = np.random.default_rng(0).normal([0.6, 0.5], 0.01, (20000, 2)) + np.random.default_rng(1).normal(
         0, 0.01, (20000, 1)
     )
