@@ -111,6 +111,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "mean_seconds": 2.0,
             "m_c": 4,
             "r_c": 0.6667,
+            "frame_share": 0.1333,  # of two clips of 15 frames
             "V_c": None,
             "source_seconds": None,
         },
@@ -122,6 +123,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "mean_seconds": 0.8,
             "m_c": 2,
             "r_c": 0.3333,
+            "frame_share": 0.0667,
             "V_c": None,
             "source_seconds": None,
         },
