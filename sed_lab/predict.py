@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
     from sed_lab.dataset.audio import track
     from sed_lab.memory import keep_freed_memory
-    from sed_lab.scores import write_scores_folder
+    from sed_lab.scores import joined, write_scores_folder
 
     keep_freed_memory()
     files = find_audio(arguments.audio)
@@ -95,7 +95,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         except InputError as error:
             unreadable.append((path, str(error)))
             continue
-        events = detector.decoder.decode(scores, threshold=detector.threshold)[path.stem]
+        events = detect(detector, scores)
         rows += [(str(path), event) for event in events]
         if arguments.per_file:
             write_text(arguments.per_file / f"{path.stem}.tsv", event_table([(path.name, event) for event in events]))
@@ -249,6 +249,28 @@ def score_file(detector: Detector, path: Path) -> Scores:
     return Scores((path.stem,), detector.classes, np.array([info.duration]), hop, (frame,), name=str(path))
 
 
+def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
+    """Events of a recording; a decoder that finds one event a clip looks at stretches as long as the run's clips."""
+    from sed_lab.decoder import OnsetDecoder
+    from sed_lab.types import Event
+
+    (clip_id,), (frame,) = scores.clip_id, scores.frame or ()
+    if not isinstance(detector.decoder, OnsetDecoder):
+        found: tuple[Event, ...] = detector.decoder.decode(scores, threshold=detector.threshold)[clip_id]
+        return found
+    assert scores.frame_hop is not None
+    step, events = round(detector.clip_seconds / scores.frame_hop), []
+    for first in range(0, len(frame), step):
+        start = first * scores.frame_hop
+        seconds = np.minimum(detector.clip_seconds, scores.duration - start)
+        if seconds[0] > 0:
+            part = replace(scores, frame=(frame[first : first + step],), duration=seconds)
+            for event in detector.decoder.decode(part, threshold=detector.threshold)[clip_id]:
+                times = (round(start + time, 6) for time in (event.onset, event.offset))
+                events.append(Event(*times, event.event_label))
+    return tuple(events)
+
+
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:
     """How much of each frame (its middle in seconds) a window on the grid, or one centred on a join, decides."""
     joins = np.arange(1, windows) * clip_seconds
@@ -306,20 +328,6 @@ def _batch(audio: torch.Tensor, detector: Detector) -> Any:
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def joined(scores: Sequence[Scores]) -> Scores:
-    """Scores of several recordings as one; clips are told apart by their names.
-
-    Raises:
-        InputError: two recordings have the same name.
-    """
-    from sed_lab.types import Scores
-
-    frame = tuple(array for item in scores for array in item.frame or ())
-    clip_id = tuple(name for item in scores for name in item.clip_id)
-    duration = np.concatenate([item.duration for item in scores])
-    return Scores(clip_id, scores[0].classes, duration, scores[0].frame_hop, frame, name="predicted scores")
 
 
 def event_table(rows: Sequence[tuple[str, Event]]) -> str:

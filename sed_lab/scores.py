@@ -214,3 +214,15 @@ def whole_clips(scores: Scores, threshold: float) -> dict[str, tuple[Event, ...]
         clip_id: tuple(Event(0.0, float(seconds), scores.classes[i]) for i in np.flatnonzero(row))
         for clip_id, seconds, row in found
     }
+
+
+def joined(scores: Sequence[Scores]) -> Scores:
+    """Scores of several recordings as one; clips are told apart by their names.
+
+    Raises:
+        InputError: two recordings have the same name.
+    """
+    frame = tuple(array for item in scores for array in item.frame or ())
+    clip_id = tuple(name for item in scores for name in item.clip_id)
+    duration = np.concatenate([item.duration for item in scores])
+    return Scores(clip_id, scores[0].classes, duration, scores[0].frame_hop, frame, name="predicted scores")

@@ -21,7 +21,7 @@ WORDS = [
     "--config-name", "huang2021", "dataset.bank_share=0.05",
     "dataset.sizes={synthetic: 16, weak: 16, validation: 12, test: 12, synthetic_test: 12}",
     "batch.clips={synthetic: 4, weak: 4, unlabelled: 0}", "trainer.max_epochs=2",
-    "trainer.check_val_every_n_epoch=1", "method.ifd_from_epoch=1", "report.figures=false",
+    "trainer.check_val_every_n_epoch=1", "method.ifd_from_epoch=1", "report.figures=false", "report.page=false",
 ]  # fmt: skip
 
 

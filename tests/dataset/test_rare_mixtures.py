@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 import yaml
 
 from sed_lab.dataset.corpus import class_statistics, statistics_rows
+from sed_lab.dataset.procedural import bank as procedural_bank
 from sed_lab.dataset.rare_mixtures import bank_rare_mixtures, mini_rare_mixtures
 from sed_lab.errors import InputError
 from sed_lab.evaluation import _annotated
@@ -23,6 +25,13 @@ MIXTURES = {
 }
 INSTANCES = {"train": 3, "validation": 2, "test": 4}
 RATE = 16000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_backgrounds() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:  # each is half a minute of synthesis
+        patch.setattr(procedural_bank, "BACKGROUNDS", {"train": 2, "validation": 2, "test": 4})
+        yield
 
 
 @pytest.fixture(scope="module")
