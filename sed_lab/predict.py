@@ -266,8 +266,8 @@ def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
         if seconds[0] > 0:
             part = replace(scores, frame=(frame[first : first + step],), duration=seconds)
             for event in detector.decoder.decode(part, threshold=detector.threshold)[clip_id]:
-                times = (round(start + time, 6) for time in (event.onset, event.offset))
-                events.append(Event(*times, event.event_label))
+                onset, offset = round(start + event.onset, 6), round(start + event.offset, 6)
+                events.append(Event(onset, offset, event.event_label))
     return tuple(events)
 
 
