@@ -223,8 +223,9 @@ class WeakSynthetic(SedMethod):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         frame, clip = self.model(self.feature(audio_of(batch)))
-        mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=batch.has_weak)
-        self.add_validation_loss("model/loss_weak", mean, batch.has_weak.sum())
+        labelled = batch.has_weak | batch.has_strong
+        mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
+        self.add_validation_loss("model/loss_weak", mean, labelled.sum())
         return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
 
     def on_test_epoch_start(self) -> None:
