@@ -55,13 +55,12 @@ def _row_grid(table: Table) -> Grid:
 
 def _class_grid(table: Table) -> Grid:
     experiment, columns = table.experiment, table.experiment.columns
-    totals = {column.of: (key, column.label) for key, column in columns.items() if column.of}
-    names = [*dict.fromkeys(label for _, label in totals.values()), *experiment.classes]
+    totals = {key: column for key, column in columns.items() if column.of}
+    names = [*dict.fromkeys(column.label for column in totals.values()), *experiment.classes]
     head, lines = ["class"], [[name] for name in names]
     for family, label in experiment.families.items():
         keys = {columns[key].event_label: key for key in experiment.family(family)}
-        if family in totals:
-            keys[totals[family][1]] = totals[family][0]
+        keys |= {column.label: key for key, column in totals.items() if column.of == family}
         shared = all(columns[key].shared for key in keys.values())
         for row in list(experiment.rows)[: 1 if shared else None]:
             paper = any(experiment.rows[row].paper.get(key) for key in keys.values())

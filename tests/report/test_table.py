@@ -154,6 +154,14 @@ def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[s
     assert words == {"1": "undecided", "2": "holds", "3": "holds", "4": "fails"}
 
 
+def test_a_class_wise_column_may_have_two_totals(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
+    more = '  low: {label: "low", metric: student/event_f1/macro, of: f1, digits: 1}\n  f1: '
+    (tmp_path / "c.yaml").write_text(CLASSWISE.replace("  f1: ", more, 1))
+    _, lines = grid(build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise))
+    assert [line[0] for line in lines] == ["all", "low", "Cat", "Dog", "Cow"]
+    assert (lines[0][2], lines[1][2]) == ("0.500 ± 0.000", "0.5 ± 0.0")
+
+
 def test_the_easiest_class_is_found_within_a_row(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
     two = CLASSWISE.replace("[Cat, Dog, Cow]", "[Cat, Dog]")
     claims = "".join(
