@@ -225,7 +225,7 @@ def finish(
 ) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
     from sed_lab.dataset.corpus import statistics_rows
-    from sed_lab.evaluate import fit_decoder, measure_run, report_run
+    from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.tracking import address, mirror
 
@@ -242,9 +242,9 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    decoder = fit_decoder(_instantiate(cfg.decoder), folder, cfg.tune_on)
-    record["detector"]["decoder"] = decoder.settings()
-    metrics = flatten(measure_run(folder, decoder, dict(cfg.metric), cfg.tune_on))
+    measured = measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on)
+    record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
+    metrics = flatten(measured)
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, **cfg.report)
