@@ -215,9 +215,10 @@ def save_detector(method: SedMethod, folder: Path) -> None:
     """Write detector.ckpt: the weights that predict, without what only training needs."""
     import torch
 
-    beside = folder / ".detector.ckpt.part"
-    torch.save({"state_dict": method.detector_state()}, beside)
-    beside.replace(folder / "detector.ckpt")
+    from sed_lab.files import replacing
+
+    with replacing(folder / "detector.ckpt") as beside:
+        torch.save({"state_dict": method.detector_state()}, beside)
 
 
 def finish(

@@ -114,7 +114,13 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
     text = json.dumps({**settings, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not folder.is_dir():
-        _made_once(folder, json.loads(text), open_parts())
+        made = open_parts()
+
+        def write(beside: Path) -> Iterator[str]:
+            yield from write_corpus(beside, made, settings["seed"])
+            write_json(beside / "settings.json", json.loads(text))
+
+        make_once(folder, write, sum(part.size for part in made.parts))
     rate, seconds = settings["sample_rate"], settings["clip_seconds"]
     return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
 
@@ -153,11 +159,14 @@ def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
     return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in there]
 
 
-def _made_once(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
-    """Make ``folder`` if it is not there.
+def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
+    """Make ``folder`` if it is not there: ``write`` fills the one it is given and yields for each of ``total`` files.
 
     A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
     process waits for the first one's result and a killed one leaves nothing but a hidden folder, removed next time.
+
+    Raises:
+        InputError: it cannot be written, or what ``write`` raises.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +174,7 @@ def _made_once(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
             if not folder.is_dir():
                 for left_over in folder.parent.glob(f".{folder.name}.*.part"):
                     shutil.rmtree(left_over)
-                _make(folder, settings, made)
+                _make(folder, write, total)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot make {folder}: {reason}; free some space or name another cache folder") from error
@@ -181,13 +190,11 @@ def code_of(*modules: ModuleType) -> str:
     return digest.hexdigest()[:16]
 
 
-def _make(folder: Path, settings: Mapping[str, Any], made: Made) -> None:
+def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        written = write_corpus(beside, made, settings["seed"])
-        for _ in track(written, sum(part.size for part in made.parts), f"making {folder.name}"):
+        for _ in track(write(beside), total, f"making {folder.name}"):
             pass
-        write_json(beside / "settings.json", settings)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

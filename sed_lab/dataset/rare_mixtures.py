@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,14 @@ import yaml
 
 from sed_lab.dataset import folder_bank, rare_recipe
 from sed_lab.dataset import procedural as _procedural
-from sed_lab.dataset.audio import track
-from sed_lab.dataset.bank import Bank
+from sed_lab.dataset.bank import SPLITS, Bank
 from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.making import code_of
+from sed_lab.dataset.making import code_of, make_once
 from sed_lab.dataset.procedural.bank import ProceduralBank
 from sed_lab.dataset.rare_recipe import CLASSES, SECONDS, write_mixtures
 from sed_lab.dataset.tut_rare import mixing_of, mixtures_corpus
 from sed_lab.errors import InputError
-from sed_lab.files import locked, write_text
+from sed_lab.files import write_text
 from sed_lab.types import Corpus
 
 # Subset of the corpus: the recipe's name for it, the bank's split, and which of the split's sounds (first, step).
@@ -79,9 +76,7 @@ def bank_rare_mixtures(
         InputError: as `mini_rare_mixtures` and `FolderBank`.
     """
     bank = FolderBank(Path(bank_folder), classes, backgrounds, sample_rate, folds, seed=seed)
-    listing = sorted(
-        (path.name, path.stat().st_size) for split in ("train", "validation", "test") for path in bank.paths(split)
-    )
+    listing = sorted((path.name, path.stat().st_size) for split in SPLITS for path in bank.paths(split))
     settings: dict[str, Any] = {"mixtures": _plain(mixtures), "backgrounds": backgrounds, "folds": folds}
     settings |= {"classes": list(bank.classes)}
     settings |= {"rate": sample_rate, "seed": seed, "bank": listing, "code": code_of(folder_bank, rare_recipe)}
@@ -121,24 +116,13 @@ def _made(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
     folder = cache / f"{name}-{digest}"
     mixings = {subset: mixing_of(given) for subset, given in settings["mixtures"].items()}
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock"), f"another process is making {folder}"):
-            if not folder.is_dir():
-                for left_over in cache.glob(f".{folder.name}.*.part"):
-                    shutil.rmtree(left_over)
-                beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-                bank = open_bank()
-                sources = sum(bank.background_count(split) for split in ("train", "validation", "test"))
-                sources += sum(bank.event_count(s, c) for s in ("train", "validation", "test") for c in classes)
-                total = sources + sum(one.mixtures_per_class for one in mixings.values()) * len(classes)
-                for _ in track(_write_all(bank, beside, mixings, classes), total, f"making {folder.name}"):
-                    pass
-                os.replace(beside, folder)
-    except OSError as error:
-        raise InputError(
-            f"cannot make {folder}: {error.strerror or error}; free some space or name another cache folder"
-        ) from error
+    if not folder.is_dir():
+        bank = open_bank()
+        total = sum(one.mixtures_per_class for one in mixings.values()) * len(classes)
+        total += sum(
+            bank.background_count(split) + sum(bank.event_count(split, c) for c in classes) for split in SPLITS
+        )
+        make_once(folder, lambda beside: _write_all(bank, beside, mixings, classes), total)
     sets = {subset: [folder / SUBSETS[subset][0] / mixing.folder()] for subset, mixing in mixings.items()}
     origin = {subset: SUBSETS[subset][0] for subset in mixings}
     return mixtures_corpus(name, sets, origin, classes, settings["rate"], settings["seed"])
@@ -150,7 +134,8 @@ def _write_all(bank: Bank, target: Path, mixings: Mapping[str, Any], classes: Se
         if subset == "test" and "devtest" not in mixings:
             first, step = 0, 1  # nothing to share the split's sounds with
         yield from write_sources(bank, target / "source_data", place, split, first, step, classes)
-        yield from write_mixtures(target / "source_data", target, place, mixing, classes, bank.sample_rate)
+        where = target / place / mixing.folder()
+        yield from write_mixtures(target / "source_data", where, place, mixing, classes, bank.sample_rate)
 
 
 def _plain(mixtures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

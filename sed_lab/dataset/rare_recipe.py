@@ -17,8 +17,6 @@ classname, classid``, and by class a list of ``audio_filename, segment: [start, 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -177,37 +175,29 @@ def render(recipe: Mapping[str, Any], source: Path, sample_rate: int = 44100) ->
 
 def write_mixtures(
     source: Path,
-    target: Path,
+    place: Path,
     subset: str,
     mixing: Mixing,
     classes: Sequence[str] = CLASSES,
     sample_rate: int = 44100,
 ) -> Iterator[str]:
-    """Write ``<target>/<subset>/<hash>/{audio,meta}``; gives each file name once written. A folder there is complete.
+    """Write ``<place>/{audio,meta}``; gives each file name once written. Its official name is `Mixing.folder`.
 
     Raises:
         InputError: as `draw_recipes` and `render`; cv_setup cannot be read.
     """
-    place = target / subset / mixing.folder()
-    if place.is_dir():
-        return
     events, backgrounds = (_read_yaml(source / "cv_setup" / f"{kind}_{subset}.yaml") for kind in ("events", "bgs"))
     recipes = draw_recipes(events, backgrounds, subset, mixing, classes)
-    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
-        (beside / "audio").mkdir(parents=True)
-        for name, found in recipes.items():
-            for recipe in found:
-                path = beside / "audio" / recipe["mixture_audio_filename"]
-                soundfile.write(path, render(recipe, source, sample_rate), sample_rate, subtype="PCM_24")
-                yield path.name
-            write_text(beside / "meta" / f"mixture_recipes_{subset}_{name}.yaml", _yaml(found))
-            lines = "".join(f"{recipe['annotation_string']}\n" for recipe in found)
-            write_text(beside / "meta" / f"event_list_{subset}_{name}.csv", lines)
-        write_text(beside / "parameters.yaml", _yaml({**asdict(mixing), "ebrs": list(mixing.ebrs)}))
-        os.replace(beside, place)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    (place / "audio").mkdir(parents=True)
+    for name, found in recipes.items():
+        for recipe in found:
+            path = place / "audio" / recipe["mixture_audio_filename"]
+            soundfile.write(path, render(recipe, source, sample_rate), sample_rate, subtype="PCM_24")
+            yield path.name
+        write_text(place / "meta" / f"mixture_recipes_{subset}_{name}.yaml", _yaml(found))
+        lines = "".join(f"{recipe['annotation_string']}\n" for recipe in found)
+        write_text(place / "meta" / f"event_list_{subset}_{name}.csv", lines)
+    write_text(place / "parameters.yaml", _yaml({**asdict(mixing), "ebrs": list(mixing.ebrs)}))
 
 
 def _yaml(value: Any) -> str:

