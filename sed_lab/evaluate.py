@@ -80,7 +80,7 @@ def measure_run(
     from sed_lab.decoder import MedianDecoder
     from sed_lab.metric.embedding import domain_similarity, frames_of_run
     from sed_lab.metric.measure import measure
-    from sed_lab.metric.names import OTHER_TESTS, TESTS
+    from sed_lab.metric.names import BESIDE, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
 
@@ -106,7 +106,7 @@ def measure_run(
     chosen: dict[str, Any] = {"tuned_threshold": tuned, "tuned_decoder": tuned_decoder}
     others = {
         subset: measure(**_scored(folder, subset), decoder=decoder, subset=subset, **chosen, **metric)[0]
-        for subset in OTHER_TESTS
+        for subset in BESIDE
         if (folder / "scores" / subset).is_dir()
     }
     labels = test.pop("labels")
@@ -208,6 +208,7 @@ def measure_and_write(
     Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
     scores gets events as long as their clips."""
     from sed_lab.decoder import OnsetDecoder
+    from sed_lab.metric.accuracy import add_gaps
     from sed_lab.metric.example import example
     from sed_lab.metric.measure import measure, per_class_rows
     from sed_lab.scores import whole_clips
@@ -219,6 +220,7 @@ def measure_and_write(
             curves.setdefault(name, {})["example"] = example(system, truth, decoder)
     if others:
         metrics["others"] = others
+        add_gaps(metrics, others)
     for name, values in (beside or {}).items():
         metrics["systems"][name] |= values
     for name, system in systems.items():

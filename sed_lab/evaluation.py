@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 
 from sed_lab.dataset.annotation import write_durations, write_strong, write_weak
+from sed_lab.dataset.audio import SUFFIXES
 from sed_lab.dataset.label import encode_weak
 from sed_lab.dataset.module import SedData
 from sed_lab.decoder import MedianDecoder
@@ -152,7 +153,8 @@ def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
     elif all(clip.event_labels is not None for clip in clips):
         write_weak(folder / "weak_labels.tsv", {clip.path.name: clip.event_labels or () for clip in clips})
     write_durations(folder / "durations.tsv", {clip.path.name: clip.duration for clip in clips})
-    rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in clips)
+    heard = [clip for clip in clips if clip.path.suffix.lower() in SUFFIXES]  # others are embeddings or points
+    rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in heard)
     write_text(folder / "audio.tsv", "filename\tpath\n" + rows)
 
 

@@ -17,7 +17,8 @@
       f1: {label: F1, metric: "student/event_f1/per_class/{class}/f1"}
     rows:     # paper: a number, [mean, sd], or null where the print has none; note: where the print is wrong;
               # scales: the sizes that have this row (default: all), for a coarser grid at small ones;
-              # at: more overrides by scale; system: which of the method's it shows, so that rows can share a run
+              # at: more overrides by scale; system: which of the method's it shows, so that rows can share a run;
+              # mean_of, instead of overrides: other rows, whose mean it is, seed by seed
       bce: {label: BCE, overrides: [loss=bce], paper: {event_f1: null}}
     relative: {of: tbfl, to: bce, columns: [psds1]}   # also show one row's number divided by another's
     claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
@@ -91,7 +92,8 @@ class Row:
     """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None).
 
     A row is there at its ``scales`` only, so that a small scale can have a coarser grid, and ``at`` adds overrides at a
-    scale. Rows may share a run and show another ``system`` of it.
+    scale. Rows may share a run and show another ``system`` of it. With ``mean_of`` it has no runs of its own: its
+    numbers are the means over these rows, those that are there at the scale.
     """
 
     label: str
@@ -101,6 +103,7 @@ class Row:
     scales: tuple[str, ...] = SCALES
     system: str = ""
     at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mean_of: tuple[str, ...] = ()
     line: int = 0
 
     def metric(self, column: Column) -> str:
@@ -173,6 +176,8 @@ class Experiment:
             for name, row in self.rows.items()
             if scale in row.scales
         }
+        for name, row in rows.items():
+            rows[name] = replace(row, mean_of=tuple(one for one in row.mean_of if one in rows))
         claims = []
         for claim in self.claims:
             there = tuple(name for name in claim.rows if name in rows)

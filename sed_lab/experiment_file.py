@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ FIGURES = {
     "sphere": {"iterations"},
     "frames": set(),
     "clip": set(),
+    "grid": {"columns", "dots", "panels", "bars"},
 }
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
 NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
@@ -177,12 +179,18 @@ class _Reader:
         rows = {}
         for name, item in self._mapping(value, set(), set(), "rows").items():
             place = ("rows", name)
-            keys = {"label", "overrides", "paper", "note", "scales", "system", "at"}
-            needed = {"overrides", *(["system"] if any(SYSTEM in one.metric for one in columns.values()) else [])}
+            mean = isinstance(item, dict) and "mean_of" in item
+            keys = {"label", "paper", "note", "scales", *(["mean_of"] if mean else ["overrides", "system", "at"])}
+            needed = {"mean_of" if mean else "overrides"}
+            needed |= {"system"} if not mean and any(SYSTEM in one.metric for one in columns.values()) else set()
             item = self._mapping(item, keys, needed, *place)
+            for one in item.get("mean_of", []):
+                runs = tuple(key for key, row in value.items() if isinstance(row, dict) and "overrides" in row)
+                self._known(one, runs, f"row {name!r} is a mean of row", *place, "mean_of")
             if "system" in item:
                 self._known(item["system"], SYSTEMS, "no system", *place, "system")
-            overrides = self._words(item["overrides"], *place, "overrides")
+            own = "mean_of" if mean else "overrides"
+            words = self._words(item[own], *place, own)
             paper: dict[str, Any] = {}
             given = self._mapping(item["paper"], set(), set(), *place, "paper") if item.get("paper") else {}
             for column, number in given.items():
@@ -196,9 +204,10 @@ class _Reader:
             for scale in scales:
                 self._known(scale, SCALES, "no scale", *place, "scales")
             at = self._mapping(item["at"], set(SCALES), set(), *place, "at") if "at" in item else {}
-            extra = {scale: self._words(words, *place, "at", scale) for scale, words in at.items()}
+            extra = {scale: self._words(more, *place, "at", scale) for scale, more in at.items()}
             texts = {"label": item.get("label", name), "note": item.get("note", ""), "system": item.get("system", "")}
-            rows[name] = Row(overrides=overrides, paper=paper, scales=scales, at=extra, line=self.lines[place], **texts)
+            row = Row(overrides=words, paper=paper, scales=scales, at=extra, line=self.lines[place], **texts)
+            rows[name] = replace(row, overrides=(), mean_of=words) if mean else row
         return rows
 
     def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
@@ -226,15 +235,15 @@ class _Reader:
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
         self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] not in ("points", "sphere", "frames", "clip") and not families:
+        if figure["kind"] not in ("points", "sphere", "frames", "clip", "grid") and not families:
             self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
         if figure["kind"] == "relative" and not relative:
             self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
-        columns = [*families] if figure["kind"] != "points" else [*columns]
+        columns = [*columns] if figure["kind"] in ("points", "grid") else [*families]
         if figure["kind"] == "det":
             self._known(figure["axes"], ("linear", "probit"), "no axes", "figure", "axes")
         named = [figure[key] for key in ("column",) if key in figure]
-        named += [name for key in ("columns", "against") for name in figure.get(key, [])]
+        named += [name for key in ("columns", "against", "dots") for name in figure.get(key, [])]
         for name in named:
             self._known(name, columns, "the figure names column", "figure")
         return figure

@@ -1,4 +1,4 @@
-"""Losses on logits: binary cross-entropy, focal, class-balanced focal and time-balanced focal.
+"""Losses on logits: binary and categorical cross-entropy, focal, class-balanced focal and time-balanced focal.
 
 All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with logits and soft targets ``[B, ..., C]``
 and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
@@ -97,6 +97,50 @@ class WeightedBinary:
         return masked_mean(
             F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none"), mask
         )
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """``-sum_c y_c log softmax(z)_c`` for clips of exactly one class, Keras's categorical cross-entropy (Aziz, sec. V).
+
+    ``sparse`` takes the class's number instead of the vector ``y``, as Keras's sparse categorical cross-entropy: the
+    same loss by the other way. Probabilities are then `exclusive`: a softmax, not sigmoids.
+
+    Raises:
+        InputError: a target is not one class.
+    """
+
+    sparse: bool = False
+    exclusive = True
+
+    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
+        return None
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        *,
+        class_weight: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        logits, target = _same_float(logits, target)
+        of_mask = target if mask is None else target[mask]
+        if not ((of_mask.sum(-1) == 1) & (of_mask.amax(-1) == 1)).all():
+            raise InputError("a categorical loss needs clips of exactly one class; use loss=bce, or such a dataset")
+        place = target.argmax(-1)
+        if self.sparse:
+            values = F.cross_entropy(logits.flatten(0, -2), place.flatten(), reduction="none").view(place.shape)
+        else:
+            values = -(target * F.log_softmax(logits, -1)).sum(-1)
+        if class_weight is not None:
+            values = values * class_weight.to(values)[place]
+        return masked_mean(values, mask)
+
+
+def probability(loss: Loss, logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities ``[..., C]`` as the loss reads logits: a softmax over exclusive classes, else sigmoids."""
+    return logits.float().softmax(-1) if getattr(loss, "exclusive", False) else logits.float().sigmoid()
 
 
 @dataclass(frozen=True)

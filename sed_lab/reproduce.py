@@ -136,6 +136,8 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
     met: dict[tuple[str, str], str] = {}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         for name, row in experiment.rows.items():
+            if row.mean_of:
+                continue
             overrides = (*experiment.base, *scale.overrides, *row.overrides)
             try:
                 cfg = compose(scale.config, overrides=list(overrides))

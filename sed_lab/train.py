@@ -72,7 +72,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
         if trainer.is_global_zero:
             save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
-            record["objective"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+            best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+            record["objective"] = None if best is None else float(best)
             finish(cfg, folder, record, data, loggers, seconds)
     except BaseException as error:
         if _is_first_rank():
@@ -88,7 +89,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.dataset.module import SedData
-    from sed_lab.metric.names import TESTS
+    from sed_lab.metric.names import BESIDE, TESTS
 
     refuse_test_clips(cfg)
     corpus = _instantiate(cfg.dataset)
@@ -112,7 +113,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         n_frames=n_frames,
         frame_hop=frame_hop,
         validation=validation,
-        test=[*beside, "test", *(name for name in TESTS[1:] if name in corpus.subsets)],
+        test=[*beside, "test", *(name for name in BESIDE if name in corpus.subsets)],
         seed=cfg.seed,
         **cfg.batch,
     )
@@ -161,10 +162,11 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
+    best = "val/objective" if cfg.objective else None  # None: the last epoch's
     callbacks = [
         Evaluation(folder, cfg.objective, _instantiate(cfg.decoder), cfg.tune_on),
         History(folder / "history.csv", every),
-        ModelCheckpoint(filename="best", monitor="val/objective", mode="max", every_n_epochs=every, **keep),
+        ModelCheckpoint(filename="best", monitor=best, mode="max", every_n_epochs=every if best else 1, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
         Bars() if on_terminal() else PlainProgress(),
     ]

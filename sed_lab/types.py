@@ -52,14 +52,15 @@ class Clip:
 
 
 class Subset(Protocol):
-    """An ordered collection of clips whose audio can be loaded; on-the-fly soundscapes implement it too."""
+    """An ordered collection of clips whose audio, or embeddings, can be loaded; on-the-fly soundscapes are one too."""
 
     clips: Sequence[Clip]
 
     def __len__(self) -> int: ...
 
     def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
-        """Clip ``index`` with labels moved along with any crop, and its audio ``[N]`` (fixed length)."""
+        """Clip ``index`` with labels moved along with any crop, and its audio ``[N]`` (fixed length) or embeddings
+        ``[10, 128]``."""
         ...
 
 
@@ -92,7 +93,8 @@ class Corpus:
 
     Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
     (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
-    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test`` (may be absent).
+    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test`` (may be absent);
+    ``training`` (may be absent): the training clips once more, to be measured after training.
     """
 
     name: str

@@ -41,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "tracking": set(),
     "sweep": {"run"},
-    "method": {"dataset.feature", "dataset.standard_mel", "model", "loss", "augment", "cluster"},
+    "method": {"dataset.feature", "dataset.standard_mel", "dataset.vggish", "model", "loss", "augment", "cluster"},
     "evaluation": {"dataset", "decoder", "metric", "scores"},
     "report": {
         "dataset.annotation",

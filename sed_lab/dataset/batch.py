@@ -138,9 +138,10 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, request: Request) -> Batch:
         loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
-        return self._collate([clip for clip, _ in loaded], [audio for _, audio in loaded], request)
+        return self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
 
-    def _collate(self, clips: list[Clip], audio: list[np.ndarray], request: Request) -> Batch:
+    def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
+        """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
         strong = np.zeros((len(clips), self.n_frames, len(self.classes)), np.float32)
         weak = np.zeros((len(clips), len(self.classes)), np.float32)
         for row, clip in enumerate(clips):
@@ -163,7 +164,8 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
             valid_frames=torch.tensor(valid),
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
-            audio=torch.from_numpy(np.stack(audio)),
+            audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
+            embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
             annotated=self._annotated(clips),
             share_strong=share_strong,
             share_weak=share_weak,

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from sed_lab.errors import InputError
+from sed_lab.metric.accuracy import Reported, accuracy_of
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
@@ -60,6 +61,7 @@ def measure(
     tagging_threshold: float = 0.5,
     eer_rule: Rule = "interpolated",
     bootstrap: int = 0,
+    accuracy: Reported | None = None,
 ) -> tuple[Json, Json]:
     """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
@@ -68,7 +70,7 @@ def measure(
     known. ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``.
     The keywords after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`;
     ``operating_points`` K means the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
-    psds_eval, slower. Metrics are ``{"subset", "settings" (every number), "systems": {name: {metric: values}}}``.
+    psds_eval, slower; ``accuracy`` adds that block. Metrics are ``{"subset", "settings", "systems": {name: {...}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -80,14 +82,14 @@ def measure(
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
         "psds": {"exact": exact_psds, "operating_points": operating_points, "tool": psds_tool},
-        "tagging_f1": {"threshold": tagging_threshold},
+        "tagging_f1": {"threshold": tagging_threshold}, "accuracy": {"reported": accuracy},
         "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known = _known(truth, labels, durations, classes)
+    tuned, tuned_by_class, given = tuned_threshold or {}, tuned_decoder or {}, points or {}
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              (tuned_threshold or {}).get(name), (tuned_decoder or {}).get(name),
-                              (points or {}).get(name))
+                              tuned.get(name), tuned_by_class.get(name), given.get(name))
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
@@ -127,8 +129,11 @@ def _measure_system(
     if scores is not None:
         found, source = clip_scores(scores)
         target = clip_targets(labels, scores.clip_id, classes)
-        values["tagging_f1"] = {**tagging_f1(found, target, classes, **settings["tagging_f1"]), "scores": source}
+        tagging = settings["tagging_f1"]["threshold"]
+        values["tagging_f1"] = {**tagging_f1(found, target, classes, tagging), "scores": source}
         values["eer"] = {**eer(found, target, classes, **settings["eer"]), "scores": source}
+        if settings["accuracy"]["reported"]:
+            values["accuracy"] = accuracy_of(found, target, settings["accuracy"]["reported"], tagging)
         curve = det(found, target, classes, settings["eer"]["bootstrap"])
         if curve["per_class"]:
             values["curves"] = {**values.get("curves", {}), "det": curve}

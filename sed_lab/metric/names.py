@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2", "ensemble", "chunks", "t3", "t5", "t9", "t50")
-OTHER_TESTS = ("synthetic_test", "devtest")  # subsets measured beside test, whose numbers have their name in front
+OTHER_TESTS = ("synthetic_test", "devtest")
 TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
+BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _COUNTS = "clips|frames|positive_share|positive_peak|negative_peak"
 _OF_A_SYSTEM = (
@@ -17,6 +18,7 @@ _OF_A_SYSTEM = (
     rf"segment_f1/per_class/(?P<b>[^/]+)/({_RATES}|error_rate)",
     r"(intersection_f1|tagging_f1|eer)/(macro|micro)",
     r"tagging_f1/exact_match|eer/macro_(low|high)",
+    r"accuracy/(argmax|element_wise|precision|reported|(argmax|element_wise)_gap)",
     rf"(intersection_f1|tagging_f1)/per_class/(?P<c>[^/]+)/({_RATES})",
     r"eer/per_class/(?P<d>[^/]+)/(eer|low|high|n_reference)",
     r"psds[12]/(exact|operating_points)",
@@ -27,7 +29,7 @@ _OF_A_SYSTEM = (
 _OF_THE_DATA = (
     r"dataset/per_class/(?P<g>[^/]+)/(clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_seconds)",
 )
-_SYSTEM = rf"(({'|'.join(OTHER_TESTS)})/)?({'|'.join(SYSTEMS)})"
+_SYSTEM = rf"(({'|'.join(BESIDE)})/)?({'|'.join(SYSTEMS)})"
 _NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
 
 
@@ -39,7 +41,7 @@ def is_metric(name: str) -> bool:
 def system_in(name: str) -> str:
     """The system a metric's name speaks of, or ``dataset``."""
     parts = name.split("/")
-    return parts[1] if parts[0] in OTHER_TESTS else parts[0]
+    return parts[1] if parts[0] in BESIDE else parts[0]
 
 
 def class_in(name: str) -> str | None:

@@ -2,9 +2,10 @@
 
 ``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
 another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips;
-``det``: detection error trade-off; ``sphere``: embeddings of a run while they are learnt; ``frames``: frames of both
-domains in the encoder's space, of each row's first run; ``clip``: posterior and thresholds of one clip. The last four
-are drawn from the runs' folders, so not from records that were kept without them.
+``grid``: bars of rows in groups, a line of panels a set of groups, a panel a column. Drawn from the runs' folders, so
+not from records that were kept without them: ``det``: detection error trade-off; ``sphere``: embeddings of a run while
+they are learnt; ``frames``: frames of both domains in the encoder's space, of each row's first run; ``clip``: posterior
+and thresholds of one clip.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def draw(table: Table) -> Figure | None:
         "sphere": sphere,
         "frames": frames,
         "clip": clip,
+        "grid": grid,
     }
     kind = table.experiment.figure.get("kind")
     if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
@@ -101,6 +103,32 @@ def class_bars(table: Table) -> Figure:
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(experiment.rows), borderaxespad=0.1)
     _caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting")
+    return figure
+
+
+@styled
+def grid(table: Table) -> Figure:
+    """A line of panels a set of ``panels``, a panel a column: a group of bars each, dots where another column lies."""
+    experiment = table.experiment
+    figure, spec = new_figure(9.6, 2.5 * len(experiment.figure["panels"])), experiment.figure
+    lines = figure.subplots(len(spec["panels"]), len(spec["columns"]), squeeze=False, sharey=True)
+    width = 0.8 / len(spec["bars"])
+    for line, (title, groups) in zip(lines, spec["panels"].items(), strict=True):
+        for axes, column, dots in zip(line, spec["columns"], spec["dots"], strict=True):
+            for place, names in enumerate(groups.values()):
+                there = [(n, name) for n, name in enumerate(names) if name in table.cells]
+                for number, (n, name) in enumerate(there):
+                    at = place + width * (number - (len(there) - 1) / 2)
+                    cell, dot = table.cells[name][column], table.cells[name][dots]
+                    axes.bar(at, cell.mean or 0, width * 0.9, color=COLOURS[n % len(COLOURS)], label=spec["bars"][n])
+                    axes.errorbar(at, cell.mean or 0, cell.sd, color=INK, lw=1, capsize=2)
+                    if dot.mean is not None:
+                        axes.plot(at, dot.mean, "o", color=INK, mfc="white", ms=5, label=experiment.columns[dots].label)
+            axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
+            axes.set(title=f"{title}: {experiment.columns[column].label}", ylim=(0, 1))
+            axes.grid(visible=False, axis="x")
+    handles = {name: one for axes in lines[0] for one, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure
 
 

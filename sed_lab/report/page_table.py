@@ -22,6 +22,7 @@ NAMES = {
     "segment_f1": "Segment F1",
     "tagging_f1": "Tagging F1",
     "eer": "Equal error rate",
+    "accuracy": "Accuracy",
 }
 PARTS = {
     "exact": "exact",
@@ -31,6 +32,12 @@ PARTS = {
     "error_rate": "error rate",
     "error_rate_macro": "error rate, mean of classes",
     "threshold": "threshold",
+    "argmax": "argmax",
+    "element_wise": "element-wise",
+    "precision": "macro precision",
+    "reported": "as the paper reports it",
+    "argmax_gap": "argmax, training less test",
+    "element_wise_gap": "element-wise, training less test",
 }
 
 
@@ -47,6 +54,8 @@ def tiles_markup(run: RunFolder) -> str:
         ("event_f1_class_tuned", "macro", "event F1, tuned class by class"),
         ("segment_f1", "macro", "segment F1, macro"),
         ("tagging_f1", "macro", "tagging F1, macro"),
+        ("accuracy", "argmax", "argmax accuracy"),
+        ("accuracy", "element_wise", "element-wise accuracy"),
     )
     found = [(label, number(part(systems[name], key, kind))) for key, kind, label in wanted]
     tiles = "".join(f"<li><b>{value}</b><span>{label}</span></li>" for label, value in found if value != "\u2013")

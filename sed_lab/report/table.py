@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Table:
     def missing(self) -> list[str]:
         """Rows with a run that is not complete, and why."""
         first = {row: next(iter(cells.values())).missing for row, cells in self.cells.items()}
-        return [f"{row}: {reason}" for row, reason in first.items() if reason]
+        own = {row for row, one in self.experiment.rows.items() if not one.mean_of}
+        return [f"{row}: {reason}" for row, reason in first.items() if reason and row in own]
 
 
 def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
@@ -68,6 +69,9 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
     cells: dict[str, dict[str, Cell]] = {}
     records: dict[str, dict[int, Any]] = {}
     for row, by_seed in folders.items():
+        records[row] = {}
+        if experiment.rows[row].mean_of:
+            continue
         found = {seed: _read(folder) for seed, folder in by_seed.items()}
         records[row] = {seed: one for seed, one in found.items() if isinstance(one, dict)}
         numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
@@ -83,8 +87,21 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
             lacking = [str(seed) for seed in numbers if seed not in values]
             undefined = f"not defined in seed {', '.join(lacking)}" if lacking else ""
             cells[row][name] = Cell(values, missing, undefined)
+    for row in experiment.rows:
+        parts = [cells[name] for name in experiment.rows[row].mean_of]
+        if parts:
+            cells[row] = {name: _mean_cell([part[name] for part in parts]) for name in experiment.columns}
+    cells = {row: cells[row] for row in experiment.rows}
     verdicts = {claim.id: judge_claim(experiment, cells, claim) for claim in experiment.claims}
     return Table(experiment, scale, cells, verdicts, records, folders)
+
+
+def _mean_cell(parts: Sequence[Cell]) -> Cell:
+    """The mean of several rows' cells, seed by seed."""
+    seeds = set.intersection(*(set(part.values) for part in parts))
+    values = {seed: statistics.fmean(part.values[seed] for part in parts) for seed in sorted(seeds)}
+    missing = next((part.missing for part in parts if part.missing), "")
+    return Cell(values, missing, next((part.undefined for part in parts if part.undefined), ""))
 
 
 def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:

@@ -1,0 +1,147 @@
+"""The embedded stand-in for AudioSet's embeddings: procedural clips through a VGGish with random weights, written as
+AudioSet's are, so that the demo runs on the very reader of the released files.
+
+The published network cannot come with sed_lab. The stand-in has its layers at a fraction of their widths, weights drawn
+from a seed, and a whitening fitted to its own rows of other clips: rows tell sounds apart, though not as VGGish does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sed_lab.dataset import vggish
+from sed_lab.dataset.audioset_embeddings import SECONDS, read_audioset_embeddings
+from sed_lab.dataset.making import code_of, make_once
+from sed_lab.dataset.procedural import backgrounds, dsp, scenes, textures, voices
+from sed_lab.dataset.procedural.dsp import Rng, uniform
+from sed_lab.dataset.tfrecord import EmbeddingRecord, encode_embedding, write_records
+from sed_lab.dataset.vggish import VggishEmbedding, stand_in
+from sed_lab.errors import InputError
+from sed_lab.types import Corpus
+
+RATE = 16000
+# Sounds, their AudioSet labels, and whether they go on or come several times in a clip.
+SOUNDS = {
+    "Speech": (voices.speech, (0,), 2.0),
+    "Dog": (voices.dog, (72, 74), 1.2),
+    "Cat": (voices.cat, (72,), 1.2),
+    "Music": (scenes.music, (137,), None),
+    "Vehicle": (scenes.vehicle, (300,), None),
+    "gunshot": (textures.gunshot, (427,), 1.2),
+    "babycry": (voices.babycry, (23,), 2.0),
+}
+BEDS = tuple(kind for kind in backgrounds.KINDS if kind != "babble")
+FITTED_ON = 120  # clips that the stand-in's whitening is taken from
+SHARDS = {"bal_train": 12, "eval": 8}
+
+
+def mini_embeddings(
+    folder: Path | str,
+    counts: Mapping[str, int],
+    short: int,
+    snr: Sequence[float],
+    classes: Mapping[str, int],
+    labels: str = "single",
+    train_share: float = 0.6,
+    per_class: int | None = None,
+    row_exchange: str = "training",
+    seed: int = 0,
+) -> Corpus:
+    """Embeddings of procedural clips, made once below ``folder`` and read as AudioSet's.
+
+    Args:
+        counts: clips of each combination of sounds, as ``Speech`` or ``Speech+Music``.
+        short: so many more of fewer than ten rows, which no classifier uses.
+        snr: lowest and highest dB of a sound over the background; decides how hard it is.
+        others: as `read_audioset_embeddings`.
+
+    Raises:
+        InputError: an unknown sound; ``folder`` cannot be written to; what `read_audioset_embeddings` raises.
+    """
+    unknown = {sound for key in counts for sound in key.split("+")} - set(SOUNDS)
+    if unknown:
+        raise InputError(f"dataset.counts: no sound {', '.join(sorted(unknown))}; there are {', '.join(SOUNDS)}")
+    said = json.dumps({"counts": dict(counts), "short": short, "snr": [*snr], "seed": seed, "code": _code()})
+    place = Path(folder) / f"mini_embeddings-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    kinds = [key for key, count in counts.items() for _ in range(count)] + ["Speech"] * short
+    if not place.is_dir():
+        front_end = mini_vggish(folder)
+        make_once(place, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
+    choice = (labels, [*SHARDS], train_share, per_class, row_exchange, seed)
+    return read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
+
+
+def mini_vggish(folder: Path | str) -> VggishEmbedding:
+    """The front end of `mini_embeddings`, with the stand-in's two files, made once below ``folder``.
+
+    Raises:
+        InputError: ``folder`` cannot be written to.
+    """
+    place = Path(folder) / f"mini_vggish-{_code()}"
+    if not place.is_dir():
+        make_once(place, _write_stand_in, FITTED_ON)
+    return VggishEmbedding(str(place / "weights.npz"), str(place / "vggish_pca_params.npz"))
+
+
+def clip_audio(sounds: Sequence[str], snr: Sequence[float], rng: Rng) -> np.ndarray:
+    """Ten seconds of ``sounds`` over a background: float32 ``[160000]``, peak .5."""
+    bed = backgrounds.background(rng, SECONDS, RATE, BEDS[rng.integers(len(BEDS))], uniform(rng, 0, 1))
+    out = bed / bed.std()
+    for name in sounds:
+        model, _, seconds = SOUNDS[name]
+        track = np.zeros(len(out))
+        times = [0.0] if seconds is None else rng.uniform(0, SECONDS - 0.5, int(rng.integers(2, 6)))
+        for start in times:
+            length = SECONDS if seconds is None else uniform(rng, 0.5, 1.5) * seconds
+            sound = model(rng, length, RATE, uniform(rng, -0.5, 1))
+            first = int(start * RATE)
+            track[first : first + len(sound)] += sound[: len(track) - first] / (np.abs(sound).max() + 1e-9)
+        loud = np.abs(track) > 0.05
+        out += 10 ** (uniform(rng, *snr) / 20) * track / (np.sqrt(np.mean(track[loud] ** 2)) + 1e-9)
+    return (0.5 * out / np.abs(out).max()).astype(np.float32)
+
+
+def _write(
+    beside: Path, kinds: Sequence[str], short: int, snr: Sequence[float], seed: int, front_end: VggishEmbedding
+) -> Iterator[str]:
+    """Write the clips in an order drawn from ``seed`` into shards; gives each video's name."""
+    order = np.random.default_rng(seed).permutation(len(kinds))
+    shards = [(subset, number) for subset, count in SHARDS.items() for number in range(count)]
+    for (subset, number), members in zip(shards, np.array_split(order, len(shards)), strict=True):
+        records = []
+        for member in map(int, members):
+            rng = np.random.default_rng([seed, 1, member])
+            sounds = kinds[member].split("+")
+            audio = torch.from_numpy(clip_audio(sounds, snr, rng))
+            rows = front_end(audio[None])[0].numpy()
+            if member >= len(kinds) - short:
+                rows = rows[: rng.integers(3, 10)]
+            name = f"{number:02d}mini{member:05d}"
+            start = float(10 * rng.integers(0, 30))
+            numbers = tuple(sorted({label for sound in sounds for label in SOUNDS[sound][1]}))
+            given = tuple(row.tobytes() for row in rows)
+            records.append(EmbeddingRecord(name, start, start + SECONDS, numbers, given))
+            yield name
+        path = beside / "audioset_v1_embeddings" / subset / f"{number:02d}.tfrecord"
+        write_records(path, map(encode_embedding, records))
+
+
+def _write_stand_in(beside: Path) -> Iterator[str]:
+    """Write the stand-in's weights and whitening; gives the sounds of each clip it is fitted to."""
+    kinds, clips = [*SOUNDS, "Speech+Music", "Vehicle+Speech", "Music+Dog"], []
+    for number in range(FITTED_ON):
+        kind = kinds[number % len(kinds)]
+        clips.append(clip_audio(kind.split("+"), (-5, 20), np.random.default_rng([0, 2, number])))
+        yield kind
+    stand_in(beside, clips)
+
+
+def _code() -> str:
+    return code_of(sys.modules[__name__], vggish, backgrounds, dsp, scenes, textures, voices)

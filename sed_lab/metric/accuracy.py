@@ -1,0 +1,47 @@
+"""Accuracy of clip scores, in the two senses between which Keras's ``metrics=["accuracy"]`` changes with the loss.
+
+With categorical losses it is argmax accuracy: the share of clips whose class has the highest score. With binary
+cross-entropy it is element-wise binary accuracy: the share of all N x C decisions at a threshold that are right. Of
+four classes, one to a clip, naming none is 75 % right in this sense and naming always the same one 62.5 %, where
+argmax accuracy is 25 % by chance. Percentages of the two kinds cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+Reported = Literal["argmax", "element_wise", "precision"]
+
+
+def accuracy_of(scores: np.ndarray, target: np.ndarray, reported: Reported, threshold: float = 0.5) -> dict[str, Any]:
+    """Both accuracies, macro precision and the confusion matrix of scores ``[N, C]`` against boolean ``[N, C]``.
+
+    ``argmax`` and ``confusion`` (a row a true class, a column the class of the highest score, the first of equal ones)
+    are over clips of exactly one class, None where there is none; ``precision`` is the mean over classes of the share
+    of right detections at ``scores > threshold``, 0 of a class that is never detected, as Keras counts it.
+    ``reported`` repeats the one of these that a paper calls its accuracy.
+    """
+    one = target.sum(axis=1) == 1
+    found = scores > np.float32(threshold)
+    confusion = np.zeros((target.shape[1],) * 2, dtype=int)
+    np.add.at(confusion, (target[one].argmax(axis=1), scores[one].argmax(axis=1)), 1)
+    right, detected = (found & target).sum(axis=0), found.sum(axis=0)
+    values: dict[str, Any] = {
+        "argmax": float(confusion.trace() / confusion.sum()) if one.any() else None,
+        "element_wise": float((found == target).mean()) if target.size else None,
+        "precision": float(np.mean(right / np.maximum(detected, 1))),
+        "confusion": confusion.tolist(),
+    }
+    return {**values, "reported": values[reported]}
+
+
+def add_gaps(metrics: dict[str, Any], others: Mapping[str, Any]) -> None:
+    """Write how much higher each accuracy is on subset ``training``, where it was measured, than on the test clips."""
+    for name, system in others.get("training", {}).get("systems", {}).items():
+        ours, theirs = metrics["systems"][name].get("accuracy", {}), system.get("accuracy", {})
+        for kind in ("argmax", "element_wise"):
+            if ours.get(kind) is not None and theirs.get(kind) is not None:
+                ours[f"{kind}_gap"] = theirs[kind] - ours[kind]
