@@ -176,8 +176,10 @@ class Experiment:
             for name, row in self.rows.items()
             if scale in row.scales
         }
-        for name, row in rows.items():
-            rows[name] = replace(row, mean_of=tuple(one for one in row.mean_of if one in rows))
+        own = {name: row for name, row in rows.items() if not row.mean_of}
+        means = {name: tuple(one for one in row.mean_of if one in own) for name, row in rows.items()}
+        rows = {name: own.get(name, replace(row, mean_of=means[name])) for name, row in rows.items()}
+        rows = {name: row for name, row in rows.items() if name in own or row.mean_of}
         claims = []
         for claim in self.claims:
             there = tuple(name for name in claim.rows if name in rows)

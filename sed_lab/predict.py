@@ -10,41 +10,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sed_lab.app import asked_for
+from sed_lab.detector import Detector, load_detector
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
 
 if TYPE_CHECKING:
     import torch
 
-    from sed_lab.method.base import SedMethod
     from sed_lab.types import Event, Scores
 
 CROSSFADE = 1.0  # seconds before and after a join over which the centred window takes over
 WINDOWS_AT_ONCE = 8  # bounds the memory, whatever the recording's length
-ALLOWED_TARGETS = ("sed_lab.", "torch.optim.")
-
-
-@dataclass(frozen=True)
-class Detector:
-    """A trained run, ready to score audio; times in seconds."""
-
-    method: SedMethod
-    classes: tuple[str, ...]
-    sample_rate: int
-    clip_seconds: float
-    frame_hop: float
-    n_frames: int
-    decoder: Any
-    clip_gate: float | None  # applied to each window, as the run did to its clips
-    threshold: float | Mapping[str, float]
-    system: str
 
 
 def main() -> None:
@@ -69,6 +51,16 @@ def _arguments() -> argparse.Namespace:
         help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it, else fixed",
     )
     parser.add_argument("--system", help="which of the run's systems (student, teacher); default: the first")
+    parser.add_argument(
+        "--embeddings", type=Path, metavar="FOLDER", help="write VGGish's embeddings, one TFRecord as AudioSet's a file"
+    )
+    parser.add_argument(
+        "--vggish",
+        type=Path,
+        nargs=2,
+        metavar=("WEIGHTS", "PCA"),
+        help="VGGish's weights (.pth or .npz) and vggish_pca_params.npz, for a run that was trained on embeddings",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     return parser.parse_args()
 
@@ -76,12 +68,18 @@ def _arguments() -> argparse.Namespace:
 def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
     from sed_lab.dataset.audio import track
+    from sed_lab.dataset.embedded_audio import embedded
+    from sed_lab.dataset.tfrecord import encode_embedding, write_records
+    from sed_lab.dataset.vggish import VggishEmbedding
     from sed_lab.memory import keep_freed_memory
     from sed_lab.scores import joined, write_scores_folder
 
     keep_freed_memory()
     files = find_audio(arguments.audio)
-    detector = load_detector(arguments.run, arguments.system, arguments.threshold, arguments.device)
+    detector = load_detector(arguments.run, arguments.system, arguments.threshold, arguments.device, arguments.vggish)
+    front_end: Any = getattr(detector.method, "feature", None)
+    if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
+        raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
     threshold = detector.threshold
     each = threshold.items() if isinstance(threshold, Mapping) else [("threshold", threshold)]
     said = ", ".join(f"{name} {value:g}" for name, value in each)
@@ -96,6 +94,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
             unreadable.append((path, str(error)))
             continue
         events = detect(detector, scores)
+        if arguments.embeddings:
+            records = map(encode_embedding, embedded(path, front_end, arguments.device))
+            write_records(arguments.embeddings / f"{path.stem}.tfrecord", records)
         rows += [(str(path), event) for event in events]
         if arguments.per_file:
             write_text(arguments.per_file / f"{path.stem}.tsv", event_table([(path.name, event) for event in events]))
@@ -129,92 +130,6 @@ def find_audio(places: Sequence[Path]) -> list[Path]:
             raise InputError(f"{place} holds no audio files (wav, flac, ogg, mp3); give another folder")
         files += [path for path in found if path not in files]
     return files
-
-
-def load_detector(folder: Path, system: str | None = None, threshold: str = "run", device: str = "cpu") -> Detector:
-    """The best checkpoint of the run in ``folder``, its front end, decoder and threshold.
-
-    Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, and every ``_target_`` of
-    the recorded configuration must belong to sed_lab or torch.optim.
-
-    Raises:
-        InputError: no finished run, a foreign ``_target_``, an unknown system, or a threshold the run does not have.
-    """
-    import torch
-    from hydra.utils import instantiate
-
-    from sed_lab.run import read_record
-
-    record = read_record(folder)
-    checkpoint = folder / "detector.ckpt"
-    if record is None or not checkpoint.exists():
-        raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    config, facts = record["config"], record["detector"]
-    for group in ("feature", "model", "loss", "method", "decoder"):
-        check_targets(config[group], group)
-    feature = instantiate(config["feature"], _convert_="all")
-    n_frames = feature.frames(round(facts["clip_seconds"] * feature.sample_rate))
-    sizes = {"n_classes": len(facts["classes"]), "n_mels": feature.n_mels, "n_frames": n_frames}
-    model = instantiate(config["model"], **asked_for(config["model"]["_target_"], sizes), _convert_="all")
-    loss = instantiate(config["loss"], _convert_="all")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    make = instantiate(config["method"], _partial_=True, _convert_="all")
-    known = {"feature": feature, "model": model, "loss": loss, "classes": facts["classes"], "seed": 0}
-    known |= {name: state.get(name) for name in ("class_weight", "weak_labels")}
-    method = make(**asked_for(config["method"]["_target_"], known))
-    method.load_detector_state(state)
-    system = system or method.outputs[0]
-    if system not in method.outputs:
-        raise InputError(f"--system {system}: this run has {', '.join(method.outputs)}")
-    # The windows are those the run took from its held-out events; the clip gate is shut window by window.
-    taken = {"median_seconds", "median_share"} & set(facts["decoder"])
-    own = {name: facts["decoder"][name] for name in taken} | ({"clip_gate": None} if taken else {})
-    decoder = instantiate({**config["decoder"], **own}, _convert_="all")
-    return Detector(
-        method=method.to(device).eval(),
-        classes=tuple(facts["classes"]),
-        sample_rate=feature.sample_rate,
-        clip_seconds=facts["clip_seconds"],
-        frame_hop=facts["frame_hop"],
-        n_frames=facts["n_frames"],
-        decoder=decoder,
-        clip_gate=config["decoder"].get("clip_gate"),
-        threshold=_threshold(record, threshold, system, decoder),
-        system=system,
-    )
-
-
-def check_targets(node: Any, where: str) -> None:
-    """Refuse a configuration whose ``_target_`` is not on the allow list.
-
-    Raises:
-        InputError: it names the key and the target.
-    """
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and not str(target).startswith(ALLOWED_TARGETS):
-            raise InputError(
-                f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it"
-            )
-        for key, value in node.items():
-            check_targets(value, f"{where}.{key}")
-    elif isinstance(node, list):
-        for place, value in enumerate(node):
-            check_targets(value, f"{where}[{place}]")
-
-
-def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Any) -> Any:
-    tuned = record.get("metrics", {}).get(f"{system}/event_f1_tuned/threshold")
-    if asked == "tuned" and tuned is None:
-        raise InputError("--threshold tuned: this run tuned none; use --threshold fixed or a number")
-    if asked in ("run", "tuned") and tuned is not None:
-        return tuned
-    if asked in ("run", "fixed"):
-        return decoder.threshold
-    try:
-        return float(asked)
-    except ValueError:
-        raise InputError(f"--threshold {asked}: use a number between 0 and 1, tuned or fixed") from None
 
 
 def score_file(detector: Detector, path: Path) -> Scores:

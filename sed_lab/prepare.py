@@ -30,6 +30,7 @@ def prepare(arguments: list[str]) -> int:
     add_check(commands)
     add_stats(commands)
     add_resample(commands)
+    add_embeddings(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code
@@ -45,10 +46,15 @@ def add_check(commands: Commands) -> None:
     )
     parser.add_argument(
         "corpus",
-        choices=("desed", "dcase2018", "audioset_rare", "layout"),
-        help="desed, dcase2018 (with 2019's synthetic set), audioset_rare, or layout: your own data in DESED's layout",
+        choices=("desed", "dcase2018", "audioset_rare", "audioset_embeddings", "layout"),
+        help="desed, dcase2018 (with 2019's synthetic set), audioset_rare, audioset_embeddings, or layout: your own"
+        " data in DESED's layout",
     )
-    parser.add_argument("folder", type=Path, help="holds audio/ and metadata/ (audioset_rare: audio/ and the lists)")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="holds audio/ and metadata/; audioset_rare: audio/ and the lists; audioset_embeddings: bal_train/, eval/",
+    )
     parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
     parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
     parser.add_argument("--missing", type=Path, metavar="FILE", help="write all missing recordings to this file")
@@ -65,6 +71,7 @@ def check(options: argparse.Namespace) -> int:
     from sed_lab.dataset.check import check_layout
     from sed_lab.dataset.dcase2018 import check_dcase2018
     from sed_lab.dataset.desed import check_desed
+    from sed_lab.dataset.embedding_store import check_embeddings
     from sed_lab.dataset.layout import classes_of
     from sed_lab.files import write_text
 
@@ -74,6 +81,9 @@ def check(options: argparse.Namespace) -> int:
     elif options.corpus == "audioset_rare":
         settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_rare.yaml")
         checks = check_audioset_rare(options.folder, settings.classes, settings.exclude)
+    elif options.corpus == "audioset_embeddings":
+        settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_embeddings.yaml")
+        checks = check_embeddings(options.folder, settings.classes, progress=True)
     else:
         classes = classes_of(options.folder)
         checks = check_layout(options.folder, classes, decode=not options.quick, jobs=options.jobs, progress=True)
@@ -171,6 +181,47 @@ def resample(options: argparse.Namespace) -> int:
 
     made, kept = resample_folder(options.source, options.target, options.sample_rate, options.jobs)
     print(f"{made} recordings written to {options.target}, {kept} were there")
+    return 0
+
+
+def add_embeddings(commands: Commands) -> None:
+    """``embeddings``: its arguments."""
+    parser = commands.add_parser(
+        "embeddings",
+        help="convert AudioSet's embeddings to a form that is read at once",
+        description="Write the clips of ten rows of audioset_v1_embeddings (TFRecords) into a folder that training maps"
+        " into memory: 1.3 kB a clip. Damaged records are left out and named in its index.json. An interrupted call can"
+        " be repeated and goes on where it was.",
+    )
+    parser.add_argument("source", type=Path, help="audioset_v1_embeddings, which holds bal_train/, eval/, unbal_train/")
+    parser.add_argument("target", type=Path, help="folder to write, to be named as dataset.folder")
+    parser.add_argument("--subsets", nargs="+", metavar="NAME", help="which of them (default: all that are there)")
+    parser.set_defaults(run=embeddings)
+
+
+def embeddings(options: argparse.Namespace) -> int:
+    """``sed-prepare embeddings SOURCE TARGET``."""
+    from sed_lab.dataset.embedding_store import SHARDS, convert
+
+    subsets = options.subsets or [name for name in SHARDS if (options.source / name).is_dir()]
+    index = convert(options.source, options.target, subsets or list(SHARDS))
+    columns = ("subset", "shards", "records", "ten rows", "other", "damaged")
+    rows = [
+        (
+            name,
+            one["shards"],
+            one["records"],
+            one["kept"],
+            one["records"] - one["kept"] - one["damaged"],
+            one["damaged"],
+        )
+        for name, one in index["subsets"].items()
+    ]
+    _print_table(columns, rows)
+    for name, one in index["subsets"].items():
+        for damage in one["damage"]:
+            lost = "; the rest of the file is lost" if damage["rest_lost"] else ""
+            print(f"skipped: {name}/{damage['file']}: record at byte {damage['position']}: {damage['reason']}{lost}")
     return 0
 
 

@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     },
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
-COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce", "jobs", "tables"}
+COMMANDS = {"app", "train", "evaluate", "predict", "detector", "prepare", "reproduce", "jobs", "tables"}
 HYDRA_ALLOWED = COMMANDS | {"sweep", "run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [name for name in (*sorted(COMMANDS), "sweep", "run") if (PACKAGE / f"{name}.py").exists()]

@@ -71,9 +71,9 @@ def read_audioset_embeddings(
     Raises:
         InputError: no embeddings, an unknown choice, a class without clips on one of the sides.
     """
-    for key, value, known in (("labels", labels, LABELS), ("row_exchange", row_exchange, EXCHANGES)):
-        if value not in known:
-            raise InputError(f"dataset.{key}={value!r} is unknown; use {', '.join(known)}")
+    for key, value, allowed in (("labels", labels, LABELS), ("row_exchange", row_exchange, EXCHANGES)):
+        if value not in allowed:
+            raise InputError(f"dataset.{key}={value!r} is unknown; use {', '.join(allowed)}")
     if not 0 < train_share < 1 or (per_class is not None and per_class < 1):
         raise InputError(f"dataset.train_share={train_share} must lie between 0 and 1, per_class={per_class} above 0")
     store = open_store(Path(folder), Path(cache), subsets)

@@ -66,11 +66,11 @@ def measure(
     """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
     ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
-    thresholds). ``truth`` has every clip, those without events too; it may be None where only weak ``labels`` are
-    known. ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``.
-    The keywords after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1` and `eer`;
-    ``operating_points`` K means the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
-    psds_eval, slower; ``accuracy`` adds that block. Metrics are ``{"subset", "settings", "systems": {name: {...}}}``.
+    thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
+    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``. The keywords
+    after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds
+    that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
+    psds_eval. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -85,16 +85,15 @@ def measure(
         "tagging_f1": {"threshold": tagging_threshold}, "accuracy": {"reported": accuracy},
         "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
-    known = _known(truth, labels, durations, classes)
-    tuned, tuned_by_class, given = tuned_threshold or {}, tuned_decoder or {}, points or {}
+    known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              tuned.get(name), tuned_by_class.get(name), given.get(name))
+                              tuned.get(name), by_class.get(name), (points or {}).get(name))
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
-    stated = _stated(settings, truth, known, durations, decoder, classes)
-    return {"subset": subset, "settings": stated, "systems": results}, curves
+    said = _stated(settings, truth, known, durations, decoder, classes)
+    return {"subset": subset, "settings": said, "systems": results}, curves
 
 
 def _measure_system(
