@@ -19,7 +19,7 @@ from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
 from sed_lab.report.run_folder import RunFolder, in_order, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
-from sed_lab.report.trade_off import det_figure
+from sed_lab.report.trade_off import confusion, det_figure
 
 
 @styled
@@ -155,7 +155,7 @@ def write_figures(run_dir: Path, n_clips: int = 6) -> list[Path]:
 
 
 def curve_figures(run: RunFolder) -> dict[str, Figure]:
-    """Learning curves, per-class F1, PSD-ROC, and DET of clip scores, as far as the run has the numbers for them."""
+    """Learning curves, per-class F1, PSD-ROC, DET and confusion of clip scores, as far as the run has their numbers."""
     figures = {}
     if any(key.startswith(("train/", "val/")) for row in run.history for key in row):
         figures["learning_curves"] = learning_curves(run.history)
@@ -165,6 +165,11 @@ def curve_figures(run: RunFolder) -> dict[str, Figure]:
         figures["psd_roc"] = psd_roc(run.curves, run.metrics)
     elif trade_offs := {name: [run.curves[name]["det"]] for name in run.systems if "det" in run.curves.get(name, {})}:
         figures["trade_off"] = det_figure(trade_offs, run.classes, "linear")
+    measured = run.metrics.get("systems", {})
+    accuracies = {name: measured[name]["accuracy"] for name in run.systems if "accuracy" in measured.get(name, {})}
+    if any(one["argmax"] is not None for one in accuracies.values()):
+        matrices = {name: one["confusion"] for name, one in accuracies.items()}
+        figures["confusion"] = confusion(matrices, run.classes)
     return figures
 
 

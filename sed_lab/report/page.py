@@ -31,6 +31,7 @@ CAPTIONS = {
     "learning_curves": "Losses and validation measures, epoch by epoch",
     "per_class_f1": "Event F1 of each class, most frequent class at the top",
     "psd_roc": "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system",
+    "confusion": "Clips of each true class by the class of their highest score",
     "trade_off": "Detection error trade-off of clip scores, with 95 % intervals over draws of the test clips",
 }
 

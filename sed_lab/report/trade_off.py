@@ -1,4 +1,4 @@
-"""Pictures of clip detectors: detection error trade-off curves, and embeddings on the unit sphere."""
+"""Pictures of clip detectors: detection error trade-off, confusion matrices, and embeddings on the unit sphere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from sed_lab.errors import InputError
-from sed_lab.report.style import COLOURS, DASHES, LINE, MUTED, new_figure, styled
+from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, new_figure, styled
 
 AXES = ("linear", "probit")
 TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
@@ -72,6 +72,27 @@ def _scale(place: Axes, axes: str) -> None:
     place.set_yticks(ticks, [f"{100 * value:g}" for value in shown])
     place.set(xlim=limits, ylim=limits, aspect="equal")
     place.axline((0, 0), slope=1, color=MUTED, lw=0.7, ls=":")  # where both rates are equal
+
+
+@styled
+def confusion(systems: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> Figure:
+    """A matrix a system, by name: clips of each true class (a line) by the class of their highest score (a column).
+
+    Colours are shares of the line, numbers count clips.
+    """
+    figure = new_figure(3.9 * len(systems), 3.7)
+    for axes, (name, counts) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items(), strict=True):
+        matrix = np.array(counts)
+        share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (line, column), count in np.ndenumerate(matrix):
+            colour = "white" if share[line, column] > 0.6 else INK
+            axes.text(column, line, str(count), ha="center", va="center", color=colour, fontsize=8.5)
+        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
+        axes.grid(visible=False)
+        axes.set(title=name, xlabel="class of the highest score", ylabel="true class")
+    return figure
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Networks on rows of embeddings: the note's table of shapes and counts, plain loops, and the rows that are not read."""
+"""Networks on rows of embeddings: the note's table of shapes and counts, plain loops, rows that are not read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from sed_lab.errors import InputError
 from sed_lab.loss import Binary
 from sed_lab.method.aziz2020 import RowClassifier
 from sed_lab.model.embedding_net import RowCNN, RowFNN, keras_start
+
+# torch says so once: six values have no middle, so that it pads a side more.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 
@@ -174,7 +177,7 @@ def test_layers_without_a_bias_start_so_too_and_others_stay() -> None:
     layer, norm = nn.Linear(300, 300, bias=False), nn.BatchNorm1d(3)
     keras_start(layer)
     keras_start(norm)
-    assert 0.099 < float(layer.weight.abs().max()) <= 0.1  # torch's own bound is 0.058
+    assert 0.099 < float(layer.weight.detach().abs().max()) <= 0.1  # torch's own bound is 0.058
     assert norm.weight.tolist() == [1.0] * 3
 
 
