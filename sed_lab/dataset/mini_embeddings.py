@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,8 @@ def _write(
             rng = np.random.default_rng([seed, 1, member])
             sounds = kinds[member].split("+")
             audio = torch.from_numpy(clip_audio(sounds, snr, rng))
-            rows = front_end(audio[None])[0].numpy()
+            with one_thread():
+                rows = front_end(audio[None])[0].numpy()
             if member >= len(kinds) - short:
                 rows = rows[: rng.integers(3, 10)]
             name = f"{number:02d}mini{member:05d}"
@@ -133,6 +135,17 @@ def _write(
         write_records(path, map(encode_embedding, records))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On the CPU, one thread of torch's: more make so small a network slower, the more so beside other processes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _write_stand_in(beside: Path) -> Iterator[str]:
     """Write the stand-in's weights and whitening; gives the sounds of each clip it is fitted to."""
     kinds, clips = [*SOUNDS, "Speech+Music", "Vehicle+Speech", "Music+Dog"], []
@@ -140,7 +153,8 @@ def _write_stand_in(beside: Path) -> Iterator[str]:
         kind = kinds[number % len(kinds)]
         clips.append(clip_audio(kind.split("+"), (-5, 20), np.random.default_rng([0, 2, number])))
         yield kind
-    stand_in(beside, clips)
+    with one_thread():
+        stand_in(beside, clips)
 
 
 def _code() -> str:

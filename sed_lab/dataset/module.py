@@ -72,8 +72,10 @@ class SedData(pl.LightningDataModule):
     def weak_labels(self) -> torch.Tensor:
         """Which classes each clip of subset ``weak`` has, boolean ``[I, C]`` in the clips' order."""
         clips = self.corpus.subsets["weak"].clips if "weak" in self.corpus.subsets else ()
-        rows = [encode_weak(clip.event_labels or (), self.corpus.classes) for clip in clips]
-        return torch.from_numpy(np.array(rows, dtype=bool).reshape(len(rows), len(self.corpus.classes)))
+        labels = np.zeros((len(clips), len(self.corpus.classes)), dtype=bool)  # there may be millions of clips
+        for row, clip in zip(labels, clips, strict=True):
+            row[:] = encode_weak(clip.event_labels or (), self.corpus.classes)
+        return torch.from_numpy(labels)
 
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""

@@ -52,8 +52,9 @@ class RowCNN(_RowNet):
         # TensorFlow's *same* with stride 2 over an even length: (6 - 2) / 2 on each side.
         first = nn.Conv2d(1, 16, (1, 6), stride=2, padding=(0, 2 if padding == "same" else 0))
         layers: list[nn.Module] = [first, nn.ReLU(), nn.MaxPool2d(2, stride=1)]
-        layers += [nn.Conv2d(16, 32, (1, 6), padding="same"), nn.ReLU(), nn.MaxPool2d(2, stride=1)]
-        layers += [nn.Conv2d(32, 32, (1, 6), padding="same"), nn.ReLU()]
+        same = nn.ZeroPad2d((2, 3, 0, 0))  # as TensorFlow pads for six values: the odd one on the right
+        layers += [same, nn.Conv2d(16, 32, (1, 6)), nn.ReLU(), nn.MaxPool2d(2, stride=1)]
+        layers += [same, nn.Conv2d(32, 32, (1, 6)), nn.ReLU()]
         layers += [nn.MaxPool2d(2, stride=1)] if last_pooling else []
         self.layers = nn.Sequential(*layers, nn.Flatten()).apply(keras_start)
         with torch.no_grad():

@@ -100,6 +100,7 @@ def test_made_once_and_the_same_in_another_folder(cache: Path, tmp_path: Path) -
     assert files(made(cache)) == files(made(tmp_path))
 
 
+@pytest.mark.slow  # the mechanism is test_soundbank's, whose corpus is made faster
 def test_killed_half_way_then_whole(cache: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", CODE.replace("FOLDER", repr(str(tmp_path)))], stderr=subprocess.DEVNULL
@@ -115,6 +116,7 @@ def test_killed_half_way_then_whole(cache: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.part"))
 
 
+@pytest.mark.slow  # the mechanism is test_soundbank's, whose corpus is made faster
 def test_two_makers_at_once_make_one(cache: Path, tmp_path: Path) -> None:
     makers = [
         subprocess.Popen(

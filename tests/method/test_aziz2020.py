@@ -1,4 +1,4 @@
-"""Rows of embeddings into classes: scaling, losses and heads against sums by hand, torch's own, and naive loops."""
+"""Rows of embeddings into classes: scaling, losses and heads against sums by hand, torch, and naive loops."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_saturated_logits_have_finite_categorical_losses(sparse: bool, dtype: to
         value = Categorical(sparse)(logits, torch.eye(4)[[place]])
         (gradient,) = torch.autograd.grad(value, logits)
         assert value.dtype == torch.float32
-        assert value.item() == pytest.approx(1e4 - float(logits[0, place].detach()), rel=1e-3)
+        assert value.item() == pytest.approx(float((logits[0, 0].float() - logits[0, place].float()).detach()))
         assert torch.isfinite(gradient).all()
 
 
@@ -323,22 +323,16 @@ def test_several_outputs_and_exclusive_classes_are_refused(sparse: bool) -> None
         method_of(Categorical(sparse), multi_output=True)
 
 
-def test_the_networks_of_the_paper_take_a_step() -> None:
-    method, batch = method_of(model=RowFNN()), batch_of()
+def test_the_optimiser_has_network_and_heads_and_lowers_the_loss() -> None:
+    method, batch = method_of(multi_output=True), batch_of(SEVERAL)
     optimizer = method.configure_optimizers()
-    held = {id(one) for group in optimizer.param_groups for one in group["params"]}
-    assert held == {id(one) for one in method.parameters()}
-    losses = []
-    for _ in range(20):
-        loss = method.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert {id(one) for group in optimizer.param_groups for one in group["params"]} == set(map(id, method.parameters()))
+    before = method.training_step(batch, 0)
+    before.backward()
+    optimizer.step()
+    assert method.training_step(batch, 0) < before
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")  # torch says so once
 def test_the_cnn_is_classified_as_the_dense_network_is() -> None:
     method, batch = method_of(Categorical(), RowCNN()), batch_of()
     scores = clip_scores(method, batch)
