@@ -5,7 +5,7 @@ Methods only produce predictions; decoding and measuring happen here and in eval
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import torch.distributed as dist
 
 from sed_lab.dataset.annotation import write_durations, write_strong, write_weak
 from sed_lab.dataset.audio import SUFFIXES
+from sed_lab.dataset.audioset_embeddings import RowClips
 from sed_lab.dataset.label import encode_weak
 from sed_lab.dataset.module import SedData
 from sed_lab.decoder import MedianDecoder
 from sed_lab.errors import InputError
-from sed_lab.files import write_text
+from sed_lab.files import replacing, write_text
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.scores import save_scores
 from sed_lab.types import Batch, Clip, Scores
@@ -129,7 +130,10 @@ class Evaluation(pl.Callback):
             for (subset, system), rows in gathered.items():
                 folder = self.folder / "scores" / subset
                 save_scores(folder / f"{system}.npz", _scores(_data(trainer), subset, rows))
-                write_truth(folder, [_data(trainer).corpus.subsets[subset].clips[index] for index in rows])
+                clips = _data(trainer).corpus.subsets[subset]
+                write_truth(folder, [clips.clips[index] for index in rows])
+                if isinstance(clips, RowClips) and subset == "test":  # the report shows them in place of audio
+                    write_embeddings(folder, [clips.load(index, 0)[1] for index in rows])
 
     def _gather(self) -> dict[tuple[str, str], Rows]:
         """All ranks' rows, ordered by clip; a clip that came twice counts once."""
@@ -156,6 +160,12 @@ def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
     heard = [clip for clip in clips if clip.path.suffix.lower() in SUFFIXES]  # others are embeddings or points
     rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in heard)
     write_text(folder / "audio.tsv", "filename\tpath\n" + rows)
+
+
+def write_embeddings(folder: Path, rows: Sequence[np.ndarray]) -> None:
+    """Write the scored clips' rows, uint8 ``[10, 128]`` each, in the order of durations.tsv."""
+    with replacing(folder / "embedding.npy") as beside:
+        np.save(beside, np.stack(rows), allow_pickle=False)
 
 
 def _data(trainer: pl.Trainer) -> SedData:

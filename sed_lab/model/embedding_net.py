@@ -12,21 +12,12 @@ import torch
 from torch import nn
 
 from sed_lab.errors import InputError
+from sed_lab.model.encoder import ClipNetwork
 
 PADDINGS = ("valid", "same")
 
 
-class _RowNet(nn.Module):
-    """Only whole clips are predicted, so that the grid of labels is the rows' own."""
-
-    n_features: int
-    time_pooling = 1
-
-    def frames(self, n_frames: int) -> int:
-        return n_frames
-
-
-class RowCNN(_RowNet):
+class RowCNN(ClipNetwork):
     """Three convolutions of 1 row x 6 values with ReLU, the first two of them followed by max pooling.
 
     Rows are the heat map's y axis, values of an embedding its x axis. The first layer's stride of 2 also goes down the
@@ -66,7 +57,7 @@ class RowCNN(_RowNet):
         return features
 
 
-class RowFNN(_RowNet):
+class RowFNN(ClipNetwork):
     """All rows one after the other through dense layers with ReLU: the paper's ONN, ``1280/10-100-1000``.
 
     Args:

@@ -11,17 +11,16 @@ from torch.nn import functional as F
 from sed_lab.errors import InputError
 
 
-class _ClipEncoder(nn.Module):
+class ClipNetwork(nn.Module):
     """Only whole clips are predicted, so that the grid of labels is the feature's own."""
 
-    n_embedding: int
     time_pooling = 1
 
     def frames(self, n_frames: int) -> int:
         return n_frames
 
 
-class LSTMEncoder(_ClipEncoder):
+class LSTMEncoder(ClipNetwork):
     """The last state of a one-layer LSTM, divided by its length.
 
     Args:
@@ -46,7 +45,7 @@ class LSTMEncoder(_ClipEncoder):
         return F.normalize(state[-1])
 
 
-class CNNEncoder(_ClipEncoder):
+class CNNEncoder(ClipNetwork):
     """Two convolution layers with ReLU, batch norm, max pooling and dropout, flattened and divided by its length.
 
     Convolutions have no padding: with 64 mel bins E is then 128, as the LSTM's, for every clip of 536 to 1035 frames;

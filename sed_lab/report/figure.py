@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
 from sed_lab.report.run_folder import RunFolder, in_order, read_run
-from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio
+from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, rows_picture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
 from sed_lab.report.trade_off import confusion, det_figure
 
@@ -242,6 +242,9 @@ def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
     written = []
     for rank, verdict in enumerate(ranked, start=1):
         sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
+        picture = None if sound is None else maker.picture(sound)
+        if verdict.clip_id in run.embedding:
+            picture = rows_picture(run.embedding[verdict.clip_id])
         frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
         ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
         length = run.duration.get(verdict.clip_id) or (
@@ -252,7 +255,7 @@ def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
             run.classes,
             length,
             sound,
-            None if sound is None else maker.picture(sound),
+            picture,
             frame,
             scores.frame_hop or 1.0 if scores else 1.0,
             run.threshold(),

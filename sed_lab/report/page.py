@@ -32,7 +32,7 @@ CAPTIONS = {
     "per_class_f1": "Event F1 of each class, most frequent class at the top",
     "psd_roc": "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system",
     "confusion": "Clips of each true class by the class of their highest score",
-    "trade_off": "Detection error trade-off of clip scores, with 95 % intervals over draws of the test clips",
+    "trade_off": "Detection error trade-off of clip scores; bands (metric.bootstrap above 0) are 95 % intervals",
 }
 
 
@@ -104,7 +104,10 @@ def _sections(run: RunFolder) -> str:
 
 def page_svg(svg: str, name: str) -> str:
     """A figure for the page: colours become the page's own (light or dark), identifiers unique within it."""
-    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', ' role="img"', svg, count=1)
+    width = re.search(r' width="([\d.]+)pt" height="[\d.]+pt"', svg)
+    if width:  # one panel alone is not to fill the page
+        narrow = ' class="narrow"' if float(width[1]) < 400 else ""
+        svg = svg.replace(width[0], f' role="img"{narrow}', 1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)

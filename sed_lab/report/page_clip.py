@@ -12,7 +12,7 @@ import numpy as np
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
 from sed_lab.report.run_folder import RunFolder
-from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, encode_audio
+from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, encode_audio, rows_picture
 from sed_lab.types import Event, Scores
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def clip_cards(run: RunFolder, max_clips: int, audio_budget: int) -> ClipCards:
                 source = _uri(kind, packed)
         silent += source is None
         picture = None if sound is None else maker.picture(sound)
+        if verdict.clip_id in run.embedding:
+            picture = rows_picture(run.embedding[verdict.clip_id])
         markup.append(_card(number, verdict, duration, picture, source, bool(run.truth)))
         results = {
             system: _result(
@@ -130,9 +132,9 @@ def _card(
         )
         image = _uri("image/png", picture.png())
         mel = (
-            '<div class="row mel"><div class="name" aria-hidden="true"><span class="what">log-mel</span>'
+            f'<div class="row mel"><div class="name" aria-hidden="true"><span class="what">{picture.name}</span>'
             f'{ticks}</div><div class="field"><img loading="lazy" decoding="async" draggable="false" '
-            f'alt="Log-mel spectrogram of {name}" src="{image}"></div></div>'
+            f'alt="{picture.name} of {name}" src="{image}"></div></div>'
         )
     if audio:
         player = f'<audio controls preload="none" aria-label="Sound of {name}" src="{audio}"></audio>'

@@ -127,27 +127,36 @@ def metrics_markup(run: RunFolder) -> str:
 
 
 def per_class_markup(run: RunFolder) -> str:
-    """Counts and event-based rates of every class of the first system, F1 of the others, most frequent class first."""
+    """Counts and rates of every class of the first system, F1 of the others, most frequent class first.
+
+    They are of events, or of clips where the first system gives no events.
+    """
     systems = run.metrics.get("systems") or {}
     names = in_order(systems)
-    tables = {name: part(systems[name], "event_f1", "per_class") or {} for name in names}
+    kind = "event_f1" if names and part(systems[names[0]], "event_f1", "per_class") else "tagging_f1"
+    tables = {name: part(systems[name], kind, "per_class") or {} for name in names}
     if not names or not tables[names[0]]:
         return ""
     first = tables[names[0]]
     psds = {key: part(systems[names[0]], key, "per_class") or {} for key in ("psds1", "psds2")}
     psds = {key: values for key, values in psds.items() if values}
-    head = ["Class", "True events", "Detected", "F1", "Precision", "Recall", "Error rate"]
+    last = "error_rate" if kind == "event_f1" else "eer"
+    eers = part(systems[names[0]], "eer", "per_class") or {}
+    head = ["Class", "True events" if kind == "event_f1" else "Clips", "Detected", "F1", "Precision", "Recall"]
+    head += ["Error rate" if last == "error_rate" else "Equal error rate"]
     head += [f"F1, {name}" for name in names[1:]] + [key.upper() for key in psds]
     rows = []
     for label in sorted(first, key=lambda label: -(first[label].get("n_reference") or 0)):
         row = [
             label,
             *(number(round(first[label].get(key) or 0)) for key in ("n_reference", "n_detected")),
-            *(number(first[label].get(key)) for key in ("f1", "precision", "recall", "error_rate")),
+            *(number(first[label].get(key)) for key in ("f1", "precision", "recall")),
+            number((first if last == "error_rate" else eers).get(label, {}).get(last)),
         ]
         row += [number((tables[name].get(label) or {}).get("f1")) for name in names[1:]]
         rows.append(row + [number(values.get(label)) for values in psds.values()])
-    note = f'<p class="note">Event based, {escape(names[0])}; a dash means not defined (no true events).</p>'
+    based = "Event based" if kind == "event_f1" else "Of whole clips"
+    note = f'<p class="note">{based}, {escape(names[0])}; a dash means not defined (no true events).</p>'
     return table(head, rows) + note
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from sed_lab.dataset.annotation import clip_id_of, read_durations, read_strong, read_weak
 from sed_lab.errors import InputError
@@ -25,7 +27,8 @@ EventsOf = dict[str, tuple[Event, ...]]  # clip_id -> its events
 class RunFolder:
     """A run as its files tell it. ``truth``, ``duration`` and ``audio`` are keyed by clip_id, the rest by system.
 
-    With ``weak`` labels, or systems that score whole clips, true events are as long as their clips.
+    With ``weak`` labels, or systems that score whole clips, true events are as long as their clips. ``embedding`` has
+    the rows ``[R, 128]`` of clips that are no audio.
     """
 
     path: Path
@@ -39,6 +42,7 @@ class RunFolder:
     duration: dict[str, float]
     audio: dict[str, Path]
     weak: bool = False
+    embedding: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -113,7 +117,14 @@ def read_run(path: Path) -> RunFolder:
         duration=duration,
         audio=_by_clip(path / "scores" / part / "audio.tsv", _read_audio),
         weak=bool(labels),
+        embedding=_read_embeddings(path / "scores" / part / "embedding.npy", list(duration)),
     )
+
+
+def _read_embeddings(path: Path, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    return dict(zip(clip_ids, np.load(path, allow_pickle=False), strict=True))
 
 
 def _subset_folder(path: Path) -> str:

@@ -1,4 +1,5 @@
-"""A clip's audio as a report shows it: read, drawn as log-mel, and packed small enough to be embedded."""
+"""A clip as a report shows it: its audio read, drawn as log-mel and packed small enough to be embedded, or its rows of
+embeddings drawn."""
 
 from __future__ import annotations
 
@@ -29,17 +30,21 @@ TICKS_HZ = (250, 1000, 4000, 16000)
 
 @dataclass(frozen=True)
 class LogMelPicture:
-    """Log-mel ``values [F, M]`` from 0 (quiet) to 1 (loud), and where frequencies [Hz] lie on its mel axis (0 .. 1)."""
+    """Log-mel ``values [F, M]`` from 0 (quiet) to 1 (loud), and where frequencies [Hz] lie on its mel axis (0 .. 1).
+
+    With another ``name`` it is a picture of something else, without frequencies.
+    """
 
     values: np.ndarray
     ticks: dict[int, float]
+    name: str = "log-mel"
 
     def draw(self, axes: Axes, duration: float) -> None:
         """Draw it over ``duration`` seconds."""
         extent = (0.0, duration, 0.0, 1.0)
         axes.imshow(self.values.T, COLOUR_MAP, vmin=0, vmax=1, origin="lower", aspect="auto", extent=extent)
         axes.set_yticks(list(self.ticks.values()), [f"{hz / 1000:g}" for hz in self.ticks])
-        axes.set_ylabel("log-mel [kHz]")
+        axes.set_ylabel(f"{self.name} [kHz]" if self.ticks else self.name)
 
     def png(self) -> bytes:
         """The picture as an 8-bit palette PNG, low frequencies at the bottom, one pixel a frame and mel bin."""
@@ -77,6 +82,11 @@ class LogMelMaker:
             values = np.add.reduceat(values, edges) / np.diff([*edges, len(values)])[:, None]
         low, high = np.percentile(values, [10, 99.9])
         return LogMelPicture(np.clip((values - low) / max(high - low, 1e-6), 0, 1), self._ticks)
+
+
+def rows_picture(rows: np.ndarray) -> LogMelPicture:
+    """Embeddings uint8 ``[R, 128]`` of a clip as a heat map: a column a row of them, the first value at the bottom."""
+    return LogMelPicture(rows / 255, {}, "embedding")
 
 
 def clip_audio(path: Path | None, sample_rate: int) -> np.ndarray | None:
