@@ -184,9 +184,8 @@ class _Reader:
             needed = {"mean_of" if mean else "overrides"}
             needed |= {"system"} if not mean and any(SYSTEM in one.metric for one in columns.values()) else set()
             item = self._mapping(item, keys, needed, *place)
-            for one in item.get("mean_of", []):
-                runs = tuple(key for key, row in value.items() if isinstance(row, dict) and "overrides" in row)
-                self._known(one, runs, f"row {name!r} is a mean of row", *place, "mean_of")
+            if mean:
+                self._mean_of(item["mean_of"], value, *place, "mean_of")
             if "system" in item:
                 self._known(item["system"], SYSTEMS, "no system", *place, "system")
             own = "mean_of" if mean else "overrides"
@@ -209,6 +208,13 @@ class _Reader:
             row = Row(overrides=words, paper=paper, scales=scales, at=extra, line=self.lines[place], **texts)
             rows[name] = replace(row, overrides=(), mean_of=words) if mean else row
         return rows
+
+    def _mean_of(self, names: Any, rows: Mapping[str, Any], *place: Any) -> None:
+        own = tuple(key for key, row in rows.items() if isinstance(row, dict) and "overrides" in row)
+        for name in self._words(names, *place):
+            self._known(name, own, f"row {place[1]!r} is a mean of row", *place)
+        if not names or len({*names}) < len(names):
+            self._fail("mean_of must be a list of different rows", *place)
 
     def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
         parts = value if isinstance(value, list) else [value]
@@ -242,11 +248,27 @@ class _Reader:
         columns = [*columns] if figure["kind"] in ("points", "grid") else [*families]
         if figure["kind"] == "det":
             self._known(figure["axes"], ("linear", "probit"), "no axes", "figure", "axes")
+        if figure["kind"] == "grid":
+            self._grid(figure)
         named = [figure[key] for key in ("column",) if key in figure]
         named += [name for key in ("columns", "against", "dots") for name in figure.get(key, [])]
         for name in named:
             self._known(name, columns, "the figure names column", "figure")
         return figure
+
+    def _grid(self, figure: dict[str, Any]) -> None:
+        """Check that a grid has rows in every group, a name for each bar and a dot for each column."""
+        bars = self._words(figure["bars"], "figure", "bars")
+        columns, dots = (self._words(figure[key], "figure", key) for key in ("columns", "dots"))
+        if len(columns) != len(dots):
+            self._fail("a grid needs as many dots as columns", "figure", "dots")
+        for title, groups in self._mapping(figure["panels"], set(), set(), "figure", "panels").items():
+            for group, names in self._mapping(groups, set(), set(), "figure", "panels", title).items():
+                place = ("figure", "panels", title, group)
+                for name in self._words(names, *place):
+                    self._known(name, tuple(self.value["rows"]), "the figure names row", *place)
+                if len(names) > len(bars):
+                    self._fail(f"{len(names)} rows are more than there are bars", *place)
 
     def _claim(self, value: Any, number: int, rows: Mapping[str, Row], columns: Columns, families: Labels) -> Claim:
         place = ("claims", number)

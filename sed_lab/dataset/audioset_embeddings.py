@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chosen:
-    """Clips of a store: ``index [N]``, the order of their rows ``[N, 10]``, and which of them are copies ``[N]``."""
+    """Clips of a store: ``index [N]``, the order of their rows ``[N, 10]``, and the number ``[N]`` of those that are
+    copies, from 1 on, 0 of others."""
 
     index: np.ndarray
     order: np.ndarray
@@ -74,6 +75,8 @@ def read_audioset_embeddings(
     for key, value, allowed in (("labels", labels, LABELS), ("row_exchange", row_exchange, EXCHANGES)):
         if value not in allowed:
             raise InputError(f"dataset.{key}={value!r} is unknown; use {', '.join(allowed)}")
+    if not classes:
+        raise InputError("dataset.classes is empty; name at least one class by the number of its label")
     if not 0 < train_share < 1 or (per_class is not None and per_class < 1):
         raise InputError(f"dataset.train_share={train_share} must lie between 0 and 1, per_class={per_class} above 0")
     store = open_store(Path(folder), Path(cache), subsets)
@@ -88,8 +91,11 @@ def read_audioset_embeddings(
         training, test = _paper_split(clips, of_class, train_share, per_class, rng, store)
     else:
         sides = _by_video(clips, store.video_id[clips], train_share, rng)
+        for part, side in zip(("weak", "test"), sides, strict=True):
+            _refuse_lacking(part, side, of_class, tuple(classes), Path(folder))
         training = _balanced(sides[0], of_class, per_class, row_exchange == "training", rng)
-        test = _plain(_evened(sides[1], of_class, per_class, rng) if labels == "single" else sides[1])
+        even = _evened(sides[1], of_class, per_class, rng) if labels == "single" else None
+        test = _balanced(sides[1], of_class, per_class, False, rng) if even is None else _plain(even)
     parts = {"weak": training, "training": training, "test": test}
     _report(parts, of_class, tuple(classes), Path(folder))
     made = {part: RowClips(store, one, of_class, tuple(classes)) for part, one in parts.items()}
@@ -101,17 +107,25 @@ def _report(parts: Mapping[str, Chosen], of_class: np.ndarray, classes: tuple[st
     """Log how many clips of each class train and test.
 
     Raises:
-        InputError: there is none of one.
+        InputError: as `_refuse_lacking`.
     """
     for part in ("weak", "test"):
-        index, copy = parts[part].index, parts[part].copy
-        found = of_class[index].sum(axis=0)
-        said = ", ".join(f"{label} {number}" for label, number in zip(classes, found, strict=True))
-        log.info("%s: %s; %d of %d clips are copies with rows exchanged", part, said, copy.sum(), len(index))
-        if not found.all():
-            raise InputError(
-                f"{folder}: {part} has {said}; every class needs a clip, so use more subsets, other classes"
-            )
+        index, copies = parts[part].index, np.count_nonzero(parts[part].copy)
+        said = _refuse_lacking(part, index, of_class, classes, folder)
+        log.info("%s: %s; %d of %d clips are copies with rows exchanged", part, said, copies, len(index))
+
+
+def _refuse_lacking(part: str, index: np.ndarray, of_class: np.ndarray, classes: tuple[str, ...], folder: Path) -> str:
+    """The clips of each class in words.
+
+    Raises:
+        InputError: there is none of one.
+    """
+    found = of_class[index].sum(axis=0)
+    said = ", ".join(f"{label} {number}" for label, number in zip(classes, found, strict=True))
+    if not found.all():
+        raise InputError(f"{folder}: {part} has {said}; every class needs a clip, so use more subsets, other classes")
+    return said
 
 
 def open_store(folder: Path, cache: Path, subsets: Sequence[str]) -> EmbeddingStore:
@@ -130,6 +144,12 @@ def open_store(folder: Path, cache: Path, subsets: Sequence[str]) -> EmbeddingSt
     store = EmbeddingStore(place)
     if unknown := [name for name in subsets if name not in store.subsets]:
         raise InputError(f"{place} holds {', '.join(store.subsets)}, not {', '.join(unknown)}; choose other subsets")
+    for name in subsets:
+        one = store.index["subsets"][name]
+        other = one["records"] - one["kept"] - one["damaged"]
+        log.info("%s: %d clips of ten rows; %d of other numbers of rows are left out", name, one["kept"], other)
+        if one["damaged"]:
+            log.warning("%s: %d damaged records left out; %s/index.json names them", name, one["damaged"], place)
     return store
 
 
@@ -154,7 +174,7 @@ class _Clips(Sequence[Clip]):
 
     def __init__(self, store: EmbeddingStore, chosen: Chosen, of_class: np.ndarray, classes: tuple[str, ...]) -> None:
         self.ids, self.start = store.video_id[chosen.index], store.start_seconds[chosen.index]
-        self.copy = np.where(chosen.copy, np.cumsum(chosen.copy), 0)
+        self.copy = chosen.copy
         self.of_class, self.classes = of_class, classes
 
     def __len__(self) -> int:
@@ -187,7 +207,7 @@ def exchanged(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _plain(index: np.ndarray) -> Chosen:
-    return Chosen(index, np.tile(np.arange(ROWS), (len(index), 1)), np.zeros(len(index), bool))
+    return Chosen(index, np.tile(np.arange(ROWS), (len(index), 1)), np.zeros(len(index), int))
 
 
 def _by_video(
@@ -210,24 +230,31 @@ def _evened(clips: np.ndarray, of_class: np.ndarray, most: int | None, rng: np.r
 def _balanced(
     clips: np.ndarray, of_class: np.ndarray, most: int | None, fill: bool, rng: np.random.Generator
 ) -> Chosen:
-    """At most ``most`` clips of each class, drawn, and with ``fill`` copies until each has as many as the largest."""
+    """At most ``most`` clips of each class, drawn, and with ``fill`` copies until each has as many as the largest.
+
+    Clips of a class alone are copied where there are some, so that no other class grows with it.
+    """
     rarest_first = np.argsort(of_class[clips].sum(axis=0), kind="stable")
     size = min(int(of_class[clips].sum(axis=0).max()), most or len(clips))
-    taken = np.zeros(len(of_class), bool)
+    taken, counts = np.zeros(len(of_class), bool), np.zeros(of_class.shape[1], int)
     for c in rarest_first:
-        members = rng.permutation(clips[of_class[clips, c] & ~taken[clips]])
-        taken[members[: max(0, size - of_class[taken, c].sum())]] = True
+        for clip in rng.permutation(clips[of_class[clips, c] & ~taken[clips]]):
+            if (counts[of_class[clip]] < size).all():
+                taken[clip] = True
+                counts += of_class[clip]
     originals = np.flatnonzero(taken)
     if not fill:
         return _plain(originals)
     copies = np.zeros(0, dtype=originals.dtype)
     for c in rarest_first:
-        members = rng.permutation(originals[of_class[originals, c]])
+        members = originals[of_class[originals, c]]
+        alone = members[of_class[members].sum(axis=1) == 1]
+        members = rng.permutation(alone if len(alone) else members)
         lacking = size - int(of_class[originals, c].sum() + of_class[copies, c].sum())
         if len(members) and lacking > 0:
             copies = np.append(copies, np.resize(members, lacking))
     order = np.concatenate([np.tile(np.arange(ROWS), (len(originals), 1)), exchanged(len(copies), rng)])
-    return Chosen(np.append(originals, copies), order, np.arange(len(order)) >= len(originals))
+    return Chosen(np.append(originals, copies), order, np.maximum(np.arange(len(order)) - len(originals) + 1, 0))
 
 
 def _paper_split(

@@ -69,6 +69,10 @@ def mini_embeddings(
     unknown = {sound for key in counts for sound in key.split("+")} - set(SOUNDS)
     if unknown:
         raise InputError(f"dataset.counts: no sound {', '.join(sorted(unknown))}; there are {', '.join(SOUNDS)}")
+    if not all(type(count) is int and count >= 0 for count in (*counts.values(), short)):
+        raise InputError(f"dataset.counts={dict(counts)}, short={short}: counts must be whole numbers of clips")
+    if not isinstance(snr, Sequence) or len(snr) != 2 or not snr[0] <= snr[1]:
+        raise InputError(f"dataset.snr={snr} must be the lowest and the highest dB, as [-5, 15]")
     said = json.dumps({"counts": dict(counts), "short": short, "snr": [*snr], "seed": seed, "code": _code()})
     place = Path(folder) / f"mini_embeddings-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     kinds = [key for key, count in counts.items() for _ in range(count)] + ["Speech"] * short

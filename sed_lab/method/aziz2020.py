@@ -69,7 +69,8 @@ class RowClassifier(SedMethod):
             raise InputError("method.multi_output=true has a head of one unit for each class; use it with loss=bce")
         self.feature, self.model, self.loss = feature, model, loss
         self.normalise, self.multi_output = normalise, multi_output
-        names = [f"is_{name}" for name in classes] if multi_output else ["classes"]  # no name hides a module's own
+        # Modules' names have no dots, and none may hide a module's own.
+        names = [f"is_{name.replace('.', '_')}" for name in classes] if multi_output else ["classes"]
         self.heads = nn.ModuleDict({name: nn.Linear(model.n_features, len(classes) // len(names)) for name in names})
         self.heads.apply(keras_start)
         self.register_buffer("class_weight", class_weight)

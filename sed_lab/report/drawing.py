@@ -120,14 +120,17 @@ def grid(table: Table) -> Figure:
                 for number, (n, name) in enumerate(there):
                     at = place + width * (number - (len(there) - 1) / 2)
                     cell, dot = table.cells[name][column], table.cells[name][dots]
-                    axes.bar(at, cell.mean or 0, width * 0.9, color=COLOURS[n % len(COLOURS)], label=spec["bars"][n])
-                    axes.errorbar(at, cell.mean or 0, cell.sd, color=INK, lw=1, capsize=2)
+                    if cell.mean is None:
+                        axes.text(at, 0.01, "none", ha="center", va="bottom", fontsize=7, color=MUTED, rotation=90)
+                        continue
+                    axes.bar(at, cell.mean, width * 0.9, color=COLOURS[n % len(COLOURS)], label=spec["bars"][n])
+                    axes.errorbar(at, cell.mean, cell.sd, color=INK, lw=1, capsize=2)
                     if dot.mean is not None:
                         axes.plot(at, dot.mean, "o", color=INK, mfc="white", ms=5, label=experiment.columns[dots].label)
             axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
             axes.set(title=f"{title}: {experiment.columns[column].label}", ylim=(0, 1))
             axes.grid(visible=False, axis="x")
-    handles = {name: one for axes in lines[0] for one, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {name: one for axes in lines.flat for one, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles), fontsize=8)
     return figure
 

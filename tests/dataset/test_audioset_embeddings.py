@@ -123,7 +123,7 @@ def test_a_clip_is_of_a_class_by_that_very_label_and_has_ten_rows(place: Path, l
 def test_the_rows_of_a_clip_are_those_that_were_stored(place: Path, labels: str, row_exchange: str) -> None:
     corpus = read(place, labels=labels, row_exchange=row_exchange)
     assert list(corpus.subsets) == ["weak", "training", "test"]
-    originals = copies = 0
+    originals = copies = moved = 0
     for part, subset in corpus.subsets.items():
         assert len(subset) == len(subset.clips) > 0
         for i in range(len(subset)):
@@ -134,6 +134,7 @@ def test_the_rows_of_a_clip_are_those_that_were_stored(place: Path, labels: str,
             given = tuple(row.tobytes() for row in rows)
             if is_copy(clip):
                 copies += 1
+                moved += given != stored
                 assert Counter(given) == Counter(stored)
             else:
                 originals += 1
@@ -142,6 +143,7 @@ def test_the_rows_of_a_clip_are_those_that_were_stored(place: Path, labels: str,
         assert len(set(ids)) == len(ids), part
     assert originals > 100
     assert (copies > 20) == (row_exchange != "none")
+    assert moved >= copies - 1  # of 3 628 800 orders, that of the rows themselves hardly comes up
 
 
 def test_the_training_clips_are_also_there_to_be_measured(place: Path) -> None:
@@ -306,7 +308,7 @@ def test_the_paper_s_order_puts_copies_on_both_sides_and_says_so(place: Path, ca
         originals = Counter(source_of(clip) for clip in (*training, *test) if not is_copy(clip))
         assert originals == dict.fromkeys(wanted("single"), 1)
         shares = [f"{sum(map(is_copy, part))} of {len(part)} clips are copies" for part in (training, test)]
-        logged = [one.getMessage() for one in caplog.records if one.levelno == logging.INFO]
+        logged = [one.getMessage() for one in caplog.records if one.getMessage().startswith(("weak: ", "test: "))]
         assert [line.split("; ")[1] for line in logged] == [f"{share} with rows exchanged" for share in shares]
 
 
@@ -331,6 +333,19 @@ def test_other_orders_do_not_leak_and_do_not_warn(
     copies = sum(map(is_copy, training))
     assert f"weak: {said}; {copies} of {len(training)} clips are copies with rows exchanged" in caplog.text
     assert re.search(r"test: Speech (\d+), Animal \1, Music \1, Vehicle \1; 0 of \d+ clips are copies", caplog.text)
+
+
+def test_clips_that_are_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    payloads = list(map(encode_embedding, RECORDS["bal_train"]))
+    write_records(tmp_path / "release/bal_train/0.tfrecord", [b"no clip", *payloads, b"nor this"])
+    other = sum(len(record.rows) != 10 for record in RECORDS["bal_train"])
+    assert other > 5
+    with caplog.at_level(logging.INFO):
+        read(tmp_path / "release", tmp_path / "cache", subsets=["bal_train"], labels="any")
+    ten = len(payloads) - other
+    assert f"bal_train: {ten} clips of ten rows; {other} of other numbers of rows are left out" in caplog.text
+    (warning,) = (one.getMessage() for one in caplog.records if one.levelno == logging.WARNING)
+    assert warning.startswith("bal_train: 2 damaged records left out; ")
 
 
 # Fingerprints, and the folder.
@@ -447,6 +462,44 @@ def test_a_class_without_clips_is_named(place: Path, row_exchange: str, labels: 
     classes = {"Speech": 0, "Cow": 91}
     with pytest.raises(InputError, match=r"weak has Speech \d+, Cow 0; every class needs a clip, so use more subsets"):
         read_audioset_embeddings(place, place.parent / "cache", classes, labels, row_exchange=row_exchange)
+
+
+@pytest.mark.parametrize("row_exchange", ["none", "training"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_class_exceeds_its_number_where_clips_have_several(tmp_path: Path, row_exchange: str, seed: int) -> None:
+    rows = (bytes(128),) * 10
+    kinds = [(0,)] * 60 + [(72,)] * 50 + [(0, 72)] * 50
+    records = [EmbeddingRecord(f"v{i}", 0.0, 10.0, labels, rows) for i, labels in enumerate(kinds)]
+    write_records(tmp_path / "release/eval/0.tfrecord", map(encode_embedding, records))
+    classes = {"Speech": 0, "Animal": 72}
+    settings: dict[str, Any] = {"per_class": 20, "row_exchange": row_exchange, "seed": seed}
+    corpus = read_audioset_embeddings(tmp_path / "release", tmp_path, classes, "any", ["eval"], **settings)
+    for part in ("weak", "test"):
+        assert max(counted(clips_of(corpus, part)).values()) <= 20
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_the_paper_s_order_a_copy_s_name_is_its_own_on_both_sides(place: Path, seed: int) -> None:
+    corpus = read(place, row_exchange="before_split", seed=seed)
+    names = [clip.clip_id for part in ("weak", "test") for clip in clips_of(corpus, part)]
+    assert any("_copy" in name for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_the_lacking_class_is_named_where_classes_are_made_even(tmp_path: Path) -> None:
+    rows = (bytes(128),) * 10
+    records = [EmbeddingRecord(f"v{i}", 0.0, 10.0, (72 if i == 0 else 0,), rows) for i in range(20)]
+    write_records(tmp_path / "release/eval/0.tfrecord", map(encode_embedding, records))
+    for seed in range(4):
+        with pytest.raises(InputError, match=r"has Speech [1-9]\d*, Animal 0; every class needs a clip"):
+            read_audioset_embeddings(
+                tmp_path / "release", tmp_path, {"Speech": 0, "Animal": 72}, "single", ["eval"], seed=seed
+            )
+
+
+def test_no_class_at_all_is_refused(place: Path) -> None:
+    with pytest.raises(InputError, match="dataset.classes is empty"):
+        read_audioset_embeddings(place, place.parent / "cache", {})
 
 
 def test_a_class_without_test_clips_is_named(tmp_path: Path) -> None:

@@ -187,6 +187,10 @@ def test_a_mean_row_has_no_runs(tmp_path: Path, scale: str, rows: str) -> None:
         ("mean_of: [b, a]", "mean_of: [b, a], system: student", r"g\.yaml:17: unknown key 'system'"),
         ("mean_of: [b, a]", "mean_of: [b, a], at: {mini: [x]}", r"g\.yaml:17: unknown key 'at'"),
         ("mean_of: [b, a]", "mean_of: a", r"g\.yaml:17: rows\.two\.mean_of must be a list of words"),
+        ("mean_of: [b, a]", "mean_of: null", r"g\.yaml:17: rows\.two\.mean_of must be a list of words"),
+        ("mean_of: [b, a]", "mean_of: 3", r"g\.yaml:17: rows\.two\.mean_of must be a list of words"),
+        ("mean_of: [b, a]", "mean_of: []", r"g\.yaml:17: mean_of must be a list of different rows"),
+        ("mean_of: [b, a]", "mean_of: [b, a, b]", r"g\.yaml:17: mean_of must be a list of different rows"),
         ("mean_of: [b, a]", "paper: {f1: 1}", r"g\.yaml:17: rows\.two needs 'overrides'"),
     ],
 )
@@ -271,6 +275,14 @@ def test_the_legend_names_bars_and_dots_once(tmp_path: Path, folders: dict[str, 
     assert sorted(names) == ["F1", "first", "low", "second", "third"]
 
 
+def test_the_legend_names_bars_of_any_panel(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+    text = FILE + PANELS.replace("{left: [a, b, c], right: [c, two]}", "{only: [a]}").replace(
+        "only: [all]", "x: [a, b]"
+    )
+    (legend,) = drawn(table_of(experiment_of(tmp_path, text), "smoke", folders)).legends
+    assert {"first", "second"} <= {text.get_text() for text in legend.get_texts()}
+
+
 def test_rows_of_other_scales_leave_no_gap_and_keep_the_others_colours(
     tmp_path: Path, folders: dict[str, dict[int, Path]]
 ) -> None:
@@ -290,9 +302,14 @@ def test_a_row_with_a_missing_run_has_neither_height_nor_dot(
 ) -> None:
     (folders["c"][1] / "run.json").unlink()
     upper, _, lower, _ = drawn(table_of(experiment_of(tmp_path, FILE + PANELS), "mini", folders)).axes
-    assert [height for _, height, _ in bars_of(upper)] == pytest.approx([0.5, 0.3, 0, 0, 0.4])
+    assert [height for _, height, _ in bars_of(upper)] == pytest.approx([0.5, 0.3, 0.4])
     assert [height for _, height in dots_of(upper)] == pytest.approx([0.25, 0.15, 0.2])
-    assert ([height for _, height, _ in bars_of(lower)], dots_of(lower)) == ([0], [])
+    assert (bars_of(lower), dots_of(lower)) == ([], [])
+    assert [axes_text(axes) for axes in (upper, lower)] == [["none", "none"], ["none"]]
+
+
+def axes_text(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
 
 
 def test_it_is_written_with_all_its_words(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
@@ -306,6 +323,10 @@ def test_it_is_written_with_all_its_words(tmp_path: Path, folders: dict[str, dic
     ("old", "new", "message"),
     [
         ("columns: [f1, low]", "columns: [f1, high]", r"g\.yaml:20: the figure names column 'high'; known: f1, low"),
+        ("dots: [low, f1]", "dots: [low]", r"g\.yaml:\d+: a grid needs as many dots as columns"),
+        ("left: [a, b, c]", "left: [a, d]", r"g\.yaml:\d+: the figure names row 'd'; known: all, a, b, c, two"),
+        ("left: [a, b, c]", "left: [a, b, c, two]", r"g\.yaml:\d+: 4 rows are more than there are bars"),
+        ("{left: [a, b, c], right: [c, two]}", "[a]", r"g\.yaml:\d+: figure\.panels\.Upper must be a mapping"),
         ("dots: [low, f1]", "dots: [dot, f1]", r"g\.yaml:20: the figure names column 'dot'; known: f1, low"),
         ("  bars: [first, second, third]\n", "", r"g\.yaml:20: figure needs 'bars'"),
         ("kind: grid", "kind: grid\n  axes: linear", r"g\.yaml:22: unknown key 'axes'"),
