@@ -110,9 +110,10 @@ def class_bars(table: Table) -> Figure:
 def grid(table: Table) -> Figure:
     """A line of panels a set of ``panels``, a panel a column: a group of bars each, dots where another column lies."""
     experiment = table.experiment
-    figure, spec = new_figure(9.6, 2.5 * len(experiment.figure["panels"])), experiment.figure
+    spec = experiment.figure
+    figure = new_figure(0.6 + 4.6 * len(spec["columns"]), 2.5 * len(spec["panels"]))
     lines = figure.subplots(len(spec["panels"]), len(spec["columns"]), squeeze=False, sharey=True)
-    width = 0.8 / len(spec["bars"])
+    width = min(0.8 / len(spec["bars"]), 0.35)
     for line, (title, groups) in zip(lines, spec["panels"].items(), strict=True):
         for axes, column, dots in zip(line, spec["columns"], spec["dots"], strict=True):
             for place, names in enumerate(groups.values()):
@@ -128,7 +129,7 @@ def grid(table: Table) -> Figure:
                     if dot.mean is not None:
                         axes.plot(at, dot.mean, "o", color=INK, mfc="white", ms=5, label=experiment.columns[dots].label)
             axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
-            axes.set(title=f"{title}: {experiment.columns[column].label}", ylim=(0, 1))
+            axes.set(title=f"{title}: {experiment.columns[column].label}", ylim=(0, 1.05))
             axes.grid(visible=False, axis="x")
     handles = {name: one for axes in lines.flat for one, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles), fontsize=8)

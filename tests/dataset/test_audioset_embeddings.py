@@ -498,7 +498,7 @@ def test_the_lacking_class_is_named_where_classes_are_made_even(tmp_path: Path) 
 
 
 def test_no_class_at_all_is_refused(place: Path) -> None:
-    with pytest.raises(InputError, match="dataset.classes is empty"):
+    with pytest.raises(InputError, match=r"dataset\.classes is empty"):
         read_audioset_embeddings(place, place.parent / "cache", {})
 
 

@@ -260,7 +260,7 @@ def test_bars_and_dots_are_as_high_as_the_numbers(tmp_path: Path, folders: dict[
         assert list(axes.get_xticks()) == [0, 1]
     for number, axes in enumerate(figure.axes[2:]):
         assert [(x, height) for x, height, _ in bars_of(axes)] == [(0.0, pytest.approx(1 / 3 * (1, 0.5)[number]))]
-        assert axes.get_ylim() == (0, 1)
+        assert axes.get_ylim() == (0, 1.05)
     spread = spreads_of(figure.axes[0])
     assert [x for x, _, _ in spread] == pytest.approx(places)
     deviations = [statistics.stdev(F1[row]) for row in ("a", "b", "c", "c")]
