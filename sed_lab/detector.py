@@ -61,7 +61,7 @@ def load_detector(
     config, facts = record["config"], record["detector"]
     for group in ("feature", "model", "loss", "method", "decoder"):
         check_targets(config[group], group)
-    feature = instantiate(_with_vggish(config["feature"], vggish, folder), _convert_="all")
+    feature = _front_end(config["feature"], vggish, folder)
     n_frames = feature.frames(round(facts["clip_seconds"] * feature.sample_rate))
     sizes = {"n_classes": len(facts["classes"]), "n_mels": feature.n_mels, "n_frames": n_frames}
     model = instantiate(config["model"], **asked_for(config["model"]["_target_"], sizes), _convert_="all")
@@ -93,13 +93,18 @@ def load_detector(
     )
 
 
-def _with_vggish(feature: dict[str, Any], files: Sequence[Path] | None, folder: Path) -> dict[str, Any]:
-    if not files:
-        return feature
-    if "vggish" not in feature["_target_"]:
+def _front_end(settings: dict[str, Any], vggish: Sequence[Path] | None, folder: Path) -> Any:
+    import torch
+    from hydra.utils import instantiate
+
+    from sed_lab.dataset.vggish import VggishEmbedding
+
+    if vggish and "vggish" not in settings["_target_"]:
         raise InputError(f"--vggish: {folder} was not trained on embeddings; leave it out")
-    weights, pca = map(str, files)
-    return {"_target_": "sed_lab.dataset.vggish.VggishEmbedding", "weights": weights, "pca": pca}
+    feature = VggishEmbedding(*map(str, vggish)) if vggish else instantiate(settings, _convert_="all")
+    if isinstance(feature, VggishEmbedding):
+        feature(torch.zeros(1, feature.sample_rate))  # it reads its files now, so that a bad one is said at once
+    return feature
 
 
 def check_targets(node: Any, where: str) -> None:
