@@ -35,7 +35,8 @@ class Evaluation(pl.Callback):
         folder: the run's folder; test scores go to ``scores/<subset>/<system>.npz``.
         objective: names ``<subset>/<system>/<metric>`` whose sum is logged as ``val/objective``; metrics are
             ``tagging_f1`` (weak labels) and ``intersection_f1`` (strong labels), macro, at threshold 0.5. With
-            ``<subset>/loss`` alone, the method logs ``val/objective`` itself, from its loss there.
+            ``<subset>/loss`` alone, the method logs ``val/objective`` itself, from its loss there. With none at all
+            nothing is validated, and the last epoch's weights are kept.
         decoder: its median filter is used for the quick intersection F1.
         tune_on: the subset whose events fit the decoder's windows, where it asks for that.
     """
