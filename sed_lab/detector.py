@@ -101,8 +101,10 @@ def _front_end(settings: dict[str, Any], vggish: Sequence[Path] | None, folder: 
 
     if vggish and "vggish" not in settings["_target_"]:
         raise InputError(f"--vggish: {folder} was not trained on embeddings; leave it out")
-    weights, pca = map(str, vggish or ("", ""))
-    feature = VggishEmbedding(weights, pca) if vggish else instantiate(settings, _convert_="all")
+    if vggish:
+        weights, pca = map(str, vggish)
+        settings = {"_target_": "sed_lab.dataset.vggish.VggishEmbedding", "weights": weights, "pca": pca}
+    feature = instantiate(settings, _convert_="all")
     if isinstance(feature, VggishEmbedding):
         feature(torch.zeros(1, feature.sample_rate))  # it reads its files now, so that a bad one is said at once
     return feature

@@ -211,9 +211,7 @@ class WeightedDetector(PhasedMethod):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        asked = [name for name, clips in self.data.clips.items() if clips and name != "weak"]
-        if asked:
-            raise InputError(f"this method trains on weak clips alone; set batch.clips.{asked[0]}=0")
+        self.refuse_all_but_weak()
         if isinstance(self.feature, StandardLogMel) and not self.feature.fitted:
             self.fit_feature(self.feature, "weak")
 

@@ -68,7 +68,7 @@ class RowClassifier(SedMethod):
         if multi_output and getattr(loss, "exclusive", False):
             raise InputError("method.multi_output=true has a head of one unit for each class; use it with loss=bce")
         self.feature, self.model, self.loss = feature, model, loss
-        self.normalise, self.multi_output = normalise, multi_output
+        self.normalise = normalise
         # Modules' names have no dots, and none may hide a module's own.
         names = [f"is_{name.replace('.', '_')}" for name in classes] if multi_output else ["classes"]
         self.heads = nn.ModuleDict({name: nn.Linear(model.n_features, len(classes) // len(names)) for name in names})
@@ -96,9 +96,7 @@ class RowClassifier(SedMethod):
         return {"model": Prediction(clip=probability(self.loss, torch.cat(self(batch), dim=1)))}
 
     def on_fit_start(self) -> None:
-        asked = [name for name, clips in self.data.clips.items() if clips and name != "weak"]
-        if asked:
-            raise InputError(f"this method trains on weak clips alone; set batch.clips.{asked[0]}=0")
+        self.refuse_all_but_weak()
 
     def _embedded(self, batch: Batch) -> torch.Tensor:
         if batch.audio is None:

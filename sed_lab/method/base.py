@@ -106,6 +106,16 @@ class SedMethod(pl.LightningModule):
         """The trainer's `sed_lab.dataset.module.SedData`."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
+    def refuse_all_but_weak(self) -> None:
+        """For methods that train on weak clips alone.
+
+        Raises:
+            InputError: the batches hold clips of another subset.
+        """
+        asked = [name for name, clips in self.data.clips.items() if clips and name != "weak"]
+        if asked:
+            raise InputError(f"this method trains on weak clips alone; set batch.clips.{asked[0]}=0")
+
     def fit_feature(self, feature: StandardLogMel, subset: str) -> None:
         """Take the front end's statistics from a subset's audio, in the first process, for all."""
         if self.trainer.is_global_zero:
