@@ -26,7 +26,7 @@ from typing import Any
 
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json, write_json
-from sed_lab.run import code_version, hardware
+from sed_lab.run.record import code_version, hardware
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results" / "bench.json"

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from sed_lab.cluster import cluster_classes
-from sed_lab.memory import keep_freed_memory
+from benchmarks.quintuplet import quintuplets
 from sed_lab.method.arora2019 import count_clusters, triple_header
-from sed_lab.quintuplet import quintuplets
+from sed_lab.method.cluster import cluster_classes
 from sed_lab.report.style import COLOURS, new_figure, save, styled
+from sed_lab.run.memory import keep_freed_memory
 
 CLIPS = (13500, 2300, 4100, 36000)  # dogs, babies, gun shots, background
 SIZES = (2250, 4500, 9000, 18000, 36000)

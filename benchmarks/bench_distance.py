@@ -19,8 +19,8 @@ from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from sed_lab.app import conf_folder
-from sed_lab.memory import keep_freed_memory
 from sed_lab.method.huang2021 import inter_frame_distance
+from sed_lab.run.memory import keep_freed_memory
 from sed_lab.types import Batch
 
 FRAMES, CLASSES = 500, 10

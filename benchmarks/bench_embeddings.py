@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-from sed_lab.dataset.embedding_store import EmbeddingStore, convert
-from sed_lab.dataset.tfrecord import EmbeddingRecord, decode_embedding, encode_embedding, read_records, write_records
+from sed_lab.clip.embedding_store import EmbeddingStore, convert
+from sed_lab.clip.tfrecord import EmbeddingRecord, decode_embedding, encode_embedding, read_records, write_records
 
 RECORDS, SHARDS, ROWS = 1_000_000, 500, 10
 READ = 4_000  # records that both sides read

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from sed_lab.decoder import MedianDecoder
+from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.psds import SCENARIOS, psds_exact, psds_from_points

@@ -15,8 +15,8 @@ from torch import nn
 
 from benchmarks.sides import both, command_line, report
 from sed_lab.app import conf_folder
-from sed_lab.memory import keep_freed_memory
 from sed_lab.method.amiriparian2018 import sliding_ensemble
+from sed_lab.run.memory import keep_freed_memory
 
 SECONDS, TIMESTEPS, AT_ONCE = 30, (5, 9, 50), 256
 Score = Callable[[nn.Module, torch.Tensor, int], torch.Tensor]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from sed_lab.dataset.bank import CachedBank
-from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.mixing import mix, write_wav
-from sed_lab.dataset.soundscape import Recipe, Specification, draw_recipe, even_occurrence
+from sed_lab.bank.base import CachedBank
+from sed_lab.bank.folder import FolderBank
+from sed_lab.bank.mixing import mix, write_wav
+from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, even_occurrence
 
 RATE, SECONDS, CLIPS = 16000, 10, 800
 CLASSES = {"Dog": 1.1, "Speech": 1.5, "Dishes": 0.7, "Running_water": 6.7, "Frying": 11.0}  # seconds

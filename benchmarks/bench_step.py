@@ -30,11 +30,11 @@ def plain(clips: int) -> Callable[[], object]:
 
 def ours(clips: int) -> Callable[[], object]:
     """The same step by sed_lab: MeanTeacher.training_step, backward, teacher, Adam."""
-    from sed_lab.dataset.feature import LogMel
+    from sed_lab.feature.log_mel import LogMel
     from sed_lab.loss import Binary
-    from sed_lab.memory import keep_freed_memory
     from sed_lab.method.park2022 import MeanTeacher
     from sed_lab.model.crnn import CRNN
+    from sed_lab.run.memory import keep_freed_memory
     from sed_lab.types import Batch
 
     keep_freed_memory()

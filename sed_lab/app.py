@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
-from sed_lab.run import register_resolvers
+from sed_lab.run.record import register_resolvers
 
 
 def conf_folder() -> Path:
@@ -120,13 +119,3 @@ def _walk(node: Any, prefix: str, keys: list[str]) -> None:
         for key, value in node.items():
             keys.append(f"{prefix}{key}")
             _walk(value, f"{prefix}{key}.", keys)
-
-
-def asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``known`` that the class or function called ``target`` takes, by its own signature and its bases'."""
-    from hydra.utils import get_object
-
-    found = get_object(target)
-    makers = found.__mro__ if isinstance(found, type) else (found,)
-    names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}
-    return {name: value for name, value in known.items() if name in names}

@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from sed_lab.decoder import MedianDecoder
+    from sed_lab.decoder.median import MedianDecoder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -51,7 +51,7 @@ def task(cfg: DictConfig) -> None:
 
 def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
     """The decoder and metric settings of the run, changed by what the command line says."""
-    from sed_lab.run import read_record
+    from sed_lab.run.record import read_record
 
     record = read_record(folder)
     if record is None:
@@ -77,7 +77,7 @@ def measure_run(
     Raises:
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
-    from sed_lab.decoder import MedianDecoder
+    from sed_lab.decoder.median import MedianDecoder
     from sed_lab.metric.embedding import domain_similarity, frames_of_run
     from sed_lab.metric.measure import measure
     from sed_lab.metric.names import BESIDE, TESTS
@@ -142,7 +142,7 @@ def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> Me
 
 def _scored(folder: Path, subset: str) -> dict[str, Any]:
     """What `sed_lab.metric.measure.measure` needs of a run's scored subset: systems, truth or labels, durations."""
-    from sed_lab.dataset.annotation import read_weak
+    from sed_lab.clip.annotation import read_weak
     from sed_lab.scores import load_scores
 
     place = folder / "scores" / subset
@@ -157,7 +157,7 @@ def _scored(folder: Path, subset: str) -> dict[str, Any]:
 
 def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
     """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
-    from sed_lab.dataset.annotation import read_weak
+    from sed_lab.clip.annotation import read_weak
     from sed_lab.metric.logit import logit_histograms
     from sed_lab.scores import load_scores
 
@@ -173,7 +173,7 @@ def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
 
 def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
     """Measure another system's score files or detections against an annotation."""
-    from sed_lab.dataset.annotation import read_detections
+    from sed_lab.clip.annotation import read_detections
     from sed_lab.scores import load_scores, read_scores_folder
 
     if not cfg.truth or not cfg.durations:
@@ -207,7 +207,7 @@ def measure_and_write(
 
     Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
     scores gets events as long as their clips."""
-    from sed_lab.decoder import OnsetDecoder
+    from sed_lab.decoder.onset import OnsetDecoder
     from sed_lab.metric.accuracy import add_gaps
     from sed_lab.metric.example import example
     from sed_lab.metric.measure import measure, per_class_rows
@@ -281,20 +281,20 @@ def print_metrics(metrics: dict[str, Any]) -> None:
 
 def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:
     """A strong annotation by clip_id; clips without events are there with none."""
-    from sed_lab.dataset.annotation import read_strong
+    from sed_lab.clip.annotation import read_strong
 
     return _by_clip(read_strong(path))
 
 
 def read_seconds(path: Path) -> dict[str, float]:
     """Durations by clip_id."""
-    from sed_lab.dataset.annotation import read_durations
+    from sed_lab.clip.annotation import read_durations
 
     return _by_clip(read_durations(path))
 
 
 def _by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
-    from sed_lab.dataset.annotation import clip_id_of
+    from sed_lab.clip.annotation import clip_id_of
 
     return {clip_id_of(filename): value for filename, value in rows.items()}
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sed_lab.detector import Detector, load_detector
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
+from sed_lab.run.assemble import Detector, load_detector
 
 if TYPE_CHECKING:
     import torch
@@ -67,11 +67,11 @@ def _arguments() -> argparse.Namespace:
 
 def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
-    from sed_lab.dataset.audio import track
-    from sed_lab.dataset.embedded_audio import embedded
-    from sed_lab.dataset.tfrecord import encode_embedding, write_records
-    from sed_lab.dataset.vggish import VggishEmbedding
-    from sed_lab.memory import keep_freed_memory
+    from sed_lab.clip.audio import track
+    from sed_lab.clip.tfrecord import encode_embedding, write_records
+    from sed_lab.feature.embedded import embedded
+    from sed_lab.feature.vggish import VggishEmbedding
+    from sed_lab.run.memory import keep_freed_memory
     from sed_lab.scores import joined, write_scores_folder
 
     keep_freed_memory()
@@ -119,7 +119,7 @@ def find_audio(places: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a place does not exist, a folder holds no audio, or two files share a name without suffix.
     """
-    from sed_lab.dataset.audio import list_audio
+    from sed_lab.clip.audio import list_audio
 
     files: list[Path] = []
     for place in places:
@@ -138,7 +138,7 @@ def score_file(detector: Detector, path: Path) -> Scores:
     Raises:
         InputError: the file cannot be read.
     """
-    from sed_lab.dataset.audio import audio_info
+    from sed_lab.clip.audio import audio_info
     from sed_lab.types import Scores
 
     info = audio_info(path)
@@ -166,7 +166,7 @@ def score_file(detector: Detector, path: Path) -> Scores:
 
 def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
     """Events of a recording; a decoder that finds one event a clip looks at stretches as long as the run's clips."""
-    from sed_lab.decoder import OnsetDecoder
+    from sed_lab.decoder.onset import OnsetDecoder
     from sed_lab.types import Event
 
     (clip_id,), (frame,) = scores.clip_id, scores.frame or ()
@@ -197,7 +197,7 @@ def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool)
 
 
 def _window(detector: Detector, path: Path, start: float) -> np.ndarray:
-    from sed_lab.dataset.audio import fit_length, read_audio
+    from sed_lab.clip.audio import fit_length, read_audio
 
     audio = read_audio(path, detector.sample_rate, start, detector.clip_seconds)
     return fit_length(audio, None, round(detector.clip_seconds * detector.sample_rate), detector.sample_rate)[0]

@@ -67,12 +67,12 @@ def check(options: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from sed_lab.app import conf_folder
+    from sed_lab.clip.layout import classes_of
+    from sed_lab.dataset.audioset_embeddings import check_embeddings
     from sed_lab.dataset.audioset_rare import check_audioset_rare
     from sed_lab.dataset.check import check_layout
     from sed_lab.dataset.dcase2018 import check_dcase2018
     from sed_lab.dataset.desed import check_desed
-    from sed_lab.dataset.embedding_store import check_embeddings
-    from sed_lab.dataset.layout import classes_of
     from sed_lab.files import write_text
 
     if options.corpus in ("desed", "dcase2018"):
@@ -138,11 +138,11 @@ def add_stats(commands: Commands) -> None:
 
 def stats(options: argparse.Namespace) -> int:
     """``sed-prepare stats FOLDER``."""
-    from sed_lab.dataset.annotation import read_source_clips
+    from sed_lab.clip.annotation import read_source_clips
+    from sed_lab.clip.corpus import statistics_rows
+    from sed_lab.clip.layout import known_classes, soundbank_of
     from sed_lab.dataset.check import describe_layout
-    from sed_lab.dataset.corpus import statistics_rows
     from sed_lab.dataset.desed import CLASSES, DESED_SOURCE_CLIPS
-    from sed_lab.dataset.layout import known_classes, soundbank_of
 
     if not (options.frame_hop > 0 and options.clip_seconds >= options.frame_hop):
         raise InputError(f"--frame-hop {options.frame_hop} needs to be above 0 and at most --clip-seconds")
@@ -177,7 +177,7 @@ def add_resample(commands: Commands) -> None:
 
 def resample(options: argparse.Namespace) -> int:
     """``sed-prepare resample SOURCE TARGET``."""
-    from sed_lab.dataset.audio import resample_folder
+    from sed_lab.clip.audio import resample_folder
 
     made, kept = resample_folder(options.source, options.target, options.sample_rate, options.jobs)
     print(f"{made} recordings written to {options.target}, {kept} were there")
@@ -201,7 +201,7 @@ def add_embeddings(commands: Commands) -> None:
 
 def embeddings(options: argparse.Namespace) -> int:
     """``sed-prepare embeddings SOURCE TARGET``."""
-    from sed_lab.dataset.embedding_store import SHARDS, convert
+    from sed_lab.clip.embedding_store import SHARDS, convert
 
     subsets = options.subsets or [name for name in SHARDS if (options.source / name).is_dir()]
     index = convert(options.source, options.target, subsets or list(SHARDS))

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 
 from sed_lab.app import conf_folder, sentence, shipped
 from sed_lab.errors import InputError, run_command
-from sed_lab.experiment import SCALES, Experiment, experiment_files
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
+from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
 from sed_lab.files import write_json
 from sed_lab.metric.names import class_in, system_in
-from sed_lab.run import is_complete, register_resolvers, run_name
-from sed_lab.sweep import end_with_parent, needed_gpus, places
+from sed_lab.run.record import is_complete, register_resolvers, run_name
+from sed_lab.run.sweep import end_with_parent, needed_gpus, places
 
 if TYPE_CHECKING:
-    from sed_lab.report.table import Table
+    from sed_lab.experiment.table import Table
 
 
 LAUNCHERS = {"basic": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "submitit_local": "submitit_local"}
@@ -225,7 +225,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
         gpus = max(job.gpus for job in waiting)
         words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), places(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))
-    command = [sys.executable, "-m", "sed_lab.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
+    command = [sys.executable, "-m", "sed_lab.run.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
     command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={LAUNCHERS[launcher]}", *words.values()]
     environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
     print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
@@ -237,9 +237,9 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
 
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:
     """The table from the records, printed and written."""
+    from sed_lab.experiment.table import build_table
     from sed_lab.report.drawing import write_figure
     from sed_lab.report.site import write_table_page
-    from sed_lab.report.table import build_table
     from sed_lab.report.table_text import print_table, write_table
 
     folders: dict[str, dict[int, Path]] = {name: {} for name in experiment.rows}

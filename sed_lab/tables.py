@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed_lab.errors import InputError, run_command
-from sed_lab.experiment import SCALES, Experiment, experiment_files
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
+from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
 from sed_lab.files import read_json, write_text
 from sed_lab.reproduce import FOLDER_HELP, Job, distinct, estimate, expand, experiments_folder
 
 if TYPE_CHECKING:
-    from sed_lab.report.table import Table
+    from sed_lab.experiment.table import Table
 
 BLOCK = re.compile(r"<!-- (table|summary): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
@@ -181,7 +181,7 @@ def _block(
 
 def table_of(experiment: Experiment, scale: str, jobs: list[Job], places: Mapping[Path, Path]) -> Table:
     """The table of an experiment, each job's record read from where ``places`` says."""
-    from sed_lab.report.table import build_table
+    from sed_lab.experiment.table import build_table
 
     folders: dict[str, dict[int, Path]] = {name: {} for name in experiment.rows}
     for job in jobs:

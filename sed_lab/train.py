@@ -16,14 +16,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sed_lab import run, sweep
-from sed_lab.app import asked_for, run_hydra
+from sed_lab.app import run_hydra
 from sed_lab.errors import InputError, describe, run_command
+from sed_lab.run import record as run
+from sed_lab.run import sweep
+from sed_lab.run.assemble import asked_for
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from sed_lab.dataset.module import SedData
+    from sed_lab.clip.module import SedData
     from sed_lab.method.base import SedMethod
 
 
@@ -53,7 +55,7 @@ def task(cfg: DictConfig) -> float | None:
 
 def train(cfg: DictConfig, folder: Path) -> None:
     """Train, test, measure and report one run in ``folder``; its record says how it ended."""
-    from sed_lab.memory import keep_freed_memory
+    from sed_lab.run.memory import keep_freed_memory
 
     keep_freed_memory()
     import pytorch_lightning as pl
@@ -81,14 +83,14 @@ def train(cfg: DictConfig, folder: Path) -> None:
             run.finish_record(folder, record, "failed", reason=reason)
         raise
     finally:
-        from sed_lab.tracking import finish as finish_tracking
+        from sed_lab.run.track import finish as finish_tracking
 
         finish_tracking(loggers, failed=record.get("status") != "complete")
 
 
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
-    from sed_lab.dataset.module import SedData
+    from sed_lab.clip.module import SedData
     from sed_lab.metric.names import BESIDE, TESTS
 
     refuse_test_clips(cfg)
@@ -153,8 +155,8 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
     from pytorch_lightning.callbacks import ModelCheckpoint
     from pytorch_lightning.utilities import rank_zero_only
 
-    from sed_lab.evaluation import Evaluation
-    from sed_lab.progress import Bars, History, PlainProgress, on_terminal, quiet
+    from sed_lab.run.collect import Evaluation
+    from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
 
     every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
     keep: dict[str, Any] = {
@@ -202,7 +204,7 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except InputError as error:
-        from sed_lab.dataset.audio import check_audio
+        from sed_lab.clip.audio import check_audio
 
         bad = check_audio([clip.path for subset in data.corpus.subsets.values() for clip in subset.clips])
         if len(bad) > 1:
@@ -227,10 +229,10 @@ def finish(
     cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float
 ) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
-    from sed_lab.dataset.corpus import statistics_rows
+    from sed_lab.clip.corpus import statistics_rows
     from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
-    from sed_lab.tracking import address, mirror
+    from sed_lab.run.track import address, mirror
 
     record["detector"] = {
         "classes": data.corpus.classes,

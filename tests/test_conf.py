@@ -80,7 +80,7 @@ def test_every_node_binds_to_its_target() -> None:
 # Parts of the root config without a _target_ of their own: a command spreads them into this call.
 SPREAD = {
     "metric": "sed_lab.metric.measure.measure",
-    "batch": "sed_lab.dataset.module.SedData",
+    "batch": "sed_lab.clip.module.SedData",
     "report": "sed_lab.evaluate.report_run",
 }
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from sed_lab.dataset.annotation import write_durations, write_strong
-from sed_lab.decoder import MedianDecoder
+from sed_lab.clip.annotation import write_durations, write_strong
+from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json

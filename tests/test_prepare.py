@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_lab.dataset.annotation import write_strong, write_weak
-from sed_lab.dataset.audio import list_audio, write_audio
+from sed_lab.clip.annotation import write_strong, write_weak
+from sed_lab.clip.audio import list_audio, write_audio
 from sed_lab.prepare import main, prepare
 from sed_lab.types import Event
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sed_lab.quintuplet import quintuplets, triple_header_hinge
+from benchmarks.quintuplet import quintuplets, triple_header_hinge
 
 
 def by_hand(e: torch.Tensor, cluster: torch.Tensor, classes: torch.Tensor) -> list[list[int]]:

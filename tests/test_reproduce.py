@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json
-from sed_lab.sweep import places
+from sed_lab.run.sweep import places
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = [read_experiment(path) for path in sorted(EXPERIMENTS.glob("*/*.yaml"))]

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from sed_lab.dataset.tfrecord import decode_embedding, read_records
-from sed_lab.detector import load_detector
+from sed_lab.clip.tfrecord import decode_embedding, read_records
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
+from sed_lab.run.assemble import load_detector
 from sed_lab.scores import load_scores
 from tests.test_smoke import sed
 

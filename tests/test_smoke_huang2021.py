@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from sed_lab.dataset.annotation import read_strong
+from sed_lab.clip.annotation import read_strong
 from sed_lab.files import read_json
 from sed_lab.metric.embedding import frames_of_run
 from sed_lab.metric.measure import flatten

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sed_lab.dataset.audio import list_audio
+from sed_lab.clip.audio import list_audio
+from sed_lab.clip.corpus import ClipFiles, fingerprint
+from sed_lab.clip.layout import read_headers
 from sed_lab.dataset.check import SplitCheck
-from sed_lab.dataset.corpus import ClipFiles, fingerprint
-from sed_lab.dataset.layout import read_headers
 from sed_lab.dataset.rare_clips import BACKGROUND
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Subset

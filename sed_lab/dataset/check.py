@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sed_lab.dataset.audio import AudioInfo, audio_info, check_audio, list_audio
-from sed_lab.dataset.corpus import ClipFiles, class_statistics
-from sed_lab.dataset.layout import (
+from sed_lab.clip.audio import AudioInfo, audio_info, check_audio, list_audio
+from sed_lab.clip.corpus import ClipFiles, class_statistics
+from sed_lab.clip.layout import (
     LAYOUT,
     SPLITS,
     Listing,

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sed_lab.clip.layout import Split, read_layout
 from sed_lab.dataset.check import Expected, SplitCheck, check_layout
 from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED
-from sed_lab.dataset.layout import Split, read_layout
 from sed_lab.types import Corpus
 
 # Places below metadata/ and audio/, the first that is there.
@@ -80,7 +80,7 @@ def read_dcase2018(
     jobs: int | None = None,
     seed: int = 0,
 ) -> Corpus:
-    """The corpus below ``folder``; arguments as `sed_lab.dataset.layout.read_layout`. All weak clips train.
+    """The corpus below ``folder``; arguments as `sed_lab.clip.layout.read_layout`. All weak clips train.
 
     Raises:
         InputError: as `read_layout`.

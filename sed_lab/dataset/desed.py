@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sed_lab.clip.layout import read_layout
 from sed_lab.dataset.check import Expected, SplitCheck, check_layout
-from sed_lab.dataset.layout import read_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
@@ -66,7 +66,7 @@ def read_desed(
     """DESED from ``folder``, which holds ``audio/`` and ``metadata/`` of the 2021 layout.
 
     Subsets synthetic, weak, unlabelled, synthetic_validation, weak_validation, test (the real validation set of 1168
-    clips) and public, as far as they are there; arguments as `sed_lab.dataset.layout.read_layout`, and
+    clips) and public, as far as they are there; arguments as `sed_lab.clip.layout.read_layout`, and
     ``source_clips`` is ``table1`` (of Park & Elhilali 2022), ``soundbank`` (metadata/soundbank.tsv) or a mapping.
 
     Raises:

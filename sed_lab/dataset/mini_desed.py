@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sed_lab.dataset.bank import CachedBank
+from sed_lab.bank.base import CachedBank
+from sed_lab.bank.making import Banks, code_of, sizes_of, soundscape_corpus
+from sed_lab.bank.procedural import backgrounds, bank, dsp, machines, textures, voices
+from sed_lab.bank.procedural.bank import ProceduralBank
+from sed_lab.bank.soundscape import Occurrence, Specification, distribution, occurrence
 from sed_lab.dataset.desed import CLASSES, DESED_SOURCE_CLIPS
-from sed_lab.dataset.making import Banks, code_of, sizes_of, soundscape_corpus
-from sed_lab.dataset.procedural import backgrounds, bank, dsp, machines, textures, voices
-from sed_lab.dataset.procedural.bank import ProceduralBank
-from sed_lab.dataset.soundscape import Occurrence, Specification, distribution, occurrence
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 

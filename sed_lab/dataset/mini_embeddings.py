@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sed_lab.dataset import vggish
+from sed_lab.bank.making import code_of, make_once
+from sed_lab.bank.procedural import backgrounds, dsp, scenes, textures, voices
+from sed_lab.bank.procedural.dsp import Rng, uniform
+from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
 from sed_lab.dataset.audioset_embeddings import SECONDS, read_audioset_embeddings
-from sed_lab.dataset.making import code_of, make_once
-from sed_lab.dataset.procedural import backgrounds, dsp, scenes, textures, voices
-from sed_lab.dataset.procedural.dsp import Rng, uniform
-from sed_lab.dataset.tfrecord import EmbeddingRecord, encode_embedding, write_records
-from sed_lab.dataset.vggish import VggishEmbedding, stand_in
 from sed_lab.errors import InputError
+from sed_lab.feature import vggish
+from sed_lab.feature.vggish import VggishEmbedding, stand_in
 from sed_lab.types import Corpus
 
 RATE = 16000

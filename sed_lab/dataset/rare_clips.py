@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from sed_lab.dataset import folder_bank
-from sed_lab.dataset.bank import Bank, CachedBank
-from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.making import Made, Part, code_of, made_corpus, source_seconds
-from sed_lab.dataset.procedural import backgrounds, bank, dsp, machines, textures, voices
-from sed_lab.dataset.procedural.bank import ProceduralBank
-from sed_lab.dataset.soundscape import Occurrence, Specification, distribution
+from sed_lab.bank import folder as folder_bank
+from sed_lab.bank.base import Bank, CachedBank
+from sed_lab.bank.folder import FolderBank
+from sed_lab.bank.making import Made, Part, code_of, made_corpus, source_seconds
+from sed_lab.bank.procedural import backgrounds, bank, dsp, machines, textures, voices
+from sed_lab.bank.procedural.bank import ProceduralBank
+from sed_lab.bank.soundscape import Occurrence, Specification, distribution
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 

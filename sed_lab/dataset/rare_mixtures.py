@@ -13,13 +13,14 @@ from typing import Any
 import soundfile
 import yaml
 
-from sed_lab.dataset import folder_bank, rare_recipe
-from sed_lab.dataset import procedural as _procedural
-from sed_lab.dataset.bank import SPLITS, Bank
-from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.making import code_of, make_once
-from sed_lab.dataset.procedural.bank import ProceduralBank
-from sed_lab.dataset.rare_recipe import CLASSES, SECONDS, write_mixtures
+from sed_lab.bank import folder as folder_bank
+from sed_lab.bank import procedural as _procedural
+from sed_lab.bank import recipe as rare_recipe
+from sed_lab.bank.base import SPLITS, Bank
+from sed_lab.bank.folder import FolderBank
+from sed_lab.bank.making import code_of, make_once
+from sed_lab.bank.procedural.bank import ProceduralBank
+from sed_lab.bank.recipe import CLASSES, SECONDS, write_mixtures
 from sed_lab.dataset.tut_rare import mixing_of, mixtures_corpus
 from sed_lab.errors import InputError
 from sed_lab.files import write_text

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sed_lab.dataset import folder_bank, varied
-from sed_lab.dataset import room as room_bank
-from sed_lab.dataset.audio import SUFFIXES
-from sed_lab.dataset.bank import CachedBank
-from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.making import Banks, code_of, sizes_of, soundscape_corpus
-from sed_lab.dataset.room import RoomBank
-from sed_lab.dataset.soundscape import Specification, distribution, even_occurrence, occurrence
-from sed_lab.dataset.varied import VariedBank
+from sed_lab.bank import folder as folder_bank
+from sed_lab.bank import room as room_bank
+from sed_lab.bank import varied
+from sed_lab.bank.base import CachedBank
+from sed_lab.bank.folder import FolderBank
+from sed_lab.bank.making import Banks, code_of, sizes_of, soundscape_corpus
+from sed_lab.bank.room import RoomBank
+from sed_lab.bank.soundscape import Specification, distribution, even_occurrence, occurrence
+from sed_lab.bank.varied import VariedBank
+from sed_lab.clip.audio import SUFFIXES
 from sed_lab.files import read_json
 from sed_lab.types import Corpus
 

@@ -1,4 +1,4 @@
-"""TUT Rare Sound Events 2017 (DCASE 2017 task 2) as it lies on disk, and mixtures of `sed_lab.dataset.rare_recipe`.
+"""TUT Rare Sound Events 2017 (DCASE 2017 task 2) as it lies on disk, and mixtures of `sed_lab.bank.recipe`.
 
 A set of mixtures is a folder with ``audio/`` and ``meta/event_list_<subset>_<class>.csv`` (tab separated, no header:
 filename, and onset, offset, label where an event is in it). Two arrangements are known::
@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sed_lab.dataset.audio import list_audio
-from sed_lab.dataset.corpus import ClipFiles, fingerprint, labels_of
-from sed_lab.dataset.layout import read_headers
-from sed_lab.dataset.making import make_once
-from sed_lab.dataset.rare_recipe import CLASSES, SECONDS, Mixing, write_mixtures
+from sed_lab.bank.making import make_once
+from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
+from sed_lab.clip.audio import list_audio
+from sed_lab.clip.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.clip.layout import read_headers
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
 

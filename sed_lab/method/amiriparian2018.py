@@ -9,10 +9,11 @@ share nothing. Their steps, with the paper's sections::
     p       = mean of p over the class's taus     timestep ensemble                                          (table 2)
     present : max_n p_n > th1, onset: the first frame with p > th2 in a stretch before the peak              (2.5)
 
-The last line is `sed_lab.decoder.OnsetDecoder`. At a clip's ends a frame is in fewer than tau chunks and is divided by
-their true number. Not stated, and here: chunks for training do not overlap and begin at a random frame each time; the
-loss is binary cross-entropy over frames; a detector is kept at its lowest validation loss and stops by itself, after at
-least ``min_epochs``, when that has not fallen for ``patience`` epochs (table 3); the rate is lr / (1 + decay epoch).
+The last line is `sed_lab.decoder.onset.OnsetDecoder`. At a clip's ends a frame is in fewer than tau chunks and is
+divided by their true number. Not stated, and here: chunks for training do not overlap and begin at a random frame each
+time; the loss is binary cross-entropy over frames; a detector is kept at its lowest validation loss and stops by
+itself, after at least ``min_epochs``, when that has not fallen for ``patience`` epochs (table 3); the rate is lr / (1 +
+decay epoch).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.loss import Loss
 from sed_lab.method.base import Prediction, SedMethod, audio_of
 from sed_lab.model.chunk_net import ChunkNet, ContextNet, chunk_counts

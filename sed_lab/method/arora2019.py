@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from sed_lab.cluster import cluster_classes
-from sed_lab.dataset.feature import LogMel
-from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
+from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.files import replacing
 from sed_lab.loss import Loss
 from sed_lab.method.base import Prediction, audio_of
+from sed_lab.method.cluster import cluster_classes
 from sed_lab.method.phased import Phase, PhasedMethod
 from sed_lab.model.encoder import CNNEncoder, LSTMEncoder
 from sed_lab.types import Batch
@@ -228,7 +228,7 @@ class EmbeddingClusters(WeightedDetector):
         embedding_epochs: N_epoch of each iteration, the paper's 30, 30, 30, 30, 150; centroid_epochs: before, 2 each.
         alpha: length of W's columns at the start of each iteration; the paper does not give it.
         same_margin, other_margin: b' and b'' of eq. 5.
-        balance: of the clusters' sizes, see `sed_lab.cluster`.
+        balance: of the clusters' sizes, see `sed_lab.method.cluster`.
         keep_embeddings: write embeddings/iteration_<n>.npz into the run's folder as each iteration begins, and after
             the last one.
         others: as `WeightedDetector`.

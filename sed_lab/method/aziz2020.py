@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from sed_lab.dataset.vggish import VggishEmbedding
 from sed_lab.errors import InputError
+from sed_lab.feature.vggish import VggishEmbedding
 from sed_lab.loss import Loss, probability
 from sed_lab.method.base import Prediction, SedMethod
 from sed_lab.model.embedding_net import RowCNN, RowFNN, keras_start

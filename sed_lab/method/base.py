@@ -11,8 +11,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from sed_lab.dataset.standard_mel import StandardLogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.types import Batch
 
 
@@ -103,7 +103,7 @@ class SedMethod(pl.LightningModule):
 
     @property
     def data(self) -> Any:
-        """The trainer's `sed_lab.dataset.module.SedData`."""
+        """The trainer's `sed_lab.clip.module.SedData`."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def refuse_all_but_weak(self) -> None:

@@ -39,8 +39,8 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
-from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
 from sed_lab.files import replacing
 from sed_lab.loss import Loss
 from sed_lab.method.base import Prediction, SedMethod, audio_of

@@ -21,9 +21,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sed_lab.augment import mixup
-from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
+from sed_lab.feature.mixup import mixup
 from sed_lab.loss import Loss
 from sed_lab.method.base import Prediction, SedMethod, audio_of
 from sed_lab.types import Batch

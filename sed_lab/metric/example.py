@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sed_lab.decoder import OnsetDecoder, per_class
+from sed_lab.decoder.median import per_class
+from sed_lab.decoder.onset import OnsetDecoder
 from sed_lab.types import Event, Scores
 
 

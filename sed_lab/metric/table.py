@@ -17,7 +17,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # wh
 
 
 class Decoder(Protocol):
-    """What metrics ask of a decoder; those of `sed_lab.decoder` are such."""
+    """What metrics ask of a decoder; those of `sed_lab.decoder.median` are such."""
 
     def smooth(self, scores: Scores) -> Scores:
         """Frame scores whose runs above a threshold are the events."""

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sed_lab.experiment.claim import rank_correlation
+from sed_lab.experiment.table import Table, ratio_of
 from sed_lab.files import read_json
 from sed_lab.metric.embedding import domain_similarity, frames_of_run
-from sed_lab.report.claim import rank_correlation
 from sed_lab.report.frames import frame_map
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, new_figure, save, styled
-from sed_lab.report.table import Table, ratio_of
 from sed_lab.report.trade_off import det_figure, spheres
 
 

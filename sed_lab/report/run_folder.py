@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sed_lab.dataset.annotation import clip_id_of, read_durations, read_strong, read_weak
+from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, read_weak
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.scores import load_scores

@@ -13,13 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from sed_lab.experiment.claim import FAILS, HOLDS, UNDECIDED
+from sed_lab.experiment.table import Table
 from sed_lab.files import write_text
-from sed_lab.report.claim import FAILS, HOLDS, UNDECIDED
 from sed_lab.report.drawing import draw
 from sed_lab.report.page import page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
-from sed_lab.report.table import Table
 from sed_lab.report.table_text import claims_grid, grid, provenance, write_table
 
 RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and bytes of sound in it

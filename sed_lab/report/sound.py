@@ -17,9 +17,9 @@ import torch
 from matplotlib.axes import Axes
 from PIL import Image
 
-from sed_lab.dataset.audio import read_audio
-from sed_lab.dataset.feature import LogMel
+from sed_lab.clip.audio import read_audio
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 COLOUR_MAP = "magma"

@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sed_lab.experiment import Claim, Experiment
+from sed_lab.experiment.claim import Verdict, welch_t
+from sed_lab.experiment.spec import Claim, Experiment
+from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
-from sed_lab.report.claim import Verdict, welch_t
-from sed_lab.report.table import Cell, Table, ratio_of
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
 Grid = tuple[list[str], list[list[str]]]  # head and lines

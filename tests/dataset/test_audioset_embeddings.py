@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sed_lab.clip.embedding_store import convert
+from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
 from sed_lab.dataset.audioset_embeddings import RowClips, exchanged, read_audioset_embeddings
-from sed_lab.dataset.embedding_store import convert
-from sed_lab.dataset.tfrecord import EmbeddingRecord, encode_embedding, write_records
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sed_lab import prepare
-from sed_lab.dataset.annotation import read_strong, read_weak, write_strong, write_weak
+from sed_lab.clip.annotation import read_strong, read_weak, write_strong, write_weak
 from sed_lab.dataset.dcase2018 import DCASE2018_EXPECTED, check_dcase2018, read_dcase2018
 from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from sed_lab.dataset.annotation import write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.dataset.audio import write_audio
+from sed_lab.clip.annotation import write_durations, write_strong, write_unlabelled, write_weak
+from sed_lab.clip.audio import write_audio
+from sed_lab.clip.corpus import class_statistics
+from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
-from sed_lab.dataset.corpus import class_statistics
 from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed, read_desed
-from sed_lab.dataset.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 

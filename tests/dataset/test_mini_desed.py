@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_lab.dataset.corpus import class_statistics
+from sed_lab.bank.soundscape import Specification, draw_recipe
+from sed_lab.clip.corpus import class_statistics
 from sed_lab.dataset.desed import CLASSES
 from sed_lab.dataset.mini_desed import desed_occurrence, mini_desed
-from sed_lab.dataset.soundscape import Specification, draw_recipe
 from sed_lab.errors import InputError
 
 SIZES = {
@@ -63,13 +63,13 @@ def test_subsets_labels_and_domains(cache: Path) -> None:
 
 def test_what_makes_desed_unbalanced_survives() -> None:
     # 400 recipes, drawn but not mixed: two events in five are Speech; long classes last nearly the whole clip
-    from sed_lab.dataset.procedural.bank import ProceduralBank
+    from sed_lab.bank.procedural.bank import ProceduralBank
 
     class Lengths(ProceduralBank):
         """Sounds of the right mean length without their synthesis."""
 
         def event(self, split: str, event_label: str, index: int) -> np.ndarray:
-            from sed_lab.dataset.procedural.bank import SOUNDS
+            from sed_lab.bank.procedural.bank import SOUNDS
 
             return np.zeros(int(SOUNDS[event_label][1] * 16000), np.float32)
 

@@ -17,10 +17,10 @@ import torch
 from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
+from sed_lab.clip.embedding_store import EmbeddingStore
+from sed_lab.clip.tfrecord import EmbeddingRecord, decode_embedding, write_records
 from sed_lab.dataset import mini_embeddings as making
-from sed_lab.dataset.embedding_store import EmbeddingStore
 from sed_lab.dataset.mini_embeddings import clip_audio, mini_embeddings, mini_vggish
-from sed_lab.dataset.tfrecord import EmbeddingRecord, decode_embedding, write_records
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from sed_lab.bank.soundscape import read_recipes
 from sed_lab.dataset.rare_clips import BACKGROUND, CLASSES, OTHERS, bank_rare_clips, mini_rare_clips
-from sed_lab.dataset.soundscape import read_recipes
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import yaml
 
-from sed_lab.dataset.corpus import class_statistics, statistics_rows
-from sed_lab.dataset.procedural import bank as procedural_bank
+from sed_lab.bank.procedural import bank as procedural_bank
+from sed_lab.clip.corpus import class_statistics, statistics_rows
 from sed_lab.dataset.rare_mixtures import bank_rare_mixtures, mini_rare_mixtures
 from sed_lab.errors import InputError
-from sed_lab.evaluation import _annotated
+from sed_lab.run.collect import _annotated
 from sed_lab.types import Corpus
 
 MIXTURES = {

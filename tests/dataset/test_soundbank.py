@@ -14,13 +14,13 @@ import pytest
 import soundfile
 from filelock import FileLock
 
-from sed_lab.dataset.bank import CachedBank
-from sed_lab.dataset.folder_bank import FolderBank
-from sed_lab.dataset.mixing import LiveSoundscapes, mix
-from sed_lab.dataset.room import RoomBank
+from sed_lab.bank.base import CachedBank
+from sed_lab.bank.folder import FolderBank
+from sed_lab.bank.mixing import LiveSoundscapes, mix
+from sed_lab.bank.room import RoomBank
+from sed_lab.bank.soundscape import read_recipes
+from sed_lab.bank.varied import VariedBank
 from sed_lab.dataset.soundbank import soundbank
-from sed_lab.dataset.soundscape import read_recipes
-from sed_lab.dataset.varied import VariedBank
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import yaml
 
-from sed_lab.dataset.rare_recipe import CLASSES, Mixing
+from sed_lab.bank.recipe import CLASSES, Mixing
 from sed_lab.dataset.tut_rare import EVALTEST, read_event_list, read_tut_rare
 from sed_lab.errors import InputError
 from sed_lab.types import Event

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from sed_lab.dataset.module import SedData
+from sed_lab.clip.module import SedData
 from sed_lab.dataset.toy import PointFeature, toy_points
 from sed_lab.errors import InputError
 from sed_lab.loss import Binary, WeightedBinary

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from sed_lab.dataset.vggish import VggishEmbedding
 from sed_lab.errors import InputError
+from sed_lab.feature.vggish import VggishEmbedding
 from sed_lab.loss import Binary, Categorical, Focal, probability
 from sed_lab.method.aziz2020 import RowClassifier
 from sed_lab.model.chunk_net import ChunkNet

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary
 from sed_lab.method.huang2021 import (
     KEPT_FRAMES,

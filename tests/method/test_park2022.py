@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sed_lab.dataset.feature import LogMel
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary, TimeBalancedFocal
 from sed_lab.method.park2022 import MeanTeacher
 from sed_lab.model.crnn import CRNN

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder import MedianDecoder
+from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.accuracy import Reported, accuracy_of, add_gaps
 from sed_lab.metric.measure import flatten, measure
 from sed_lab.metric.names import is_metric

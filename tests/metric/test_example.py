@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sed_lab.decoder import OnsetDecoder
+from sed_lab.decoder.onset import OnsetDecoder
 from sed_lab.metric.example import example
 from sed_lab.types import Event, Scores
 

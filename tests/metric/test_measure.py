@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sed_lab.decoder import MedianDecoder, OnsetDecoder
+from sed_lab.decoder.median import MedianDecoder
+from sed_lab.decoder.onset import OnsetDecoder
 from sed_lab.errors import InputError
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.intersection import intersection_f1

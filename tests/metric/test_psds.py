@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder import MedianDecoder
+from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.metric.exact import all_runs, psds_of_scores
 from sed_lab.metric.intersection import count, intersection_f1, overlaps

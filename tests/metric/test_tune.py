@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder import MedianDecoder
+from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.table import event_table
 from sed_lab.metric.tune import GRID, collar_hits, exact_class_thresholds, tune_class_thresholds, tune_threshold

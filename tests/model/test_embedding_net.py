@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sed_lab.dataset.vggish import VggishEmbedding
 from sed_lab.errors import InputError
+from sed_lab.feature.vggish import VggishEmbedding
 from sed_lab.loss import Binary
 from sed_lab.method.aziz2020 import RowClassifier
 from sed_lab.model.embedding_net import RowCNN, RowFNN, keras_start

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.dataset.annotation import write_durations, write_strong
+from sed_lab.clip.annotation import write_durations, write_strong
 from sed_lab.files import write_json
 from sed_lab.report.clip_view import judge
 from sed_lab.scores import save_scores
@@ -169,7 +169,7 @@ def _curve(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _record(name: str) -> dict[str, Any]:
-    feature = {"_target_": "sed_lab.dataset.feature.LogMel", "sample_rate": RATE, "n_fft": 1024, "win_length": 1024}
+    feature = {"_target_": "sed_lab.feature.log_mel.LogMel", "sample_rate": RATE, "n_fft": 1024, "win_length": 1024}
     config = {
         "seed": 3,
         "dataset": {"_target_": "sed_lab.dataset.toy.Toy", "classes": list(CLASSES)},

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sed_lab.dataset.annotation import read_detections, read_strong
+from sed_lab.clip.annotation import read_detections, read_strong
 from sed_lab.report.page import write_page
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
+from sed_lab.experiment.table import build_table
 from sed_lab.report.page import write_page
 from sed_lab.report.site import write_site
-from sed_lab.report.table import build_table
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sed_lab.errors import InputError
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json, write_json
 from sed_lab.reproduce import expand, reproduce
 from sed_lab.tables import tables

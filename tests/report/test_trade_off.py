@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sed_lab.errors import InputError
-from sed_lab.experiment_file import read_experiment
+from sed_lab.experiment.reader import read_experiment
+from sed_lab.experiment.table import build_table
 from sed_lab.files import write_json
 from sed_lab.metric.det import det
 from sed_lab.report.drawing import draw
 from sed_lab.report.style import svg_text
-from sed_lab.report.table import build_table
 from sed_lab.report.trade_off import det_figure, spheres
 
 CLASSES = ("Dog", "gunshot")

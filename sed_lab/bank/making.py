@@ -1,0 +1,247 @@
+"""Corpora of soundscapes made on first use: once, whole, and in DESED's folder layout, to be read as DESED is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from sed_lab.bank import base as bank
+from sed_lab.bank import mixing, soundscape
+from sed_lab.bank.base import Bank
+from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
+from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
+from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
+from sed_lab.clip.audio import track
+from sed_lab.clip.corpus import labels_of
+from sed_lab.clip.layout import LAYOUT, Split, read_layout, soundbank_of
+from sed_lab.errors import InputError
+from sed_lab.files import locked, write_json, write_text
+from sed_lab.types import Corpus, Event
+
+SIZES = {
+    "synthetic": 600,
+    "weak": 300,
+    "unlabelled": 300,
+    "synthetic_validation": 100,
+    "weak_validation": 80,
+    "validation": 100,
+    "test": 150,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subset to make, or a part of it: ``size`` soundscapes after ``specification`` from a split of a bank.
+
+    ``first`` is the number of the first one; ``labelled`` are the classes whose events are annotated (None: all).
+    """
+
+    subset: str
+    bank: Bank
+    split: str
+    size: int
+    specification: Specification
+    first: int = 0
+    labelled: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Banks:
+    """The two domains of a corpus: banks, what soundscapes to draw from them, and recordings per class (V_c)."""
+
+    synthetic: Bank
+    real: Bank
+    synthetic_soundscapes: Specification
+    real_soundscapes: Specification
+    source_clips: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a corpus is made of: recordings per class and their mean seconds, in the order of classes, and its parts."""
+
+    source_clips: Mapping[str, int]
+    source_seconds: Mapping[str, float]
+    parts: Sequence[Part]
+
+
+def soundscape_corpus(
+    cache: Path, name: str, settings: Mapping[str, Any], open_banks: Callable[[], Banks], live: bool = False
+) -> Corpus:
+    """The corpus of ``settings`` (which hold ``sizes``, ``seed``, ``sample_rate``, ``clip_seconds``), made once.
+
+    With ``live`` the synthetic training subset is not on disk but mixed anew each epoch. ``open_banks`` is called
+    only where something has to be mixed.
+
+    Raises:
+        InputError: every size is 0, ``cache`` cannot be written to, or what ``open_banks`` raises.
+    """
+    sizes, seed = settings["sizes"], settings["seed"]
+    on_disk = {**sizes, "synthetic": 0} if live else sizes
+    if not any(on_disk.values()):
+        raise InputError(f"{name}: every subset has size 0; give at least one some soundscapes")
+    opened: list[Banks] = [open_banks()] if live else []
+
+    def open_parts() -> Made:
+        banks = opened[0] if opened else open_banks()
+        return Made(banks.source_clips, source_seconds(banks.synthetic, banks.source_clips), parts_of(banks, on_disk))
+
+    corpus = made_corpus(cache, name, {**settings, "sizes": on_disk}, open_parts)
+    if not live:
+        return corpus
+    banks = opened[0]
+    scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
+    marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
+    return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+
+
+def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts: Callable[[], Made]) -> Corpus:
+    """The corpus of ``settings`` (which hold ``seed``, ``sample_rate``, ``clip_seconds``) below ``cache``, made once.
+
+    ``open_parts`` is called only where it has to be made.
+
+    Raises:
+        InputError: ``cache`` cannot be written to, or what ``open_parts`` raises.
+    """
+    text = json.dumps({**settings, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
+    folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    if not folder.is_dir():
+        made = open_parts()
+
+        def write(beside: Path) -> Iterator[str]:
+            yield from write_corpus(beside, made, settings["seed"])
+            write_json(beside / "settings.json", json.loads(text))
+
+        make_once(folder, write, sum(part.size for part in made.parts))
+    rate, seconds = settings["sample_rate"], settings["clip_seconds"]
+    return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
+
+
+def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """Soundscapes per subset: those given, `SIZES` for the others; ``synthetic_test`` is there where it is given.
+
+    Raises:
+        InputError: an unknown subset, or a size that is no whole number of at least 0.
+    """
+    known = (*SIZES, "synthetic_test")
+    unknown = sorted(set(sizes or {}) - set(known))
+    if unknown:
+        raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
+    wrong = [f"{subset}: {size!r}" for subset, size in (sizes or {}).items() if type(size) is not int or size < 0]
+    if wrong:
+        raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
+    return {**SIZES, **(sizes or {})}
+
+
+def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
+    """The subsets of a corpus: which domain, which split of its bank. Weakly labelled clips hold an event each."""
+    labelled = replace(banks.real_soundscapes, empty_share=0.0)
+    synthetic, real = (banks.synthetic, banks.synthetic_soundscapes), (banks.real, banks.real_soundscapes)
+    rows = (
+        ("synthetic", "train", *synthetic),
+        ("weak", "train", banks.real, labelled),
+        ("unlabelled", "train", *real),
+        ("synthetic_validation", "validation", *synthetic),
+        ("weak_validation", "validation", banks.real, labelled),
+        ("validation", "validation", *real),
+        ("test", "test", *real),
+        ("synthetic_test", "test", *synthetic),
+    )
+    there = [row for row in rows if sizes.get(row[0])]
+    return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in there]
+
+
+def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
+    """Make ``folder`` if it is not there: ``write`` fills the one it is given and yields for each of ``total`` files.
+
+    A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
+    process waits for the first one's result and a killed one leaves nothing but a hidden folder, removed next time.
+
+    Raises:
+        InputError: it cannot be written, or what ``write`` raises.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.lock"), f"another process is making {folder}"):
+            if not folder.is_dir():
+                for left_over in folder.parent.glob(f".{folder.name}.*.part"):
+                    shutil.rmtree(left_over)
+                _make(folder, write, total)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot make {folder}: {reason}; free some space or name another cache folder") from error
+
+
+def code_of(*modules: ModuleType) -> str:
+    """A hash of modules' source, for settings: another version of the code makes another corpus."""
+    digest = hashlib.sha256()
+    for module in modules:
+        path = Path(str(module.__file__))
+        for file in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        for _ in track(write(beside), total, f"making {folder.name}"):
+            pass
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def source_seconds(bank: Bank, classes: Iterable[str]) -> dict[str, float]:
+    """Mean length of the training sounds of each class."""
+    lengths = {
+        name: [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))] for name in classes
+    }
+    return {name: sum(found) / len(found) / bank.sample_rate for name, found in lengths.items()}
+
+
+def write_corpus(folder: Path, made: Made, seed: int) -> Iterator[str]:
+    """Write every part into DESED's layout below ``folder``; gives each clip_id when its audio is written.
+
+    ``recipes/<subset>.jsonl`` keeps what was mixed.
+    """
+    write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in made.source_clips))
+    write_bank(soundbank_of(folder), made.source_clips, made.source_seconds)
+    places = {split.subset: split for split in LAYOUT}
+    for subset in dict.fromkeys(part.subset for part in made.parts):
+        yield from _write_subset(folder, places[subset], [part for part in made.parts if part.subset == subset], seed)
+
+
+def _write_subset(folder: Path, place: Split, parts: Sequence[Part], seed: int) -> Iterator[str]:
+    audio_folder = place.audio_in(folder)
+    audio_folder.mkdir(parents=True, exist_ok=True)
+    drawn: list[Recipe] = []
+    clips: dict[str, tuple[Event, ...]] = {}
+    for part in parts:
+        buffer = np.empty(round(part.specification.seconds * part.bank.sample_rate), dtype=np.float32)
+        for index in range(part.first, part.first + part.size):
+            recipe = draw_recipe(part.specification, part.bank, part.split, part.subset, index, seed)
+            filename = f"{recipe.clip_id}.wav"
+            audio, events = mix(recipe, part.bank, out=buffer)
+            labelled = part.labelled
+            clips[filename] = tuple(e for e in events if labelled is None or e.event_label in labelled)
+            write_wav(audio_folder / filename, audio, part.bank.sample_rate)
+            drawn.append(recipe)
+            yield recipe.clip_id
+    if place.kind == "strong":
+        write_strong(place.annotation_in(folder), clips)
+        write_durations(place.durations_in(folder), dict.fromkeys(clips, parts[0].specification.seconds))
+    elif place.kind == "weak":
+        write_weak(place.annotation_in(folder), {name: labels_of(events) for name, events in clips.items()})
+    else:
+        write_unlabelled(place.annotation_in(folder), clips)
+    write_recipes(folder / "recipes" / f"{parts[0].subset}.jsonl", drawn)

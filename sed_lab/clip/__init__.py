@@ -1,0 +1,1 @@
+"""From audio and annotation files to batches."""

@@ -1,0 +1,195 @@
+"""Which clips make a batch: composition by subset, the same global batch on any number of devices, resumable order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sed_lab.clip.label import encode_strong, encode_weak
+from sed_lab.errors import InputError
+from sed_lab.types import Batch, Clip, Subset
+
+
+@dataclass(frozen=True)
+class Key:
+    """One clip to load: its subset, its place there and the epoch it is loaded for."""
+
+    subset: str
+    index: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """The clips one device loads at once, and how many parts and clips of each subset the global batch has."""
+
+    keys: tuple[Key, ...]
+    parts: int = 1
+    global_clips: Mapping[str, int] | None = None
+
+
+class CompositionSampler:
+    """Global batches of so many clips of each subset, dealt out to ranks and accumulation steps.
+
+    Every subset's order is a permutation seeded by (seed, subset, pass), without replacement. With
+    ``epoch='smallest'`` each epoch starts a new permutation and ends when the smallest subset cannot fill another
+    batch (DCASE 2021 baseline: 118 steps); with ``'all'`` longer subsets go on where the last epoch stopped until all
+    was seen. The order is a function of the epoch alone, so a resumed run sees what an uninterrupted one does.
+
+    ``parts`` = ranks x accumulation steps; part ``step * world + rank`` belongs to this rank. Where a subset's count
+    does not divide evenly, some parts hold one clip more, and ``Batch.share_*`` weighs them.
+
+    Raises:
+        InputError: a subset of the composition does not exist or is smaller than its share of one batch.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        clips: Mapping[str, int],
+        seed: int,
+        epoch: str = "smallest",
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+    ) -> None:
+        self.clips = {name: count for name, count in clips.items() if count}
+        for name, count in self.clips.items():
+            if sizes.get(name, 0) < count:
+                raise InputError(
+                    f"batch.clips.{name}={count}, but the dataset has {sizes.get(name, 0)} {name} clips;"
+                    f" set batch.clips.{name}=0 or use a dataset that has them"
+                )
+        if not self.clips:
+            raise InputError("batch.clips asks for no clip at all; set at least one subset's count above 0")
+        if epoch not in ("smallest", "all"):
+            raise InputError(f"batch.epoch={epoch!r} is unknown; use smallest or all")
+        if sum(self.clips.values()) < world * accumulate:
+            raise InputError(
+                f"batch.clips holds {sum(self.clips.values())} clips, too few for {world} devices x {accumulate} passes"
+            )
+        self.sizes = dict(sizes)
+        self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
+        self.steps = min(self.sizes[name] // count for name, count in self.clips.items())
+        self.current_epoch = 0
+
+    def __len__(self) -> int:
+        return self.steps * self.accumulate
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch, also after a resume."""
+        self.current_epoch = epoch
+
+    def __iter__(self) -> Iterator[Request]:
+        parts = self.world * self.accumulate
+        for step in range(self.steps):
+            dealt, first = {}, 0
+            for name, count in self.clips.items():
+                # The clips that do not divide evenly go to the parts that have the fewest so far.
+                shares = self._deal(name, step, parts)
+                dealt[name] = shares[-first:] + shares[:-first] if first else shares
+                first = (first + count) % parts
+            for micro in range(self.accumulate):
+                part = micro * self.world + self.rank
+                keys = (Key(name, int(i), self.current_epoch) for name in self.clips for i in dealt[name][part])
+                yield Request(tuple(keys), parts, self.clips)
+
+    def _deal(self, name: str, step: int, parts: int) -> list[np.ndarray]:
+        count = self.clips[name]
+        start = step * count
+        if self.mode == "smallest":
+            order = self._permutation(name, self.current_epoch)[start : start + count]
+        else:
+            place = np.arange(count) + self.current_epoch * self.steps * count + start
+            passes, offset = np.divmod(place, self.sizes[name])
+            order = np.array([self._permutation(name, int(p))[o] for p, o in zip(passes, offset, strict=True)])
+        return np.array_split(order, parts)
+
+    def _permutation(self, name: str, number: int) -> np.ndarray:
+        cached = getattr(self, "_cache", {})
+        if (name, number) not in cached:
+            label = int.from_bytes(name.encode()[:8], "little")
+            rng = np.random.default_rng([self.seed, label, number])
+            cached = {key: order for key, order in cached.items() if key[0] != name or key[1] >= number - 1}
+            cached[name, number] = rng.permutation(self.sizes[name])
+            self._cache = cached
+        return cached[name, number]
+
+
+def evaluation_requests(subset: str, size: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Request]:
+    """Every clip once, in order, each on one rank only: nothing is padded or repeated."""
+    mine = range(rank, size, world)
+    return [
+        Request(tuple(Key(subset, i, 0) for i in mine[start : start + batch_size]))
+        for start in range(0, len(mine), batch_size)
+    ]
+
+
+class CorpusLoader(torch.utils.data.Dataset[Batch]):
+    """Turns a :class:`Request` into a :class:`Batch`; the dataset a DataLoader's workers hold."""
+
+    def __init__(
+        self, subsets: Mapping[str, Subset], classes: tuple[str, ...], n_frames: int, frame_hop: float
+    ) -> None:
+        self.subsets, self.classes, self.n_frames, self.frame_hop = subsets, classes, n_frames, frame_hop
+
+    def __getitem__(self, request: Request) -> Batch:
+        loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
+        return self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+
+    def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
+        """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
+        strong = np.zeros((len(clips), self.n_frames, len(self.classes)), np.float32)
+        weak = np.zeros((len(clips), len(self.classes)), np.float32)
+        for row, clip in enumerate(clips):
+            if clip.events is not None:
+                strong[row] = encode_strong(clip.events, self.classes, self.n_frames, self.frame_hop)
+                weak[row] = strong[row].max(axis=0, initial=0)
+            if clip.event_labels is not None:
+                weak[row] = encode_weak(clip.event_labels, self.classes)
+        has_strong = [clip.events is not None for clip in clips]
+        # As in the DCASE 2021 baseline a strongly labelled clip does not enter the weak loss.
+        has_weak = [clip.event_labels is not None and clip.events is None for clip in clips]
+        valid = [min(self.n_frames, int(np.ceil(clip.duration / self.frame_hop))) for clip in clips]
+        share_strong, share_weak, share_all = self._shares(request, has_strong, has_weak)
+        return Batch(
+            strong=torch.from_numpy(strong),
+            weak=torch.from_numpy(weak),
+            has_strong=torch.tensor(has_strong),
+            has_weak=torch.tensor(has_weak),
+            synthetic=torch.tensor([clip.synthetic for clip in clips]),
+            valid_frames=torch.tensor(valid),
+            index=torch.tensor([key.index for key in request.keys]),
+            clip_id=[clip.clip_id for clip in clips],
+            audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
+            embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
+            annotated=self._annotated(clips),
+            share_strong=share_strong,
+            share_weak=share_weak,
+            share_all=share_all,
+        )
+
+    def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
+        if all(clip.annotated is None for clip in clips):
+            return None
+        rows = [self.classes if clip.annotated is None else clip.annotated for clip in clips]
+        return torch.from_numpy(np.stack([encode_weak(row, self.classes) for row in rows]) > 0)
+
+    def _shares(self, request: Request, has_strong: list[bool], has_weak: list[bool]) -> tuple[float, float, float]:
+        """(clips here x parts) / clips in the global batch: of strong, of weak, of all clips."""
+        if request.global_clips is None or request.parts == 1:
+            return 1.0, 1.0, 1.0
+        strong = weak = 0
+        for name, count in request.global_clips.items():
+            example = self.subsets[name].clips[0]
+            strong += count * (example.events is not None)
+            weak += count * (example.event_labels is not None and example.events is None)
+        everything = sum(request.global_clips.values())
+        return (
+            sum(has_strong) * request.parts / strong if strong else 1.0,
+            sum(has_weak) * request.parts / weak if weak else 1.0,
+            len(has_strong) * request.parts / everything,
+        )

@@ -1,0 +1,156 @@
+"""Clips on disk as a subset that loads them, their statistics, and a fingerprint of the files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sed_lab.clip.audio import SUFFIXES, fit_length, move_events, read_audio
+from sed_lab.clip.label import encode_strong, encode_weak
+from sed_lab.errors import InputError
+from sed_lab.types import ClassStatistics, Clip, Event, Subset
+
+
+class ClipFiles:
+    """Clips whose audio lies in files, loaded at one length (implements `sed_lab.types.Subset`).
+
+    Shorter recordings get zeros at the end. Longer ones are cropped: at a place drawn from (seed, index, epoch) with
+    ``random_crop`` (training), at the start otherwise (validation, test), and the labels move along.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        sample_rate: int,
+        clip_seconds: float,
+        random_crop: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.clips: Sequence[Clip] = tuple(clips)
+        self.sample_rate = sample_rate
+        self.clip_seconds = clip_seconds
+        self.random_crop = random_crop
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
+        """Clip ``index`` as it is heard in ``epoch``, and its audio ``[N]``, float32.
+
+        The clip's events are clipped to the audio, its labels are those of the events left, and its duration is the
+        recorded part (below ``clip_seconds`` where zeros were added).
+
+        Raises:
+            InputError: the file is missing, unreadable, truncated or not finite.
+        """
+        clip = self.clips[index]
+        start = self._start(clip, index, epoch)
+        audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
+        recorded = len(audio) / self.sample_rate
+        audio, _ = fit_length(audio, None, round(self.clip_seconds * self.sample_rate), self.sample_rate)
+        if clip.events is None:
+            return replace(clip, duration=recorded), audio
+        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
+        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events)), audio
+
+    def _start(self, clip: Clip, index: int, epoch: int) -> int:
+        spare = int((clip.duration - self.clip_seconds) * self.sample_rate)
+        if not self.random_crop or spare <= 0:
+            return 0
+        return int(np.random.default_rng((self.seed, index, epoch)).integers(spare + 1))
+
+
+def labels_of(events: Iterable[Event]) -> tuple[str, ...]:
+    """The weak label that strong labels imply: each class once, in order of first onset."""
+    return tuple(dict.fromkeys(event.event_label for event in sorted(events)))
+
+
+def class_statistics(
+    subset: Subset,
+    classes: Sequence[str],
+    frame_hop: float,
+    n_frames: int,
+    source_clips: Mapping[str, int] | None = None,
+    source_seconds: Mapping[str, float] | None = None,
+) -> ClassStatistics:
+    """Count classes over a subset's clips on the output grid of ``n_frames`` frames of ``frame_hop`` seconds.
+
+    Frames in which a class is active more than once count once (m_c of Park & Elhilali 2022, eq. 4). Clips with weak
+    labels only add to ``clips``. No audio is read.
+
+    Raises:
+        InputError: a clip's label is not among ``classes``, or ``source_clips`` lacks a class.
+    """
+    if lacking := [name for name in classes if source_clips is not None and name not in source_clips]:
+        raise InputError(f"no count of recordings for {', '.join(lacking)}; source_clips needs every class")
+    n_classes = len(classes)
+    place = {name: i for i, name in enumerate(classes)}
+    active, events = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)
+    seconds, holding = np.zeros(n_classes), np.zeros(n_classes, dtype=np.int64)
+    labelled, empty = np.zeros(n_classes, dtype=np.int64), 0
+    for clip in subset.clips:
+        labelled += n_frames * encode_weak(classes if clip.annotated is None else clip.annotated, classes).astype(int)
+        if clip.events:
+            active += encode_strong(clip.events, classes, n_frames, frame_hop).sum(axis=0).astype(np.int64)
+            for event in clip.events:
+                events[place[event.event_label]] += 1
+                seconds[place[event.event_label]] += event.offset - event.onset
+        present = labels_of(clip.events) if clip.events is not None else clip.event_labels or ()
+        holding += encode_weak(present, classes).astype(np.int64)
+        empty += not present and (clip.events is not None or clip.event_labels is not None)
+    return ClassStatistics(
+        classes=tuple(classes),
+        active_frames=active,
+        total_frames=n_frames * len(subset.clips),
+        events=events,
+        event_seconds=seconds,
+        clips=holding,
+        total_clips=len(subset.clips),
+        empty_clips=empty,
+        source_clips=None if source_clips is None else np.array([source_clips[name] for name in classes]),
+        source_seconds=None if source_seconds is None else np.array([source_seconds[name] for name in classes]),
+        labelled_frames=labelled,
+    )
+
+
+def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
+    """Class statistics as rows for a table or a run's record; ``mean_seconds`` is the mean length of an event,
+    ``frame_share`` the share of frames in which the class is active, of clips that are labelled for it."""
+    total = max(1, int(one.active_frames.sum()))
+    shares = None if one.labelled_frames is None else one.active_frames / np.maximum(one.labelled_frames, 1)
+    return [
+        {
+            "event_label": label,
+            "clips": int(one.clips[i]),
+            "events": int(one.events[i]),
+            "seconds": round(float(one.event_seconds[i]), 3),
+            "mean_seconds": round(float(one.event_seconds[i] / one.events[i]), 3) if one.events[i] else None,
+            "m_c": int(one.active_frames[i]),
+            "r_c": round(float(one.active_frames[i]) / total, 4),
+            "frame_share": None if shares is None else round(float(shares[i]), 4),
+            "V_c": None if one.source_clips is None else int(one.source_clips[i]),
+            "source_seconds": None if one.source_seconds is None else round(float(one.source_seconds[i]), 3),
+        }
+        for i, label in enumerate(one.classes)
+    ]
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """sha256 that identifies a dataset: bytes of annotation files, name and size of audio files.
+
+    Names are relative to the files' common folder, so that a moved dataset stays the same; order does not matter.
+    """
+    files = sorted(set(files))
+    root = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
+        content = str(file.stat().st_size).encode() if file.suffix.lower() in SUFFIXES else file.read_bytes()
+        digest.update(f"{len(content)}\0".encode() + content)
+    return digest.hexdigest()

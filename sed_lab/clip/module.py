@@ -1,0 +1,118 @@
+"""The LightningDataModule: a corpus, a batch composition and a frame grid become loaders for each rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from sed_lab.clip.batch import CompositionSampler, CorpusLoader, evaluation_requests
+from sed_lab.clip.corpus import class_statistics
+from sed_lab.clip.label import encode_weak
+from sed_lab.errors import InputError
+from sed_lab.types import Batch, ClassStatistics, Corpus
+
+
+class SedData(pl.LightningDataModule):
+    """Loaders over ``corpus``.
+
+    Args:
+        clips: clips of each subset in one global batch (all devices and accumulation steps together).
+        n_frames, frame_hop: the output frame grid of the model, frames and seconds.
+        validation, test: names of the subsets scored in each validation and at the end.
+        epoch: ``smallest`` or ``all``, see :class:`CompositionSampler`.
+        evaluation: clips a device scores at once.
+        max_clips_per_device: above it the global batch is accumulated over several passes.
+        workers: loading processes per device.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        clips: Mapping[str, int],
+        n_frames: int,
+        frame_hop: float,
+        validation: Iterable[str],
+        test: Iterable[str],
+        seed: int,
+        epoch: str = "smallest",
+        evaluation: int = 24,
+        max_clips_per_device: int | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.corpus, self.clips, self.seed, self.epoch = corpus, dict(clips), seed, epoch
+        self.evaluation, self.max_clips_per_device, self.workers = evaluation, max_clips_per_device, workers
+        self.validation, self.test = tuple(validation), tuple(test)
+        for name in (*self.validation, *self.test):
+            if name not in corpus.subsets:
+                known = ", ".join(corpus.subsets)
+                raise InputError(f"dataset {corpus.name} has no subset {name!r}; it has {known}")
+        self.loader = CorpusLoader(corpus.subsets, corpus.classes, n_frames, frame_hop)
+
+    def accumulation(self, devices: int) -> int:
+        """Passes over which a global batch is accumulated on so many devices."""
+        if self.max_clips_per_device is None:
+            return 1
+        return max(1, -(-sum(self.clips.values()) // (devices * self.max_clips_per_device)))
+
+    def class_statistics(self) -> ClassStatistics | None:
+        """Counts over the training clips with labels, strong ones where there are any, on the frame grid; else None."""
+        corpus = self.corpus
+        labelled = corpus.subsets.get("synthetic") or corpus.subsets.get("weak")
+        if not labelled:
+            return None
+        grid = (self.loader.frame_hop, self.loader.n_frames)
+        return class_statistics(labelled, corpus.classes, *grid, corpus.source_clips, corpus.source_seconds)
+
+    def weak_labels(self) -> torch.Tensor:
+        """Which classes each clip of subset ``weak`` has, boolean ``[I, C]`` in the clips' order."""
+        clips = self.corpus.subsets["weak"].clips if "weak" in self.corpus.subsets else ()
+        labels = np.zeros((len(clips), len(self.corpus.classes)), dtype=bool)  # there may be millions of clips
+        for row, clip in zip(labels, clips, strict=True):
+            row[:] = encode_weak(clip.event_labels or (), self.corpus.classes)
+        return torch.from_numpy(labels)
+
+    def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
+        """The training order of one rank."""
+        sizes = {name: len(subset) for name, subset in self.corpus.subsets.items()}
+        return CompositionSampler(
+            sizes, self.clips, self.seed, self.epoch, rank, world, accumulate=self.accumulation(world)
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        return self._loader(self.sampler(self.trainer.global_rank, self.trainer.world_size))
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        return [self._evaluation_loader(name) for name in self.validation]
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        return [self._evaluation_loader(name) for name in self.test]
+
+    def every_clip(self, subset: str, rank: int = 0, world: int = 1) -> DataLoader[Batch]:
+        """Each clip of a subset once, in order, in batches for evaluation; with ``world`` ranks a share for each."""
+        return self._loader(evaluation_requests(subset, len(self.corpus.subsets[subset]), self.evaluation, rank, world))
+
+    def _evaluation_loader(self, subset: str) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        return self.every_clip(subset, self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader(self, sampler: Any) -> DataLoader[Batch]:
+        # Batches are made whole by the dataset, so the loader neither batches nor collates.
+        return DataLoader(
+            self.loader,
+            batch_size=None,
+            sampler=sampler,
+            collate_fn=_as_is,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,1 @@
+"""Experiment files, their tables and verdicts."""

@@ -1,0 +1,178 @@
+"""A table of a paper from run records alone: its cells and what the claims come to.
+
+A cell is the mean and standard deviation over all seeds of its row. A run that failed or is missing leaves its cell
+empty with the reason: an average over fewer runs than were asked for is never shown.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sed_lab.experiment import claim as judge
+from sed_lab.experiment.claim import Verdict
+from sed_lab.experiment.spec import Claim, Experiment
+from sed_lab.files import read_json
+from sed_lab.metric.measure import flatten
+
+Folders = Mapping[str, Mapping[int, Path]]  # a run's folder by row and seed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row's number: ``values`` by seed; ``missing`` says which runs are not there, ``undefined`` which runs have
+    no such number (a class without reference events has no F1)."""
+
+    values: Mapping[int, float]
+    missing: str = ""
+    undefined: str = ""
+
+    @property
+    def whole(self) -> Mapping[int, float]:
+        """The values by seed, none where one of them is not there."""
+        return {} if self.missing or self.undefined else self.values
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.whole.values()) if self.whole else None
+
+    @property
+    def sd(self) -> float | None:
+        return statistics.stdev(self.whole.values()) if len(self.whole) > 1 else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``cells[row][column]``, the verdict of each claim, and the ``records`` of the complete runs by row and seed."""
+
+    experiment: Experiment
+    scale: str
+    cells: Mapping[str, Mapping[str, Cell]]
+    verdicts: Mapping[str, Verdict]
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    folders: Folders
+
+    @property
+    def missing(self) -> list[str]:
+        """Rows with a run that is not complete, and why."""
+        first = {row: next(iter(cells.values())).missing for row, cells in self.cells.items()}
+        own = {row for row, one in self.experiment.rows.items() if not one.mean_of}
+        return [f"{row}: {reason}" for row, reason in first.items() if reason and row in own]
+
+
+def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
+    """Collect the runs of ``folders[row][seed]`` into cells and judge the claims."""
+    cells: dict[str, dict[str, Cell]] = {}
+    records: dict[str, dict[int, Any]] = {}
+    for row, by_seed in folders.items():
+        records[row] = {}
+        if experiment.rows[row].mean_of:
+            continue
+        found = {seed: _read(folder) for seed, folder in by_seed.items()}
+        records[row] = {seed: one for seed, one in found.items() if isinstance(one, dict)}
+        numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
+        reasons: dict[str, list[str]] = {}
+        for seed, one in found.items():
+            if isinstance(one, str):
+                reasons.setdefault(one, []).append(str(seed))
+        missing = "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
+        cells[row] = {}
+        for name, column in experiment.columns.items():
+            metric = experiment.rows[row].metric(column)
+            values = {seed: one[metric] for seed, one in numbers.items() if metric in one}
+            lacking = [str(seed) for seed in numbers if seed not in values]
+            undefined = f"not defined in seed {', '.join(lacking)}" if lacking else ""
+            cells[row][name] = Cell(values, missing, undefined)
+    for row in experiment.rows:
+        parts = [cells[name] for name in experiment.rows[row].mean_of]
+        if parts:
+            cells[row] = {name: _mean_cell([part[name] for part in parts]) for name in experiment.columns}
+    cells = {row: cells[row] for row in experiment.rows}
+    verdicts = {claim.id: judge_claim(experiment, cells, claim) for claim in experiment.claims}
+    return Table(experiment, scale, cells, verdicts, records, folders)
+
+
+def _mean_cell(parts: Sequence[Cell]) -> Cell:
+    """The mean of several rows' cells, seed by seed."""
+    seeds = set.intersection(*(set(part.values) for part in parts))
+    values = {seed: statistics.fmean(part.values[seed] for part in parts) for seed in sorted(seeds)}
+    missing = next((part.missing for part in parts if part.missing), "")
+    return Cell(values, missing, next((part.undefined for part in parts if part.undefined), ""))
+
+
+def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:
+    """The verdict on one claim; a row with a missing run counts with no seed at all, which leaves it undecided."""
+    lower = experiment.columns[claim.columns[0]].better == "lower"
+    classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
+    rows, options, names = classes[0], claim.options, claim.rows
+    first, last = names[0], names[-1]
+    paired = experiment.welch is None
+    if claim.kind == "better":
+        return judge.better(rows, first, last, lower, paired)
+    if claim.kind == "best":
+        return judge.best(rows, first, names, lower, paired)
+    if claim.kind == "order":
+        return judge.order(rows, names, lower, paired)
+    if claim.kind in ("above", "below"):
+        return judge.above(rows[first], first, options["value"], claim.kind == "below")
+    if claim.kind == "most":
+        return judge.most(classes, first, last, options["more_than"], lower)
+    if claim.kind == "ratio":
+        return judge.ratio(rows[first], rows[last], (first, last), options["value"], options["within"])
+    if claim.kind == "near":
+        return judge.near(rows[first], rows[last], (first, last), options["within"])
+    if claim.kind == "gains":
+        return judge.gains([rows[name] for name in names], names, lower)
+    if claim.kind == "easiest":
+        own = {experiment.columns[name].event_label: cells[first][name].whole for name in claim.columns}
+        return judge.best(own, next(iter(own)), tuple(own), lower)
+    if claim.kind == "follows":
+        asked = (options["follows"], options["rather_than"])
+        labels = [experiment.columns[column].event_label for column in claim.columns]
+        means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
+        x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
+        return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} less |rho| with {asked[1]}")
+    target = options.get("value")
+    if target is None:
+        number = experiment.rows[first].paper[claim.columns[0]]
+        assert number is not None  # checked when the file was read
+        target = number[0]
+    return judge.within(rows[first], first, target, options["within"])
+
+
+def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
+    """Mean of ``a`` over mean of ``b`` and its standard deviation over the paired seeds, to first order.
+
+    None where one is not whole or the denominator is 0. The deviation is that of one run, as in a table's cells.
+    """
+    if a.mean is None or b.mean is None or b.mean == 0:
+        return None
+    value = a.mean / b.mean
+    seeds = sorted(set(a.whole) & set(b.whole))
+    if len(seeds) < 2:
+        return value, None
+    spread = statistics.variance([a.whole[seed] - value * b.whole[seed] for seed in seeds])
+    return value, math.sqrt(spread) / abs(b.mean)
+
+
+def _read(folder: Path) -> dict[str, Any] | str:
+    """The record of a complete run, or why there is none."""
+    if not (folder / "run.json").exists():
+        return "not run"
+    record: dict[str, Any] = read_json(folder / "run.json")
+    if record["status"] != "complete":
+        return f"{record['status']}: {record['reason']}" if record.get("reason") else str(record["status"])
+    return record
+
+
+def _numbers(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
+    """All numbers of a complete run: of its systems, and of its dataset."""
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {"systems": {}}
+    dataset = {"per_class": record.get("dataset", {}).get("per_class", {})}
+    systems = {**metrics["systems"], "dataset": dataset}
+    others = metrics.get("others", {})
+    return {**flatten({"systems": systems, "others": others}, per_class=True), **record.get("metrics", {})}

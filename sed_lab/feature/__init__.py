@@ -1,0 +1,1 @@
+"""Front ends: waveform to what a network takes."""

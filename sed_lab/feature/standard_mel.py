@@ -1,0 +1,84 @@
+"""A log mel front end normalised with the training set's own mean and deviation of each mel bin (Arora et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
+
+
+class StandardLogMel(LogMel):
+    """``(log(mel + log_offset) - mean) / deviation``, per mel bin over the frames of the training clips.
+
+    Mean and deviation are computed once by :meth:`fit` and lie in checkpoints. The paper states 64 mel bins, frames of
+    25 ms every 10 ms and normalisation with training statistics; range and offset are VGGish's, which has the same
+    front end.
+
+    Args:
+        log_offset: added to the linear mel before the natural logarithm.
+        others: as `LogMel`.
+
+    Raises:
+        InputError: as `LogMel`; an offset that is not above 0.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    fitted: torch.Tensor  # whether fit was called
+
+    def __init__(
+        self,
+        sample_rate: int = 16000,
+        n_fft: int = 512,
+        win_length: int = 400,
+        hop_length: int = 160,
+        n_mels: int = 64,
+        f_min: float = 125.0,
+        f_max: float = 7500.0,
+        log_offset: float = 0.01,
+    ) -> None:
+        super().__init__(sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max, "hann", periodic=True)
+        if not log_offset > 0:
+            raise InputError(f"feature.log_offset={log_offset} must be above 0; VGGish uses 0.01")
+        self.log_offset = log_offset
+        self.register_buffer("mean", torch.zeros(n_mels))
+        self.register_buffer("deviation", torch.ones(n_mels))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    @torch.no_grad()
+    def fit(self, parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Take mean and deviation from ``(audio [B, N], seconds [B])``, part by part; padding beyond a clip's seconds
+        is left out.
+
+        Raises:
+            InputError: there is no frame at all.
+        """
+        count, average, squares = 0, torch.zeros(self.n_mels).double(), torch.zeros(self.n_mels).double()
+        for audio, seconds in parts:
+            values = self._log(self.mel(audio)).double()
+            frames = (seconds / self.hop_seconds).ceil().clamp(1, values.shape[1]).to(values.device)
+            inside = torch.arange(values.shape[1], device=values.device)[None, :] < frames[:, None]
+            chosen = values[inside]
+            part, count = len(chosen), count + len(chosen)
+            if part:
+                # Chan, Golub and LeVeque 1979: sums of squares about means, so that no digits are lost.
+                shift = chosen.mean(0).cpu() - average
+                inner = chosen.var(0, correction=0).cpu() * part
+                squares = squares + inner + shift**2 * part * (count - part) / count
+                average = average + shift * part / count
+        if count == 0:
+            raise InputError("there is no training audio to take the front end's mean and deviation from")
+        self.mean.copy_(average)
+        self.deviation.copy_((squares / count).sqrt().clamp(min=1e-5))
+        self.fitted.fill_(True)
+
+    @torch.no_grad()
+    def scale(self, mel: torch.Tensor) -> torch.Tensor:
+        """Normalised log of linear ``mel [B, F, M]``; same shape."""
+        return (self._log(mel) - self.mean) / self.deviation
+
+    def _log(self, mel: torch.Tensor) -> torch.Tensor:
+        return torch.log(mel + self.log_offset)

@@ -1,0 +1,1 @@
+"""One run: its record, identity, parts, jobs and progress."""

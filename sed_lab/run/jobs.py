@@ -1,0 +1,31 @@
+"""The runs of tables as one Hydra multirun: job i is item i of a list, whatever its configuration.
+
+A grid of overrides cannot say what the rows of a table differ in, so ``sed-reproduce`` writes its runs into a file and
+sweeps over their numbers, with any launcher: ``python -m sed_lab.run.jobs -m list=FILE job=0,1,2``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from sed_lab.app import run_hydra
+from sed_lab.errors import run_command
+from sed_lab.files import read_json
+from sed_lab.run import sweep
+
+
+def task(cfg: DictConfig) -> float | None:
+    """What Hydra calls for each job: item ``cfg.job`` of the list, in a fresh process."""
+    job = read_json(Path(cfg.list))[cfg.job]
+    return sweep.run_process(job["arguments"], Path(job["folder"]), cfg.job, job["gpus"])
+
+
+def _run() -> int:
+    run_hydra(task, "jobs")
+    return 1 if sweep.outcome["failed"] else 0
+
+
+if __name__ == "__main__":
+    run_command(_run)

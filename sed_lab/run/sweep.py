@@ -1,0 +1,218 @@
+"""Multirun: every job is a fresh process in its own folder, leases its GPUs, and is accounted for at the end.
+
+Training inside the sweep's own process would let Lightning's launcher restart the whole sweep in each rank, and would
+leave W&B runs, GPU memory and seeds of one job to the next. So a job runs ``sed-train`` again, in single-run mode.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from sed_lab.errors import InputError
+from sed_lab.files import read_json, write_json
+from sed_lab.run.record import read_record
+
+# What an outer launcher may have left in the environment and a job must not take for its own rank.
+RANK_VARIABLES = (
+    "LOCAL_RANK",
+    "RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+SWEEP_VARIABLE = "SED_LAB_SWEEP"
+JOB_GIB = 3.0  # memory a job on the CPU is given room for
+outcome = {"failed": 0}
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """Run one job of the sweep in a fresh process; return its validation objective for a sweeper to maximise."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    command = ["--config-name", str(hydra.job.config_name)]
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            command += ["--config-dir", source.path]
+    return run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
+
+
+def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) -> float | None:
+    """``sed-train`` with these arguments in ``folder``, as job ``number`` of a sweep; its validation objective.
+
+    A job that fails leaves its record and is counted; the others go on. The process ends with the sweep's own,
+    also when that one is killed.
+    """
+    command = [sys.executable, "-m", "sed_lab.train", *arguments, f"hydra.run.dir='{folder}'"]
+    if os.environ.get(SWEEP_VARIABLE, "").endswith(f"-{os.getppid()}"):
+        end_with_parent()  # a launcher's worker process
+    folder.mkdir(parents=True, exist_ok=True)
+    note(folder, number, "running")
+    with lease_gpus(gpus) as environment, (folder / "output.log").open("a") as log:
+        code = subprocess.run(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, preexec_fn=end_with_parent
+        ).returncode
+    record = read_record(folder) or {}
+    if code != 0 or record.get("status") != "complete":
+        reason = record.get("reason") or _last_line(folder / "output.log") or f"exit code {code}"
+        if record and record.get("status") != "failed":
+            write_json(folder / "run.json", {**record, "status": "failed", "reason": reason})
+        note(folder, number, "failed", reason)
+        print(f"job {number} failed: {reason} ({folder}/output.log)", file=sys.stderr)
+        return None
+    note(folder, number, "done")
+    value = record.get("objective")
+    print(f"job {number} done: {folder}", flush=True)
+    return float(value) if value is not None else None
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, however that happens (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def places(gpus: int) -> int:
+    """How many jobs of ``gpus`` GPUs run side by side here; without any, one a core as far as memory goes."""
+    if gpus:
+        return max(1, len(gpu_pool()) // gpus)
+    free = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20  # type: ignore[index]
+    return max(1, min(len(os.sched_getaffinity(0)), int(free / JOB_GIB)))
+
+
+def needed_gpus(cfg: DictConfig) -> int:
+    """GPUs one job wants; 0 on CPU, all of the pool for ``devices: auto``."""
+    if cfg.trainer.get("accelerator", "auto") not in ("gpu", "cuda"):
+        return 0
+    devices = cfg.trainer.get("devices", 1)
+    return (
+        len(gpu_pool())
+        if devices in ("auto", -1)
+        else int(devices)
+        if not hasattr(devices, "__len__")
+        else len(devices)
+    )
+
+
+def gpu_pool() -> list[str]:
+    """GPUs that may be leased: CUDA_VISIBLE_DEVICES, or all of this machine (asked without importing torch)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(i) for i in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
+
+
+@contextmanager
+def lease_gpus(count: int, poll_seconds: float = 2.0) -> Iterator[dict[str, str]]:
+    """The environment of one job: ``count`` GPUs that no other job of this machine holds, and no inherited rank.
+
+    Waits while all are taken. A lease ends with the process that holds it, also when it is killed.
+
+    Raises:
+        InputError: the machine has fewer GPUs than one job wants.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in RANK_VARIABLES}
+    if count == 0:
+        yield environment
+        return
+    pool = gpu_pool()
+    if len(pool) < count:
+        raise InputError(f"trainer.devices={count} GPUs, but this machine offers {len(pool)}; lower trainer.devices")
+    folder = Path(tempfile.gettempdir()) / f"sed_lab-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    while True:
+        with ExitStack() as stack:
+            held: list[str] = []
+            for name in pool:
+                try:
+                    stack.enter_context(FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", timeout=0))
+                except Timeout:
+                    continue
+                held.append(name)
+                if len(held) == count:
+                    yield {**environment, "CUDA_VISIBLE_DEVICES": ",".join(held)}
+                    return
+        time.sleep(poll_seconds)  # all leases given back: two jobs that each hold a half must not wait for each other
+
+
+def note(folder: Path, number: int, status: str, reason: str = "") -> None:
+    """Leave word of a job for the sweep's process, which may be another one or on another machine."""
+    place = os.environ.get(SWEEP_VARIABLE)
+    if place:
+        write_json(
+            Path(place) / f"{number}.json", {"job": number, "folder": str(folder), "status": status, "reason": reason}
+        )
+
+
+class SweepReport(Callback):
+    """Prints, at a sweep's end, the table of jobs done, failed and missing (Hydra callback)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Open the place where jobs leave word."""
+        outcome["failed"] = 0
+        place = Path(config.hydra.sweep.dir).resolve() / f".sweep-{os.getpid()}"
+        place.mkdir(parents=True, exist_ok=True)
+        os.environ[SWEEP_VARIABLE] = str(place)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read what the jobs left, print the table, and count what did not end well."""
+        place = Path(os.environ.pop(SWEEP_VARIABLE))
+        jobs = {}
+        for path in sorted(place.glob("*.json"), key=lambda item: int(item.stem)):
+            jobs[int(path.stem)] = read_json(path)
+            path.unlink()
+        place.rmdir()
+        for number in range(expected_jobs(list(config.hydra.overrides.task))):
+            jobs.setdefault(number, {"job": number, "folder": "", "status": "missing", "reason": "never started"})
+        for job in jobs.values():
+            if job["status"] == "running":
+                job.update(status="missing", reason="ended without a word (killed?)")
+        outcome["failed"] = sum(job["status"] != "done" for job in jobs.values())
+        _print_jobs([jobs[number] for number in sorted(jobs)])
+
+
+def expected_jobs(overrides: list[str]) -> int:
+    """How many jobs a grid sweep over these overrides has."""
+    count = 1
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            count *= len(list(override.sweep_string_iterator()))
+    return count
+
+
+def _print_jobs(jobs: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="sweep")
+    for column in ("job", "status", "folder", "reason"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        table.add_row(str(job["job"]), job["status"], Path(job["folder"]).name, job["reason"])
+    console = Console(stderr=True)
+    console.print(table)
+    counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing")}
+    console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1].removeprefix("error: ") if lines else ""

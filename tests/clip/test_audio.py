@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sed_lab.clip.audio import (
+    audio_info,
+    check_audio,
+    fit_length,
+    list_audio,
+    move_events,
+    read_audio,
+    resample_folder,
+    resampled_path,
+    track,
+    usable_audio,
+    write_audio,
+)
+from sed_lab.errors import InputError
+from sed_lab.types import Event
+
+
+def noise(n: int, seed: int = 0, channels: int = 1) -> np.ndarray:
+    audio = np.random.default_rng(seed).uniform(-0.5, 0.5, (n, channels)).astype(np.float32)
+    return audio[:, 0] if channels == 1 else audio
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of noise at several rates."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for rate in (8000, 16000, 22050, 44100, 48000):
+        soundfile.write(folder / f"{rate}.wav", noise(2 * rate), rate, subtype="FLOAT")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["wav", "WAV", "flac", "ogg", "mp3"])
+def test_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32) / 2
+    soundfile.write(tmp_path / f"a.{suffix}", tone, 16000, format=suffix.upper())
+    audio = read_audio(tmp_path / f"a.{suffix}", 16000)
+    assert audio.dtype == np.float32
+    assert len(audio) >= 16000
+    spectrum = np.abs(np.fft.rfft(audio[:16000]))
+    assert spectrum.argmax() == 440
+    assert list_audio(tmp_path) == [tmp_path / f"a.{suffix}"]
+
+
+def test_stereo_becomes_the_mean(tmp_path: Path) -> None:
+    both = noise(8000, channels=2)
+    soundfile.write(tmp_path / "a.wav", both, 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav", 16000), (both[:, 0] + both[:, 1]) / 2, atol=1e-7)
+    info = audio_info(tmp_path / "a.wav")
+    assert (info.duration, info.sample_rate, info.channels, info.frames) == (0.5, 16000, 2, 8000)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_resampling_is_soxr(recordings: Path, rate: int) -> None:
+    expected = soxr.resample(noise(2 * rate), rate, 16000)
+    audio = read_audio(recordings / f"{rate}.wav", 16000)
+    assert len(audio) == 32000
+    np.testing.assert_allclose(audio, expected, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([8000, 16000, 22050, 44100, 48000]), st.integers(0, 31_999), st.integers(1, 32_000))
+def test_part_equals_slice_of_the_whole(recordings: Path, rate: int, first: int, count: int) -> None:
+    whole = read_audio(recordings / f"{rate}.wav", 16000)
+    part = read_audio(recordings / f"{rate}.wav", 16000, first / 16000, count / 16000)
+    assert len(part) == min(count, 32000 - first)
+    np.testing.assert_allclose(part, whole[first : first + count], atol=2e-5)
+
+
+@pytest.mark.parametrize(("rate", "allowed"), [(16000, 8000), (44100, 22050 + 2 * 4410 + 882)])
+def test_only_the_part_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, allowed: int) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(10 * rate), rate)
+    decoded, read = [], soundfile.read
+
+    def counting(path: str, frames: int, *rest: object, **options: object) -> object:
+        decoded.append(frames)
+        return read(path, frames, *rest, **options)
+
+    monkeypatch.setattr(soundfile, "read", counting)
+    assert len(read_audio(tmp_path / "a.wav", 16000, 4.0, 0.5)) == 8000
+    assert 0.5 * rate <= sum(decoded) <= allowed
+
+
+def test_whole_and_part_have_the_length_asked_for(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(44101), 44100)  # 16000.36 samples at 16 kHz
+    assert len(read_audio(tmp_path / "a.wav", 16000)) in (16000, 16001)
+    assert len(read_audio(tmp_path / "a.wav", 16000, 0.9, 5.0)) in (1600, 1601)
+    with pytest.raises(InputError, match=r"start 1\.5 s is outside the file, which has 1\.000 s"):
+        read_audio(tmp_path / "a.wav", 16000, 1.5)
+    with pytest.raises(InputError, match=r"start -1\.0 s is outside"):
+        read_audio(tmp_path / "a.wav", 16000, -1.0)
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """One file of every bad kind, and what must be said of it."""
+    soundfile.write(folder / "good.wav", noise(16000), 16000)
+    whole = (folder / "good.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "good.flac", noise(16000), 16000)
+    whole = (folder / "good.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("<html>404 not found</html>" * 20)
+    soundfile.write(folder / "nothing.wav", np.zeros(0, np.float32), 16000)
+    broken = noise(16000)
+    broken[500] = np.nan
+    soundfile.write(folder / "nan.wav", broken, 16000, subtype="FLOAT")
+    broken[500] = np.inf
+    soundfile.write(folder / "inf.wav", broken, 16000, subtype="FLOAT")
+    (folder / "folder.wav").mkdir()
+    return {
+        "cut.wav": "truncated, its header says 32000 bytes of samples but 15978 are there",
+        "cut.flac": "",  # in the decoder's words, or as too few samples
+        "empty.wav": r"is empty \(0 bytes\)",
+        "text.wav": "cannot be read as audio",
+        "nothing.wav": "holds no samples",
+        "nan.wav": "holds NaN or infinite samples",
+        "inf.wav": "holds NaN or infinite samples",
+        "folder.wav": "is a folder, not an audio file",
+        "absent.wav": "does not exist",
+    }
+
+
+def test_every_bad_file_is_named_with_its_reason(tmp_path: Path) -> None:
+    expected = bad_files(tmp_path)
+    for name, reason in expected.items():
+        with pytest.raises(InputError, match=rf"{name}: {reason}.*; replace or remove the file"):
+            read_audio(tmp_path / name, 16000)
+    names = ["good.wav", *expected, "good.flac"]
+    found = check_audio([tmp_path / name for name in names], jobs=3)
+    assert [path.name for path, _ in found] == list(expected)
+    assert all(reason and str(tmp_path) not in reason for _, reason in found)
+
+
+def test_check_without_decoding_reads_headers_only(tmp_path: Path) -> None:
+    bad_files(tmp_path)
+    found = check_audio([tmp_path / name for name in ("nan.wav", "cut.wav", "good.wav")], decode=False)
+    assert [path.name for path, _ in found] == ["cut.wav"]
+
+
+def test_unreadable_file_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.wav").write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="permission denied"):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
+def test_wav_of_a_stream_with_unknown_length_is_read(tmp_path: Path) -> None:
+    """ffmpeg writing to a pipe cannot fill in the lengths."""
+    soundfile.write(tmp_path / "a.wav", noise(16000), 16000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.wav").write_bytes(content)
+    assert len(read_audio(tmp_path / "a.wav", 16000)) == 16000
+
+
+def test_list_audio_is_sorted_and_skips_unfinished_files(tmp_path: Path) -> None:
+    for name in ("b.wav", "a.flac", "c.OGG", ".d.wav.12.part.wav", "e.txt", "f.jams"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_audio(tmp_path)] == ["a.flac", "b.wav", "c.OGG"]
+    with pytest.raises(InputError, match="nothing is not a folder"):
+        list_audio(tmp_path / "nothing")
+
+
+def test_fit_length_pads_at_the_end_and_keeps_events() -> None:
+    events = (Event(0.1, 0.4, "Dog"),)
+    audio, moved = fit_length(np.ones(8, np.float32), events, 12, 10)
+    assert audio.tolist() == [1] * 8 + [0] * 4
+    assert moved == events
+    assert fit_length(np.ones(8, np.float32), None, 8, 10)[1] is None
+
+
+def test_fit_length_crops_and_moves_events() -> None:
+    events = [Event(0.0, 1.0, "gone"), Event(0.5, 1.5, "cut"), Event(1.25, 9.0, "cut too"), Event(3.0, 4.0, "gone")]
+    audio, moved = fit_length(np.arange(40, dtype=np.float32), events, 20, 10, start=10)
+    assert audio.tolist() == list(range(10, 30))
+    assert moved == (Event(0.0, 0.5, "cut"), Event(0.25, 2.0, "cut too"))
+
+
+@given(st.floats(0, 8), st.floats(0.001, 5), st.floats(0, 8), st.floats(0.5, 4))
+def test_moved_event_is_what_is_heard_of_it(onset: float, length: float, start: float, seconds: float) -> None:
+    moved = move_events([Event(onset, onset + length, "Dog")], start, seconds)
+    heard = min(onset + length, start + seconds) - max(onset, start)
+    assert sum(event.offset - event.onset for event in moved) == pytest.approx(max(0.0, heard), abs=1e-9)
+    assert all(0 <= event.onset < event.offset <= seconds for event in moved)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_written_audio_is_read_again(tmp_path: Path, suffix: str) -> None:
+    write_audio(tmp_path / f"deep/a{suffix}", noise(1000), 16000)
+    np.testing.assert_allclose(read_audio(tmp_path / f"deep/a{suffix}", 16000), noise(1000), atol=1 / 32768)
+    assert soundfile.info(tmp_path / f"deep/a{suffix}").subtype == "PCM_16"
+
+
+def test_bad_audio_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the audio holds NaN or infinite samples"):
+        write_audio(tmp_path / "a.wav", np.array([0, np.nan], np.float32), 16000)
+    with pytest.raises(InputError, match=r"cannot write .*a\.xyz as PCM_16 at 16000 Hz"):
+        write_audio(tmp_path / "a.xyz", noise(10), 16000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def full_disk(*_: object) -> None:  # in place of os.replace: a patched class upsets threads under Python 3.12.1
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_audio(tmp_path / "a.wav", noise(10), 16000)
+    old = (tmp_path / "a.wav").read_bytes()
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(InputError, match=r"cannot write .*a\.wav: No space left on device; free some space"):
+        write_audio(tmp_path / "a.wav", noise(20), 16000)
+    assert (tmp_path / "a.wav").read_bytes() == old
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for i in range(6):
+        write_audio(tmp_path / f"source/{i}.{'flac' if i % 2 else 'wav'}", noise(22050, i, 1 + i % 2), 44100)
+    return tmp_path / "source"
+
+
+def test_resample_folder_makes_what_reading_gives(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    assert resample_folder(source, target, 16000, progress=False) == (6, 0)
+    for path in list_audio(source):
+        made = resampled_path(path, target)
+        assert made.name == path.name
+        np.testing.assert_allclose(read_audio(made, 16000), read_audio(path, 16000), atol=1 / 32768)
+        assert soundfile.info(made).channels == 1
+
+
+def test_resample_folder_resumes_and_renews(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    resample_folder(source, target, 16000, progress=False)
+    (target / "0.wav").unlink()  # as if killed before it
+    (target / ".1.flac.99.part.flac").write_bytes(b"half")  # left by a killed process
+    later = (target / "2.wav").stat().st_mtime + 10
+    os.utime(source / "2.wav", (later, later))  # downloaded again
+    kept = (target / "3.flac").stat().st_mtime_ns
+    assert resample_folder(source, target, 16000, progress=False) == (2, 4)
+    assert (target / "3.flac").stat().st_mtime_ns == kept
+    assert not list(target.glob(".*.part*"))
+
+
+def test_resample_folder_names_all_bad_files_after_doing_the_others(source: Path, tmp_path: Path) -> None:
+    (source / "bad1.wav").write_bytes(b"no audio")
+    (source / "bad2.wav").touch()
+    with pytest.raises(InputError, match=r"2 of 8 audio files cannot be used: .*bad1\.wav \(.*bad2\.wav \(is empty"):
+        resample_folder(source, tmp_path / "target", 16000, progress=False)
+    assert len(list_audio(tmp_path / "target")) == 6
+
+
+def test_resample_folder_without_audio_or_place(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no audio files"):
+        resample_folder(tmp_path / "empty", tmp_path / "target", 16000)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write copies at 16000 Hz to .*set resampled to false"):
+        resample_folder(source, tmp_path / "file/target", 16000)
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(InputError, match="No space left on device"):
+        resample_folder(source, tmp_path / "target", 16000, progress=False)
+    assert list_audio(tmp_path / "target") == []
+
+
+def start_resampling(source: Path, target: Path) -> subprocess.Popen[str]:
+    code = f"""
+from pathlib import Path
+from sed_lab.clip.audio import resample_folder
+print(resample_folder(Path({str(source)!r}), Path({str(target)!r}), 16000, 1, progress=False)[0])
+"""
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_do_not_do_it_twice(source: Path, tmp_path: Path) -> None:
+    both = [start_resampling(source, tmp_path / "target") for _ in range(2)]
+    assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["0", "6"]
+
+
+def test_killed_resampling_leaves_whole_files_only(tmp_path: Path) -> None:
+    for i in range(40):
+        write_audio(tmp_path / f"source/{i}.wav", noise(441000, i), 44100)
+    process = start_resampling(tmp_path / "source", tmp_path / "target")
+    limit = time.monotonic() + 300
+    while not list((tmp_path / "target").glob("[!.]*.wav")) and time.monotonic() < limit:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    there = list_audio(tmp_path / "target")
+    assert there
+    assert check_audio(there) == []
+    made, kept = resample_folder(tmp_path / "source", tmp_path / "target", 16000, progress=False)
+    assert (made + kept, kept) == (40, len(there))
+
+
+def test_usable_audio_picks_the_folder_at_the_rate(source: Path) -> None:
+    sibling = source.with_name("source_16k")
+    assert usable_audio(source, 44100) == list_audio(source)
+    assert not sibling.exists()
+    assert usable_audio(source, 16000, resampled=False) == list_audio(source)
+    assert [path.parent for path in usable_audio(source, 16000)] == [sibling] * 6
+    for path in list_audio(source):
+        path.unlink()
+    assert len(usable_audio(source, 16000)) == 6  # only the copies are left
+    source.rmdir()
+    assert len(usable_audio(source, 16000)) == 6
+    assert usable_audio(source, 8000) == []
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(track(range(20), 20, "resampling")) == list(range(20))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"resampling: {n} of 20" for n in range(2, 21, 2)]
+    assert list(track(range(3), 3, "resampling", show=False)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(track(range(3), 3, "resampling")) == [0, 1, 2]
+    assert "100%" in capsys.readouterr().err

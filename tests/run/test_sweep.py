@@ -1,0 +1,71 @@
+"""Sweeps: GPUs leased to one job at a time, jobs counted, no rank inherited."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from sed_lab.errors import InputError
+from sed_lab.run import sweep
+
+
+def test_expected_jobs_counts_the_grid() -> None:
+    assert sweep.expected_jobs(["loss=bce,tbfl", "seed=0,1,2", "trainer=smoke"]) == 6
+    assert sweep.expected_jobs(["seed=range(0,4)"]) == 4
+    assert sweep.expected_jobs(["trainer=smoke"]) == 1
+
+
+def test_needed_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    cases = [({"accelerator": "cpu", "devices": 8}, 0), ({"accelerator": "gpu", "devices": 2}, 2)]
+    cases += [({"accelerator": "gpu", "devices": "auto"}, 3), ({"accelerator": "gpu", "devices": [0, 2]}, 2)]
+    for trainer, expected in cases:
+        assert sweep.needed_gpus(OmegaConf.create({"trainer": trainer})) == expected
+
+
+def test_gpus_are_leased_to_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    held: list[str] = []
+    overlaps: list[str] = []
+    guard = threading.Lock()
+
+    def job() -> None:
+        with sweep.lease_gpus(2 if len(held) % 2 else 1, poll_seconds=0.01) as environment:
+            mine = environment["CUDA_VISIBLE_DEVICES"].split(",")
+            with guard:
+                overlaps.extend(set(mine) & set(held))
+                held.extend(mine)
+            time.sleep(0.03)
+            with guard:
+                for name in mine:
+                    held.remove(name)
+
+    threads = [threading.Thread(target=job) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+    assert overlaps == []
+
+
+def test_too_few_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(InputError, match="devices=4 GPUs, but this machine offers 1"), sweep.lease_gpus(4):
+        pass
+
+
+def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in sweep.RANK_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("KEPT", "yes")
+    with sweep.lease_gpus(0) as environment:
+        assert environment["KEPT"] == "yes"
+        assert not set(sweep.RANK_VARIABLES) & set(environment)
+    assert os.environ["LOCAL_RANK"] == "1"
