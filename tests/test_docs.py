@@ -1,11 +1,14 @@
-"""README and docs/: every link and anchor resolves, every option is documented, README stays short."""
+"""README and docs/: every link and anchor resolves, every command composes, every option is documented."""
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -81,3 +84,29 @@ def test_every_make_target_exists() -> None:
         for word in re.findall(r"(?:^ {4}|`)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert not shown - targets, f"make has no target {sorted(shown - targets)}"
+
+
+def commands() -> list[tuple[str, ...]]:
+    """The ``sed-train`` and ``sed-evaluate`` commands of code blocks, as words; placeholders and own files left out."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^ {4}(?:srun .*? )?(sed-(?:train|evaluate) .*)$", text, re.MULTILINE):
+            words = shlex.split(line, comments=True)
+            if "--config-dir" not in words and not any("searchpath" in word for word in words):
+                found.add(tuple(words))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_composes(words: tuple[str, ...]) -> None:
+    """As Hydra would compose it; of a sweep (``seed=0,1,2``) the first values."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config-name", default="evaluate" if words[0] == "sed-evaluate" else "config")
+    parser.add_argument("--cfg")
+    parser.add_argument("-m", action="store_true")
+    options, overrides = parser.parse_known_args(words[1:])
+    own = [word for word in overrides if not word.startswith("hydra")]
+    first = [word if "[" in word or "{" in word else word.split(",")[0] for word in own]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        compose(options.config_name, overrides=first)
