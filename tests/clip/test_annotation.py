@@ -72,8 +72,7 @@ def test_desed_weak_and_unlabelled_files_have_their_published_counts() -> None:
 
 def test_parts_of_2018_are_the_validation_set() -> None:
     test, evaluation, whole = (
-        read_strong(DATA / f"desed_metadata/{name}.tsv")
-        for name in ("test_dcase2018", "eval_dcase2018", "validation")
+        read_strong(DATA / f"desed_metadata/{name}.tsv") for name in ("test_dcase2018", "eval_dcase2018", "validation")
     )
     assert test | evaluation == whole
 
