@@ -34,11 +34,11 @@ ENDS = {"|", "||", "&", "&&", ";", ">", ">>", "2>", "<"}
 
 def spoken(word: str) -> str:
     """A word as it is typed: without the brackets of what is optional, something for `FOLDER` and `AUDIO...`."""
-    word = word if word == MORE else word.removesuffix(MORE)
     if word.startswith("[") and not word.endswith("]]"):
         word = word[1:]
     if word.count("]") > word.count("["):
         word = word[:-1]
+    word = word if word == MORE else word.removesuffix(MORE)
     return STAND_INS.get(word, "x" if re.fullmatch(r"[A-Z]{3,}", word) else word)
 
 
