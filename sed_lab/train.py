@@ -108,7 +108,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
     validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
     beside = [
-        name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name not in TESTS
+        name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name in corpus.subsets and name not in TESTS
     ]
     data = SedData(
         corpus,
@@ -247,12 +247,12 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    measured = measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on)
+    measured = measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on, cfg.analysis)
     record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
     metrics = flatten(measured)
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
-    page = report_run(folder, **cfg.report)
+    page = report_run(folder, cfg.analysis, **cfg.report)
     config = record["config"]
     mirror(loggers, folder, config, metrics)
     print(f"run: {folder}")

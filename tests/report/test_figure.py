@@ -82,7 +82,7 @@ def test_classes_are_told_apart_by_colour_and_line(index: int) -> None:
 
 
 def test_write_figures_of_a_run(run_folder: Path) -> None:
-    written = figure.write_figures(run_folder, 3)
+    written = figure.write_figures(run_folder, n_clips=3)
     names = {path.name for path in written}
     curves = {f"{name}.{kind}" for name in ("learning_curves", "per_class_f1", "psd_roc") for kind in ("png", "svg")}
     assert names == curves | {"clip_01.png", "clip_02.png", "clip_03.png"}
@@ -95,6 +95,6 @@ def test_write_figures_of_a_run(run_folder: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(run_folder: Path) -> None:
     def drawn() -> list[str]:
-        return [style.svg_text(picture) for picture in figure.curve_figures(read_run(run_folder)).values()]
+        return [style.svg_text(picture) for picture, _ in figure.curve_figures(read_run(run_folder)).values()]
 
     assert drawn() == drawn()
