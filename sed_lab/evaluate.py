@@ -54,13 +54,15 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
     """Decoder, metric settings and analyses of the run, changed by what the command line says.
 
     Raises:
-        InputError: there is no run, or its record names an analysis that is not sed_lab's own.
+        InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
     """
+    from sed_lab.run.assemble import check_targets
     from sed_lab.run.record import own_analyses, read_record
 
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
+    check_targets(record["config"]["decoder"], "decoder")
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
@@ -163,14 +165,14 @@ def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> Me
 
 def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
     """Measure another system's score files or detections against an annotation."""
-    from sed_lab.clip.annotation import read_detections
+    from sed_lab.clip.annotation import read_detections, read_durations
     from sed_lab.metric.measure import measure
-    from sed_lab.run.stored import by_clip, read_seconds, read_truth
+    from sed_lab.run.stored import by_clip, read_truth
     from sed_lab.scores import load_scores, read_scores_folder
 
     if not cfg.truth or not cfg.durations:
         raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
-    truth, durations = read_truth(Path(cfg.truth)), read_seconds(Path(cfg.durations))
+    truth, durations = read_truth(Path(cfg.truth)), by_clip(read_durations(Path(cfg.durations)))
     metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
     system: Scores | Events
     if cfg.detections:

@@ -106,7 +106,7 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
     assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
 
 
-def test_evaluate_runs_no_analysis_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:
+def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
     (tmp_path / "scores").symlink_to(smoke / "scores")
     for name in ("os", "sed_lab.analysis", "sed_lab.analysis.park2022.evil", "sed_lab.analysis_evil"):
@@ -117,6 +117,11 @@ def test_evaluate_runs_no_analysis_that_a_record_brings(smoke: Path, tmp_path: P
         assert "names code that is not sed_lab's own, which is not run; if you trust it, say so by" in done.stderr
     done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/again", "analysis=[]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    record["config"]["decoder"]["_target_"] = "os.system"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/b", "analysis=[]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "decoder._target_=os.system is not sed_lab's own" in done.stderr
     assert "logits" not in read_json(tmp_path / "again/metrics.json")["systems"]["student"]
 
 

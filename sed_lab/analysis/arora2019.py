@@ -57,7 +57,12 @@ def det_figure(systems: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequ
         systems: by label, the ``det`` blocks of a system's runs (see `sed_lab.metric.det.det`); a line is their mean,
             its band the mean of their intervals.
         axes: ``linear``, or ``probit``, on which normally distributed scores make a straight line.
+
+    Raises:
+        InputError: there are no such axes.
     """
+    if axes not in ("linear", "probit"):
+        raise InputError(f"axes of a trade-off are linear or probit, not {axes!r}")
     panels = [*classes, "mean of the classes"]
     figure = new_figure(3.1 * len(panels), 3.7)
     places = figure.subplots(1, len(panels), squeeze=False)[0]

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sed_lab.clip.annotation import read_weak
 from sed_lab.errors import InputError
 from sed_lab.experiment.table import Table
 from sed_lab.files import read_json
 from sed_lab.metric.clip import clip_targets
 from sed_lab.report.drawing import caption
 from sed_lab.report.style import COLOURS, MUTED, new_figure, styled
-from sed_lab.run.stored import read_labels
+from sed_lab.run.stored import by_clip
 from sed_lab.scores import load_scores
 from sed_lab.types import Scores
 
 NUMBERS = (r"logits/[^/]+/per_class/[^/]+/(clips|frames|positive_share|positive_peak|negative_peak)",)
-
 EDGES = np.linspace(-12, 12, 49)  # bins of half a logit; what lies beyond counts in the outermost ones
 SMOOTHING = 1.5  # standard deviation of the Gaussian the counts are smoothed with, in bins
 PROMINENCE = 0.05  # a peak rises so far above the higher saddle beside it, as a share of the highest peak
@@ -36,7 +36,7 @@ def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], d
     """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
     found: dict[str, Any] = {}
     for path in sorted((folder / "scores").glob("*/weak_labels.tsv")):
-        labels = read_labels(path)
+        labels = by_clip(read_weak(path))
         for name in metrics["systems"]:
             scores = load_scores(path.parent / f"{name}.npz")
             if scores.frame is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +233,7 @@ class _Reader:
         if value is None:
             return {}
         if isinstance(value, dict) and "draw" in value:
-            return self._drawn(value)
+            return value  # its arguments are checked against the function's before the first run
         keys = {"kind", *(key for needed in FIGURES.values() for key in needed)}
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
@@ -250,17 +249,6 @@ class _Reader:
         named += [name for key in ("columns", "against", "dots") for name in figure.get(key, [])]
         for name in named:
             self._known(name, columns, "the figure names column", "figure")
-        return figure
-
-    def _drawn(self, figure: dict[str, Any]) -> dict[str, Any]:
-        """Check that the function's module is there; whether it takes the rest is seen before the first run."""
-        module = str(figure["draw"]).rpartition(".")[0]
-        try:
-            there = find_spec(module or ".")
-        except (ImportError, ValueError):
-            there = None
-        if there is None or "kind" in figure:
-            self._fail(f"draw: {figure['draw']} is no function's dotted name, to stand instead of kind", "figure")
         return figure
 
     def _grid(self, figure: dict[str, Any]) -> None:

@@ -43,12 +43,12 @@ def own_drawing(experiment: Experiment) -> Callable[[Table], Figure | None]:
         InputError: there is none of that name, or it takes other arguments.
     """
     given = dict(experiment.figure)
-    name = given.pop("draw")
+    name = str(given.pop("draw"))
     module, _, function = name.rpartition(".")
     try:
         found = getattr(import_module(module), function)
         inspect.signature(found).bind(None, **given)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"{experiment.path}: figure.draw={name}: {error}; give a function's dotted name and what it takes"
         ) from None

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
+from sed_lab.report.page_clip import clip_duration
 from sed_lab.report.run_folder import RunFolder, in_order, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, rows_picture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
@@ -248,10 +249,7 @@ def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
         if verdict.clip_id in run.embedding:
             picture = rows_picture(run.embedding[verdict.clip_id])
         frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
-        ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
-        length = run.duration.get(verdict.clip_id) or (
-            len(sound) / maker.sample_rate if sound is not None else max(ends, default=1)
-        )
+        length = clip_duration(run, verdict, None if sound is None else len(sound) / maker.sample_rate)
         figure = clip_picture(
             verdict,
             run.classes,

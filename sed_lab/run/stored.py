@@ -18,24 +18,14 @@ def scored(folder: Path, subset: str) -> dict[str, Any]:
     return {
         "systems": {path.stem: load_scores(path) for path in sorted(place.glob("*.npz"))},
         "truth": read_truth(place / "ground_truth.tsv") if strong else None,
-        "labels": None if strong else read_labels(place / "weak_labels.tsv"),
-        "durations": read_seconds(place / "durations.tsv"),
+        "labels": None if strong else by_clip(read_weak(place / "weak_labels.tsv")),
+        "durations": by_clip(read_durations(place / "durations.tsv")),
     }
 
 
 def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:
     """A strong annotation by clip_id; clips without events are there with none."""
     return by_clip(read_strong(path))
-
-
-def read_labels(path: Path) -> dict[str, tuple[str, ...]]:
-    """Weak labels by clip_id."""
-    return by_clip(read_weak(path))
-
-
-def read_seconds(path: Path) -> dict[str, float]:
-    """Durations by clip_id."""
-    return by_clip(read_durations(path))
 
 
 def by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
