@@ -9,7 +9,7 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import experiment_files
-from sed_lab.reproduce import distinct, expand, reproduce
+from sed_lab.reproduce import check_columns, distinct, expand, reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 GOOD = """\
@@ -47,6 +47,7 @@ def test_every_experiment_composes_at_every_scale(path: Path) -> None:
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)
         shown = {(job.folder, experiment.rows[job.row].system) for job in jobs}
         assert len(shown) == len(jobs)
+        check_columns(experiment.at(scale), jobs)
 
 
 def test_a_table_may_be_asked_for_with_more_runs_a_row(
