@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from sed_lab.decoder.median import MedianDecoder
+    from sed_lab.decoder.base import Decoder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -62,7 +62,7 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
-    check_targets(record["config"]["decoder"], "decoder")
+    check_targets(record["config"]["decoder"], "decoder", cfg.trust)
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
@@ -72,17 +72,17 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
         elif group in merged:
             OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
     named = list(record["config"].get("analysis") or ()) if cfg.analysis is None else list(cfg.analysis)
-    if cfg.analysis is None and named != own_analyses(record):
+    if cfg.analysis is None and named != own_analyses(record, cfg.trust):
         raise InputError(
-            f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, which is not run; if you trust"
-            f" it, say so by analysis={named}"
+            f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, so it is not run; leave it out"
+            " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
     return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
 
 
 def measure_run(
     folder: Path,
-    decoder: MedianDecoder,
+    decoder: Decoder,
     metric: Mapping[str, Any],
     tune_on: str | None,
     analysis: Iterable[str] = (),
@@ -90,13 +90,12 @@ def measure_run(
 ) -> dict[str, Any]:
     """Measure every system of a run on its test subset and write the results into ``target`` (default: the folder).
 
-    The tuned threshold is chosen on subset ``tune_on`` where the run has stored scores of it, never on test. Modules
-    named by ``analysis`` add what only they measure.
+    The decoder is fitted and the tuned threshold chosen on subset ``tune_on`` where the run has stored scores and
+    events of it, never on test. Modules named by ``analysis`` add what only they measure.
 
     Raises:
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
-    from sed_lab.decoder.median import MedianDecoder
     from sed_lab.metric.measure import measure
     from sed_lab.metric.names import BESIDE, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
@@ -111,17 +110,18 @@ def measure_run(
             f"tune_on={tune_on} would choose the threshold on the clips it is judged on; use another subset"
         )
     test = scored(folder, "test")
-    decoder = fit_decoder(decoder, folder, tune_on)
     tuned, tuned_decoder = {}, {}
     rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
     tuning = folder / "scores" / str(tune_on)
     if (tuning / "ground_truth.tsv").exists():
         truth = read_truth(tuning / "ground_truth.tsv")
+        classes = next(iter(test["systems"].values())).classes
+        decoder = decoder.fit((event for events in truth.values() for event in events), classes)
         for name, scores in test["systems"].items():
             if scores.frame is not None:
                 held_out = load_scores(tuning / f"{name}.npz")
                 tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
-                if isinstance(decoder, MedianDecoder):
+                if decoder.tunable:
                     tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
     chosen: dict[str, Any] = {"tuned_threshold": tuned, "tuned_decoder": tuned_decoder}
     others = {
@@ -142,28 +142,7 @@ def measure_run(
     return metrics
 
 
-def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> MedianDecoder:
-    """``decoder`` with the median windows that the run's subset ``tune_on`` gives, where it asks for such.
-
-    Raises:
-        InputError: it does, and the subset has no strong labels.
-    """
-    from sed_lab.run.stored import read_truth
-    from sed_lab.scores import load_scores
-
-    truth = folder / "scores" / str(tune_on) / "ground_truth.tsv"
-    if getattr(decoder, "median_share", None) is None:
-        return decoder
-    if not truth.exists():
-        raise InputError(
-            f"decoder.median_share needs events of tune_on={tune_on}, but {truth} does not exist; name a subset with"
-            " strong labels, or give decoder.median_seconds and decoder.median_share=null"
-        )
-    found = [event for events in read_truth(truth).values() for event in events]
-    return decoder.fitted(found, load_scores(next(truth.parent.glob("*.npz"))).classes)
-
-
-def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
+def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str, Any]:
     """Measure another system's score files or detections against an annotation."""
     from sed_lab.clip.annotation import read_detections, read_durations
     from sed_lab.metric.measure import measure
@@ -194,7 +173,7 @@ def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dic
 def write_measured(
     target: Path,
     systems: Mapping[str, Scores | Events],
-    decoder: MedianDecoder,
+    decoder: Decoder,
     metrics: dict[str, Any],
     curves: dict[str, Any],
 ) -> None:

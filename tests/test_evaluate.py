@@ -50,7 +50,7 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
     given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation")
     assert fitted["systems"] == given["systems"]
     assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
-    with pytest.raises(InputError, match=r"median_share needs events of tune_on=weak, but .* does not exist; name a"):
+    with pytest.raises(InputError, match=r"median_share needs events of held-out clips; name a subset with strong"):
         measure_run(tmp_path, decoder, {}, "weak", target=tmp_path / "b")
 
 

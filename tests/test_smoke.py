@@ -114,7 +114,7 @@ def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path)
         (tmp_path / "run.json").write_text(json.dumps(record))
         done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/again", cwd=tmp_path)
         assert done.returncode == 2
-        assert "names code that is not sed_lab's own, which is not run; if you trust it, say so by" in done.stderr
+        assert "names code that is not sed_lab's own, so it is not run; leave it out with analysis=[]" in done.stderr
     done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/again", "analysis=[]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record["config"]["decoder"]["_target_"] = "os.system"

@@ -75,6 +75,13 @@ def run_name(_root_: DictConfig) -> str:
     return "-".join([*parts, f"seed{_root_.seed}", config_hash(_root_)])
 
 
+def choices() -> dict[str, str]:
+    """The option chosen in each group, as far as Hydra runs this process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+
+
 def register_resolvers() -> None:
     """Make ``${run_name:}`` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
@@ -100,10 +107,11 @@ def analyses(names: Iterable[str]) -> list[ModuleType]:
     return found
 
 
-def own_analyses(record: dict[str, Any]) -> list[str]:
-    """Those of sed_lab's own analyses that a record names: what comes with a run imports nothing else."""
-    named = record.get("config", {}).get("analysis") or ()
-    return [name for name in named if re.fullmatch(r"sed_lab\.analysis\.\w+", str(name))]
+def own_analyses(record: dict[str, Any], trusted: Iterable[str] = ()) -> list[str]:
+    """The analyses a record names that are sed_lab's or in a ``trusted`` package: a run's files import nothing else."""
+    packages = {*trusted}
+    named = [str(name) for name in record.get("config", {}).get("analysis") or ()]
+    return [name for name in named if re.fullmatch(r"sed_lab\.analysis\.\w+", name) or name.split(".")[0] in packages]
 
 
 def alone(folder: Path) -> AbstractContextManager[None]:

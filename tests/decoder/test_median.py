@@ -214,10 +214,12 @@ def test_an_onset_lies_at_most_so_far_before_the_peak() -> None:
 def test_windows_are_a_share_of_the_mean_length_of_held_out_events() -> None:
     events = [Event(0, 1, "Dog"), Event(0, 3, "Dog"), Event(0, 9, "Bat")]
     decoder = MedianDecoder(median_seconds=0.45, median_share=0.5, median_passes=2)
-    fitted = decoder.fitted(events, CLASSES)
+    fitted = decoder.fit(events, CLASSES)
     assert fitted == MedianDecoder(median_seconds={"Dog": 1.0, "Cat": 0.45}, median_passes=2)
-    assert fitted.fitted([Event(0, 9, "Dog")], CLASSES) is fitted
-    with pytest.raises(InputError, match=r"median_share needs held-out events; give decoder.median_seconds"):
+    assert fitted.fit([Event(0, 9, "Dog")], CLASSES) is fitted
+    with pytest.raises(
+        InputError, match=r"median_share needs events of held-out clips; name .* give decoder.median_seconds"
+    ):
         decoder.decode(scores_of(np.zeros((4, 2), np.float32)))
 
 
