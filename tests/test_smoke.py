@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 
+from sed_lab.analysis.park2022 import NUMBERS
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
@@ -93,7 +94,7 @@ def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
     assert sum(row["frames"] for row in weak.values()) == 156 * sum(row["clips"] for row in weak.values()) > 0
     written = {"systems": {**metrics["systems"], "dataset": {"per_class": record["dataset"]["per_class"]}}}
     names = set(flatten(written, per_class=True))
-    assert {name for name in names if not is_metric(name) and "/decoder/" not in name} == set()
+    assert {name for name in names if not is_metric(name, NUMBERS) and "/decoder/" not in name} == set()
     for name in ("metrics.json", "per_class.csv", "curves.json", "history.csv", "page.html"):
         assert (smoke / name).stat().st_size > 0, name
     for subset in ("test", "validation"):
@@ -129,6 +130,25 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
     low = read_json(tmp_path / "low" / "metrics.json")
     assert low["settings"]["decoder"]["threshold"] == 0.0
     assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
+
+
+def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:
+    record = read_json(smoke / "run.json")
+    (tmp_path / "scores").symlink_to(smoke / "scores")
+    for name in ("os", "sed_lab.analysis", "sed_lab.analysis.park2022.evil", "sed_lab.analysis_evil"):
+        record["config"]["analysis"] = ["sed_lab.analysis.park2022", name]
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/again", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "names code that is not sed_lab's own, so it is not run; leave it out with analysis=[]" in done.stderr
+    done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/again", "analysis=[]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record["config"]["decoder"]["_target_"] = "os.system"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    done = sed("evaluate", f"run={tmp_path}", f"output={tmp_path}/b", "analysis=[]", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "decoder._target_=os.system is not sed_lab's own" in done.stderr
+    assert "logits" not in read_json(tmp_path / "again/metrics.json")["systems"]["student"]
 
 
 def test_evaluate_reads_another_systems_score_files(smoke: Path, tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ class MedianDecoder(Decoder):
         """
         frame, hop = frames_of(scores)
         if self.median_share is not None:
-            raise InputError("decoder.median_share needs held-out events; give decoder.median_seconds instead")
+            raise InputError(
+                "decoder.median_share needs events of held-out clips; name a subset with strong labels by tune_on, or"
+                " give decoder.median_seconds and decoder.median_share=null"
+            )
         seconds = per_class(self.median_seconds, scores.classes, "median_seconds")
         windows = np.array([median_frames(value, hop) for value in seconds])
         out: list[np.ndarray] = list(frame)

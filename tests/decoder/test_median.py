@@ -221,7 +221,9 @@ def test_windows_are_a_share_of_the_mean_length_of_held_out_events() -> None:
     fitted = decoder.fit(events, CLASSES)
     assert fitted == MedianDecoder(median_seconds={"Dog": 1.0, "Cat": 0.45}, median_passes=2)
     assert fitted.fit([Event(0, 9, "Dog")], CLASSES) is fitted
-    with pytest.raises(InputError, match=r"median_share needs held-out events; give decoder.median_seconds"):
+    with pytest.raises(
+        InputError, match=r"median_share needs events of held-out clips; name .* give decoder.median_seconds"
+    ):
         decoder.decode(scores_of(np.zeros((4, 2), np.float32)))
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sed_lab.analysis.huang2021 import frames_of_run
 from sed_lab.errors import InputError
 from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary
@@ -23,7 +24,6 @@ from sed_lab.method.huang2021 import (
     middle_frames,
     write_frames,
 )
-from sed_lab.metric.embedding import frames_of_run
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.types import Batch, Part, Shares
 

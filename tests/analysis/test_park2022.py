@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sed_lab.analysis.park2022 import EDGES, NUMBERS, logit_histograms, measure
+from sed_lab.clip.annotation import write_weak
 from sed_lab.errors import InputError
-from sed_lab.metric.logit import EDGES, logit_histograms
-from sed_lab.metric.names import class_in, is_metric
+from sed_lab.metric.measure import flatten
+from sed_lab.metric.names import could_be_metric, is_metric
+from sed_lab.scores import save_scores
 from sed_lab.types import Scores
 
 
@@ -75,22 +79,18 @@ def test_clip_scores_alone_have_no_histogram() -> None:
         logit_histograms(scores, {"a": ["Cat"]})
 
 
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("student/event_f1/macro", None),
-        ("teacher/event_f1_class_tuned/per_class/Dog bark/error_rate", "Dog bark"),
-        ("model/psds1/per_class/Cat", "Cat"),
-        ("student/logits/weak_validation/per_class/Cat/positive_peak", "Cat"),
-        ("dataset/per_class/Cat/V_c", "Cat"),
-    ],
-)
-def test_names_of_metrics(name: str, label: str | None) -> None:
-    assert is_metric(name)
-    assert class_in(name) == label
-
-
-@pytest.mark.parametrize("name", ["student/event_f1", "pupil/event_f1/macro", "student/psds3/exact", "macro", ""])
-def test_other_names_are_no_metrics(name: str) -> None:
-    assert not is_metric(name)
-    assert class_in(name) is None
+def test_scored_subsets_with_weak_labels_are_measured_for_each_system(tmp_path: Path) -> None:
+    place = tmp_path / "scores/weak_validation"
+    scores = scores_of(np.linspace(-3, 3, 20)[:, None] * [1, -1])
+    for name in ("student", "teacher"):
+        save_scores(place / f"{name}.npz", scores)
+    write_weak(place / "weak_labels.tsv", {"clip0.wav": ("Cat",)})
+    numbers, curves = measure(tmp_path, {"systems": {"student": {}, "teacher": {}}})
+    assert (set(numbers), curves) == ({"student", "teacher"}, {})
+    assert numbers["teacher"]["logits"]["weak_validation"] == logit_histograms(scores, {"clip0": ["Cat"]})
+    found = flatten({"systems": numbers}, per_class=True)
+    assert len(found) == 2 * (5 + 2)  # counts alone of a class in no clip
+    for name in found:
+        assert is_metric(name, NUMBERS)
+        assert could_be_metric(name)
+        assert not is_metric(name)

@@ -7,18 +7,41 @@ a peak of the smoothed histogram, so that a claim about it can fail.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from sed_lab.clip.annotation import read_weak
 from sed_lab.errors import InputError
+from sed_lab.experiment.table import Table
+from sed_lab.files import read_json
 from sed_lab.metric.clip import clip_targets
+from sed_lab.report.drawing import caption
+from sed_lab.report.style import COLOURS, MUTED, new_figure, styled
+from sed_lab.run.stored import by_clip
+from sed_lab.scores import load_scores
 from sed_lab.types import Scores
 
+NUMBERS = (r"logits/[^/]+/per_class/[^/]+/(clips|frames|positive_share|positive_peak|negative_peak)",)
 EDGES = np.linspace(-12, 12, 49)  # bins of half a logit; what lies beyond counts in the outermost ones
 SMOOTHING = 1.5  # standard deviation of the Gaussian the counts are smoothed with, in bins
 PROMINENCE = 0.05  # a peak rises so far above the higher saddle beside it, as a share of the highest peak
+
+
+def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "scores").glob("*/weak_labels.tsv")):
+        labels = by_clip(read_weak(path))
+        for name in metrics["systems"]:
+            scores = load_scores(path.parent / f"{name}.npz")
+            if scores.frame is not None:
+                found.setdefault(name, {"logits": {}})["logits"][path.parent.name] = logit_histograms(scores, labels)
+    return found, {}
 
 
 def logit_histograms(scores: Scores, labels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -62,3 +85,35 @@ def _peaks(counts: np.ndarray) -> np.ndarray:
     # Zeros on both sides, so that a peak in an outermost bin is one too.
     places, _ = find_peaks(np.pad(smooth, 1), prominence=PROMINENCE * max(smooth.max(), 1e-12))
     return np.asarray((EDGES[:-1] + EDGES[1:])[places - 1] / 2)
+
+
+@styled
+def histograms(table: Table, subset: str) -> Figure:
+    """Frames of weak clips by their logit, a panel a class and a curve a row, all seeds together."""
+    experiment = table.experiment
+    classes = experiment.classes
+    across = 5
+    figure = new_figure(11.0, 2.3 * math.ceil(len(classes) / across))
+    panels = figure.subplots(math.ceil(len(classes) / across), across, squeeze=False, sharex=True).flat
+    blocks = {name: _blocks(table, name, subset) for name in experiment.rows}
+    for axes, label in zip(panels, classes, strict=False):
+        for number, (name, row) in enumerate(experiment.rows.items()):
+            counts = sum((np.array(block["per_class"][label]["counts"]) for block in blocks[name]), np.zeros(1))
+            if counts.sum():
+                edges = blocks[name][0]["edges"]
+                axes.stairs(counts / counts.sum(), edges, color=COLOURS[number], lw=1.3, label=row.label)
+        axes.axvline(0, color=MUTED, lw=0.7, ls="--")
+        axes.set_title(label, fontsize=9)
+        axes.set(yticks=[])
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside upper right", ncols=len(handles))
+    caption(figure, "logit of the frame posterior; share of the frames of weakly labelled clips that hold the class")
+    return figure
+
+
+def _blocks(table: Table, row: str, subset: str) -> list[dict[str, Any]]:
+    """The histograms of a row's complete runs, of their first system."""
+    runs = [read_json(table.folders[row][seed] / "metrics.json")["systems"] for seed in table.records[row]]
+    found = [systems[next(iter(systems))].get("logits", {}).get(subset) for systems in runs]
+    return [block for block in found if block]

@@ -1,4 +1,4 @@
-"""Pictures of clip detectors: detection error trade-off, confusion matrices, and embeddings on the unit sphere."""
+"""Detection error trade-off, and embeddings on the unit sphere: Arora et al. 2019, figs. 1, 3 and 4."""
 
 from __future__ import annotations
 
@@ -13,11 +13,40 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from sed_lab.errors import InputError
-from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, new_figure, styled
+from sed_lab.experiment.table import Table
+from sed_lab.files import read_json
+from sed_lab.report.run_folder import RunFolder
+from sed_lab.report.style import COLOURS, DASHES, LINE, MUTED, new_figure, styled
 
-AXES = ("linear", "probit")
 TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 VIEWS = ((20, 30), (20, 30), (20, 30), (-20, 150))  # elevation and azimuth in degrees of each sphere
+
+
+def figures(run: RunFolder) -> dict[str, tuple[Figure, str]]:
+    """DET curves of every system with clip scores."""
+    systems = {name: [run.curves[name]["det"]] for name in run.systems if "det" in run.curves.get(name, {})}
+    words = "Detection error trade-off of clip scores; bands (metric.bootstrap above 0) are 95 % intervals"
+    return {"trade_off": (det_figure(systems, run.classes, "linear"), words)} if systems else {}
+
+
+def trade_off(table: Table, axes: str) -> Figure | None:
+    """DET curves of every row's system, a panel a class and one for their mean; None without the runs' curves."""
+    systems: dict[str, list[Any]] = {}
+    for name, row in table.experiment.rows.items():
+        files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
+        found = [read_json(file)[row.system]["det"] for file in files if file.exists()]
+        if found:
+            systems[row.label] = found
+    return det_figure(systems, table.experiment.classes, axes) if systems else None
+
+
+def sphere(table: Table, iterations: Sequence[int]) -> Figure | None:
+    """The embeddings of the first run; None where its folder does not keep them."""
+    first = next(iter(table.experiment.rows))
+    places = [table.folders[first][seed] / "embeddings" for seed in table.records[first]]
+    if not places or not places[0].is_dir():
+        return None
+    return spheres(places[0], iterations, table.experiment.classes)
 
 
 @styled
@@ -28,7 +57,12 @@ def det_figure(systems: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequ
         systems: by label, the ``det`` blocks of a system's runs (see `sed_lab.metric.det.det`); a line is their mean,
             its band the mean of their intervals.
         axes: ``linear``, or ``probit``, on which normally distributed scores make a straight line.
+
+    Raises:
+        InputError: there are no such axes.
     """
+    if axes not in ("linear", "probit"):
+        raise InputError(f"axes of a trade-off are linear or probit, not {axes!r}")
     panels = [*classes, "mean of the classes"]
     figure = new_figure(3.1 * len(panels), 3.7)
     places = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -72,27 +106,6 @@ def _scale(place: Axes, axes: str) -> None:
     place.set_yticks(ticks, [f"{100 * value:g}" for value in shown])
     place.set(xlim=limits, ylim=limits, aspect="equal")
     place.axline((0, 0), slope=1, color=MUTED, lw=0.7, ls=":")  # where both rates are equal
-
-
-@styled
-def confusion(systems: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> Figure:
-    """A matrix a system, by name: clips of each true class (a line) by the class of their highest score (a column).
-
-    Colours are shares of the line, numbers count clips.
-    """
-    figure = new_figure(3.9 * len(systems), 3.7)
-    for axes, (name, counts) in zip(figure.subplots(1, len(systems), squeeze=False)[0], systems.items(), strict=True):
-        matrix = np.array(counts)
-        share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (line, column), count in np.ndenumerate(matrix):
-            colour = "white" if share[line, column] > 0.6 else INK
-            axes.text(column, line, str(count), ha="center", va="center", color=colour, fontsize=8.5)
-        axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
-        axes.grid(visible=False)
-        axes.set(title=name, xlabel="class of the highest score", ylabel="true class")
-    return figure
 
 
 @styled

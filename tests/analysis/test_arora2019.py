@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sed_lab.analysis.arora2019 import det_figure, spheres
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import build_table
@@ -14,7 +15,6 @@ from sed_lab.files import write_json
 from sed_lab.metric.det import det
 from sed_lab.report.drawing import draw
 from sed_lab.report.style import svg_text
-from sed_lab.report.trade_off import det_figure, spheres
 
 CLASSES = ("Dog", "gunshot")
 FILE = """\
@@ -58,7 +58,7 @@ def test_a_panel_a_class_and_a_line_a_system(axes: str) -> None:
 
 
 def test_tables_draw_the_curves_of_each_rows_system(tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text(FILE.format(figure="{kind: det, axes: linear}"))
+    (tmp_path / "t.yaml").write_text(FILE.format(figure="{draw: sed_lab.analysis.arora2019.trade_off, axes: linear}"))
     run = tmp_path / "run"
     facts = {"status": "complete", "finished": "2026-01-02", "code": {"sed_lab": "0"}, "versions": {}, "hardware": {}}
     write_json(run / "run.json", {**facts, "metrics": {"proposed1/eer/macro": 0.2}})

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sed_lab.metric.embedding import domain_similarity, frames_of_run
+from sed_lab.analysis.huang2021 import domain_similarity, frames_of_run
 
 
 def made(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
