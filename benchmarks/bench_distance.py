@@ -30,7 +30,7 @@ def work(clips: int, distance: bool) -> Callable[[], object]:
     """One step, with or without the distance."""
     keep_freed_memory()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        words = ["feature=natural_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}"]
+        words = ["feature=ln_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}"]
         cfg = compose("huang2021", overrides=[*words, "method.ifd_from_epoch=0"])
     feature = instantiate(cfg.feature)
     model = instantiate(cfg.model, n_classes=CLASSES, n_mels=64, _convert_="all")

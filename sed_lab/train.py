@@ -102,6 +102,7 @@ def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
         )
     n_feature_frames = feature.frames(round(corpus.clip_seconds * corpus.sample_rate))
     sizes = {"n_classes": len(corpus.classes), "n_mels": feature.n_mels, "n_frames": n_feature_frames}
+    sizes |= {"n_rows": n_feature_frames, "n_values": feature.n_mels}  # of embeddings
     model = _instantiate(cfg.model, **asked_for(cfg.model._target_, sizes))
     loss = _instantiate(cfg.loss)
     n_frames = model.frames(n_feature_frames)

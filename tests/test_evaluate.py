@@ -14,12 +14,17 @@ from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
+from sed_lab.metric import measure as measuring
 from sed_lab.metric.embedding import domain_similarity
-from sed_lab.metric.measure import flatten, measure
+from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.scores import save_scores
 from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
+from tests.configured import configured, option
+
+measure = configured("metric/default", measuring.measure)
+METRIC = option("metric/default")
 
 CLASSES = ("Cat", "Dog")
 
@@ -46,12 +51,14 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
     for seed, subset in enumerate(("test", "validation")):
         scored(tmp_path, subset, seed)
     decoder = MedianDecoder(median_share=0.5)
-    fitted = measure_run(tmp_path, decoder, {}, "validation", tmp_path / "a")
-    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation", tmp_path)
+    fitted = measure_run(tmp_path, decoder, METRIC, "validation", tmp_path / "a")
+    given = measure_run(
+        tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), METRIC, "validation", tmp_path
+    )
     assert fitted["systems"] == given["systems"]
     assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
     with pytest.raises(InputError, match=r"median_share needs events of tune_on=weak, but .* does not exist; name a"):
-        measure_run(tmp_path, decoder, {}, "weak", tmp_path / "b")
+        measure_run(tmp_path, decoder, METRIC, "weak", tmp_path / "b")
 
 
 def test_kept_frames_are_measured(tmp_path: Path) -> None:
@@ -60,7 +67,7 @@ def test_kept_frames_are_measured(tmp_path: Path) -> None:
     arrays = {"embedding": rng.normal(size=(30, 4)), "event_label": np.arange(30) % 3, "synthetic": np.arange(30) > 14}
     (tmp_path / "embeddings").mkdir()
     np.savez(tmp_path / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
-    metrics = measure_run(tmp_path, MedianDecoder(), {}, None)
+    metrics = measure_run(tmp_path, MedianDecoder(), METRIC, None)
     assert metrics["systems"]["model"]["embedding"] == domain_similarity(**arrays)
     assert all(is_metric(name) for name in flatten(metrics))
 
@@ -68,7 +75,7 @@ def test_kept_frames_are_measured(tmp_path: Path) -> None:
 def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
     decoder = MedianDecoder(median_seconds=0.3)
     given = {subset: scored(tmp_path, subset, seed) for seed, subset in enumerate(("test", "synthetic_test"))}
-    metrics = measure_run(tmp_path, decoder, {"collar": 0.3}, None)
+    metrics = measure_run(tmp_path, decoder, {**METRIC, "collar": 0.3}, None)
     for subset, (scores, truth) in given.items():
         block = metrics if subset == "test" else metrics["others"][subset]
         expected, _ = measure({"model": scores}, truth, dict.fromkeys(truth, 4.0), decoder, subset=subset, collar=0.3)
@@ -100,5 +107,5 @@ def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> Non
     scored(tmp_path, "test", 0)
     scored(tmp_path, "synthetic_test", 1)
     with pytest.raises(InputError, match=f"tune_on={subset} would choose the threshold"):
-        measure_run(tmp_path, MedianDecoder(), {}, subset)
+        measure_run(tmp_path, MedianDecoder(), METRIC, subset)
     assert not (tmp_path / "metrics.json").exists()

@@ -49,11 +49,11 @@ class Segment:
 def read_audioset_rare(
     folder: Path | str,
     classes: Mapping[str, Sequence[str]],
-    exclude: Sequence[str] = (),
-    counts: Mapping[str, Mapping[str, int]] | None = None,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    seed: int = 0,
+    exclude: Sequence[str],
+    counts: Mapping[str, Mapping[str, int]] | None,
+    sample_rate: int,
+    clip_seconds: float,
+    seed: int,
 ) -> Corpus:
     """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and ``audio/``.
 

@@ -49,11 +49,11 @@ def mini_embeddings(
     short: int,
     snr: Sequence[float],
     classes: Mapping[str, int],
-    labels: str = "single",
-    train_share: float = 0.6,
-    per_class: int | None = None,
-    row_exchange: str = "training",
-    seed: int = 0,
+    labels: str,
+    train_share: float,
+    per_class: int | None,
+    row_exchange: str,
+    seed: int,
 ) -> Corpus:
     """Embeddings of procedural clips, made once below ``folder`` and read as AudioSet's.
 

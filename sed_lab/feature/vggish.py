@@ -257,7 +257,7 @@ class VggishEmbedding:
     hop_length = ROW_HOP
     n_mels = EMBEDDING
 
-    def __init__(self, weights: str | None = None, pca: str | None = None, sample_rate: int = SAMPLE_RATE) -> None:
+    def __init__(self, weights: str | None, pca: str | None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
             raise InputError(f"feature.sample_rate={sample_rate} cannot be used; VGGish takes audio at {SAMPLE_RATE}")
         self.weights, self.pca, self.sample_rate = weights, pca, sample_rate

@@ -35,7 +35,8 @@ class ConvBlock(nn.Module):
 class CRNN(nn.Module):
     """Seven gated convolution blocks, a two-layer bidirectional GRU, a frame head and an attention head.
 
-    Defaults are the DCASE 2021 baseline's, its quirks included: 1,112,420 parameters for ten classes and 128 mel bins.
+    With conf/model/crnn.yaml it is the DCASE 2021 baseline's, its quirks included: 1,112,420 parameters for ten classes
+    and 128 mel bins.
 
     Args:
         n_classes, n_mels: C and M.
@@ -56,17 +57,17 @@ class CRNN(nn.Module):
     def __init__(
         self,
         n_classes: int,
-        n_mels: int = 128,
-        filters: Sequence[int] = (16, 32, 64, 128, 128, 128, 128),
-        pooling: Sequence[tuple[int, int]] = ((2, 2), (2, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2)),
-        conv_dropout: float = 0.5,
-        dropout: float = 0.5,
-        gru_cells: int = 128,
-        gru_layers: int = 2,
-        batch_norm_momentum: float = 0.99,
-        batch_norm_eps: float = 1e-3,
-        attention_over: str = "classes",
-        attention_floor: float = 1e-7,
+        n_mels: int,
+        filters: Sequence[int],
+        pooling: Sequence[tuple[int, int]],
+        conv_dropout: float,
+        dropout: float,
+        gru_cells: int,
+        gru_layers: int,
+        batch_norm_momentum: float,
+        batch_norm_eps: float,
+        attention_over: str,
+        attention_floor: float,
     ) -> None:
         super().__init__()
         if len(filters) != len(pooling):

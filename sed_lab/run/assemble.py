@@ -64,6 +64,7 @@ def load_detector(
     feature = _front_end(config["feature"], vggish, folder)
     n_frames = feature.frames(round(facts["clip_seconds"] * feature.sample_rate))
     sizes = {"n_classes": len(facts["classes"]), "n_mels": feature.n_mels, "n_frames": n_frames}
+    sizes |= {"n_rows": n_frames, "n_values": feature.n_mels}  # of embeddings
     model = instantiate(config["model"], **asked_for(config["model"]["_target_"], sizes), _convert_="all")
     loss = instantiate(config["loss"], _convert_="all")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

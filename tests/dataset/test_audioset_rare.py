@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.dataset.audioset_rare import check_audioset_rare, read_audioset_rare, read_segments
+from sed_lab.dataset.audioset_rare import check_audioset_rare, read_segments
 from sed_lab.errors import InputError
 from sed_lab.prepare import prepare
+from tests.configured import configured
+
+read_audioset_rare = configured("dataset/audioset_rare")
 
 LABELS = """index,mid,display_name
 22,/m/0463cq4,"Crying, sobbing"

@@ -14,8 +14,11 @@ import pytest
 from sed_lab.bank.soundscape import Specification, draw_recipe
 from sed_lab.clip.corpus import class_statistics
 from sed_lab.dataset.desed import CLASSES
-from sed_lab.dataset.mini_desed import desed_occurrence, mini_desed
+from sed_lab.dataset.mini_desed import desed_occurrence
 from sed_lab.errors import InputError
+from tests.configured import configured
+
+mini_desed = configured("dataset/mini_desed")
 
 SIZES = {
     "synthetic": 40, "weak": 6, "unlabelled": 6, "synthetic_validation": 4, "weak_validation": 4, "validation": 4,

@@ -14,7 +14,10 @@ import torch
 
 from sed_lab.errors import InputError
 from sed_lab.feature import vggish
-from sed_lab.feature.vggish import VggishEmbedding, VggishNetwork, log_mel_patches, quantise, read_pca, read_weights
+from sed_lab.feature.vggish import VggishNetwork, log_mel_patches, quantise, read_pca, read_weights
+from tests.configured import configured
+
+VggishEmbedding = configured("feature/vggish")
 
 VARIABLES = ["conv1", "conv2", "conv3/conv3_1", "conv3/conv3_2", "conv4/conv4_1", "conv4/conv4_2"]
 DENSE = ["fc1/fc1_1", "fc1/fc1_2", "fc2"]
