@@ -31,7 +31,7 @@ def option(name: str) -> dict[str, Any]:
 
 
 def configured(name: str, target: Callable[..., Any] | None = None, **changed: Any) -> Callable[..., Any]:
-    """What ``group/option`` names (``target``, for a group without ``_target_``), with its values but for ``changed``."""
+    """What ``group/option`` names (or ``target``, for a group without ``_target_``), with its values or ``changed``."""
     found = target or get_object(option(name)["_target_"])
     signature = inspect.signature(found)
 
