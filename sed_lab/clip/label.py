@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 _SLACK = 1e-6
 
 
-def frame_count(n_samples: int, hop_length: int, time_pooling: int = 1) -> int:
-    """Output frames T of a clip: both divisions round down, as in DCASE 2021 ((160000, 256, 4) -> 156)."""
-    return n_samples // hop_length // time_pooling
-
-
 def encode_strong(events: Iterable[Event], classes: Sequence[str], n_frames: int, frame_hop: float) -> np.ndarray:
     """Frame targets ``[T, C]`` in {0, 1}, float32: onset rounded down, offset rounded up and exclusive.
 

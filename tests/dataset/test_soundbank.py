@@ -18,10 +18,10 @@ from sed_lab.bank.base import CachedBank
 from sed_lab.bank.folder import FolderBank
 from sed_lab.bank.mixing import LiveSoundscapes, mix
 from sed_lab.bank.room import RoomBank
-from sed_lab.bank.soundscape import read_recipes
 from sed_lab.bank.varied import VariedBank
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
+from tests.bank.recipes import read_recipes
 from tests.configured import configured, option
 
 soundbank = configured("dataset/soundbank")
