@@ -32,6 +32,9 @@ class RowCNN(ClipNetwork):
         InputError: an unknown padding; too few rows.
     """
 
+    gives = ("features of embedding rows",)
+    normalises_batches = False
+
     def __init__(self, n_rows: int, n_values: int, last_pooling: bool, padding: str) -> None:
         super().__init__()
         if padding not in PADDINGS:
@@ -62,6 +65,9 @@ class RowFNN(ClipNetwork):
         n_rows, n_values: R and the length of an embedding, 10 and 128.
         hidden: units of each layer. The paper's notation is read as three layers one after the other.
     """
+
+    gives = ("features of embedding rows",)
+    normalises_batches = False
 
     def __init__(self, n_rows: int, n_values: int, hidden: Sequence[int]) -> None:
         super().__init__()

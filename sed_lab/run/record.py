@@ -71,6 +71,13 @@ def run_name(_root_: DictConfig) -> str:
     return "-".join([*parts, f"seed{_root_.seed}", config_hash(_root_)])
 
 
+def choices() -> dict[str, str]:
+    """The option chosen in each group, as far as Hydra runs this process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+
+
 def register_resolvers() -> None:
     """Make ``${run_name:}`` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

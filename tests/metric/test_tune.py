@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.table import event_table
-from sed_lab.metric.tune import GRID, MEDIAN_SECONDS, collar_hits, tune_decoder, tune_threshold
+from sed_lab.metric.tune import GRID, collar_hits, tune_decoder, tune_threshold
 from sed_lab.types import Event, Scores
 from tests.metric.best_thresholds import exact_class_thresholds
 
@@ -72,7 +72,7 @@ def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
     decoder = MedianDecoder(median_seconds=0.7)
     tuned = tune_decoder(scores, truth, decoder)
     assert (tuned.threshold["C"], tuned.median_seconds["C"]) == (0.5, 0.7)  # no reference event of C
-    by_window = {m: MedianDecoder(median_seconds=m) for m in MEDIAN_SECONDS}
+    by_window = {m: MedianDecoder(median_seconds=m) for m in decoder.tunable["median_seconds"]}
     for label in "AB":
         f1 = {
             (m, t): event_f1(one.decode(scores, t), truth, scores.classes)["per_class"][label]["f1"]
