@@ -14,16 +14,13 @@ import torch
 from torch.nn import functional as F
 
 from sed_lab.clip.module import SedData
+from sed_lab.dataset.toy import PointFeature, toy_points
 from sed_lab.errors import InputError
 from sed_lab.loss import Binary, WeightedBinary
 from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes
 from sed_lab.method.phased import PhasedMethod
-from tests.configured import configured
-
-PointFeature = configured("feature/point")
-toy_points = configured("dataset/toy_points")
-CRNN = configured("model/crnn")
-LSTMEncoder = configured("model/clip_lstm")
+from sed_lab.model.crnn import CRNN
+from sed_lab.model.encoder import LSTMEncoder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -40,8 +37,7 @@ COUNTS = {
 
 def data_of(clips: int = 24) -> SedData:
     corpus = toy_points(COUNTS, {"blue": 1, "green": 1, "red": 4}, distance=4.0)
-    batch = {"epoch": "smallest", "evaluation": 40, "max_clips_per_device": None, "workers": 0}
-    return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, **batch)
+    return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, evaluation=40)
 
 
 def method_of(data: SedData, baseline: bool = False, **settings: Any) -> Any:
@@ -235,7 +231,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"CRNN is no encoder of clips; use model=lstm or model=cnn"):
         WeightedDetector(PointFeature(), CRNN(3, 128), Binary(), data.weak_labels(), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"weak labels, of which the dataset has none"):
-        WeightedDetector(PointFeature(), LSTMEncoder(64), Binary(), torch.zeros(0, 3), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
+        WeightedDetector(PointFeature(), LSTMEncoder(), Binary(), torch.zeros(0, 3), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
     other = data_of()
     other.clips = {"weak": 20, "weak_validation": 4}
     with pytest.raises(InputError, match=r"set batch.clips.weak_validation=0"):

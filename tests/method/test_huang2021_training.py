@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary
 from sed_lab.method.huang2021 import (
     KEPT_FRAMES,
@@ -23,11 +24,8 @@ from sed_lab.method.huang2021 import (
 )
 from sed_lab.metric.embedding import frames_of_run
 from sed_lab.model.attention_pool import AttentionPool
+from sed_lab.model.encoder import LSTMEncoder
 from sed_lab.types import Batch
-from tests.configured import configured
-
-LogMel = configured("feature/log_mel")
-LSTMEncoder = configured("model/clip_lstm")
 
 FRAMES = 9
 

@@ -15,6 +15,7 @@ from torch import nn
 from sed_lab.errors import InputError
 from sed_lab.loss import Binary
 from sed_lab.method.aziz2020 import RowClassifier
+from sed_lab.method.base import Parts
 from sed_lab.model.embedding_net import keras_start
 from tests.configured import configured
 
@@ -27,7 +28,8 @@ CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 
 def classifier(model: nn.Module) -> RowClassifier:
     """The network with its four outputs, as the method makes it."""
-    return RowClassifier(VggishEmbedding(), model, Binary(), CLASSES, functools.partial(torch.optim.Adam, lr=1e-3))
+    parts = Parts(VggishEmbedding(), model, Binary(), CLASSES)
+    return RowClassifier(parts, functools.partial(torch.optim.Adam, lr=1e-3), normalise=True, multi_output=False)
 
 
 def weights_of(module: nn.Module) -> int:
