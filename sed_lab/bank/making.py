@@ -20,8 +20,8 @@ from sed_lab.bank.base import Bank
 from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
 from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.clip.audio import track
-from sed_lab.clip.corpus import labels_of
+from sed_lab.clip.audio import labels_of
+from sed_lab.clip.audio_folder import track
 from sed_lab.clip.layout import LAYOUT, Split, read_layout, soundbank_of
 from sed_lab.errors import InputError
 from sed_lab.files import locked, write_json, write_text

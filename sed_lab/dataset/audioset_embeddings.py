@@ -18,7 +18,7 @@ from typing import overload
 
 import numpy as np
 
-from sed_lab.clip.audio import track
+from sed_lab.clip.audio_folder import track
 from sed_lab.clip.embedding_store import SHARDS, EmbeddingStore, Shard, convert, list_shards
 from sed_lab.clip.tfrecord import SECONDS, Tally, read_clips
 from sed_lab.dataset.check import SplitCheck

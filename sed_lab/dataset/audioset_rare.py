@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sed_lab.clip.audio import list_audio
-from sed_lab.clip.corpus import ClipFiles, fingerprint
+from sed_lab.clip.audio import ClipFiles
+from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
 from sed_lab.dataset.check import SplitCheck
 from sed_lab.dataset.rare_clips import BACKGROUND

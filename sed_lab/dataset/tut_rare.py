@@ -21,8 +21,9 @@ from typing import Any
 
 from sed_lab.bank.making import make_once
 from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
-from sed_lab.clip.audio import list_audio
-from sed_lab.clip.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.clip.audio import ClipFiles, labels_of
+from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed_lab.clip.annotation import read_strong
-from sed_lab.clip.label import encode_strong, encode_weak
+from sed_lab.clip.batch import encode_strong, encode_weak
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 
