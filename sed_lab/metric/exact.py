@@ -97,7 +97,7 @@ def all_runs(scores: Scores, column: int) -> Runs:
     clip, frame, first, last = clip[keep], frame[keep], first[keep], last[keep]  # [E]
     zero = np.zeros(len(clip), np.int64)
     table = EventTable(zero, clip, zero, borders[clip, first], borders[clip, last + 1])
-    # [E] each: it is there from its lowest score down to the higher one of the two beside it, where a longer run begins.
+    # [E] each: there from its lowest score down to the higher one of the two beside it, where a longer run begins.
     return Runs(table, rows[clip, frame], np.maximum(rows[clip, first - 1], rows[clip, last + 1]))
 
 
@@ -127,7 +127,7 @@ def _class_curve(
     tolerated = _enough(inside, scenario.dtc, det.length)  # [E]: meets the detection tolerance criterion
     cost = np.full(len(det), HOUR / seconds)  # [E] effective false positives an hour, if it is one
     if scenario.alpha_ct > 0 and classes > 1:
-        # [C]: what a cross-trigger with each class adds, per hour of its events, as a share of the mean over other classes
+        # [C]: what a cross-trigger with each class adds, per hour of its events; a share of the mean over other classes
         weight = HOUR * scenario.alpha_ct / (classes - 1) / np.bincount(ref.label, ref.length, minlength=classes)
         other = ~same & ~tolerated[pairs.detection]  # [P]
         key = pairs.detection[other] * classes + ref.label[pairs.reference[other]]  # [pairs of other]: (run, class)
