@@ -21,8 +21,8 @@ METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml")
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 FITTING = {
     "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
-    "arora2019": {"cnn", "cnn_small", "lstm", "lstm_small"},
-    "arora2019_baseline": {"cnn", "cnn_small", "lstm", "lstm_small"},
+    "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
+    "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "aziz2020": {"embedding_cnn", "embedding_fnn"},
     "huang2021": {"attention_pool", "attention_pool_small"},
     "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
