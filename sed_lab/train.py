@@ -224,7 +224,7 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except InputError as error:
-        from sed_lab.clip.audio import check_audio
+        from sed_lab.clip.audio_folder import check_audio
 
         bad = check_audio([clip.path for subset in data.corpus.subsets.values() for clip in subset.clips])
         if len(bad) > 1:

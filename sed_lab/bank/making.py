@@ -20,22 +20,14 @@ from sed_lab.bank.base import Bank
 from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
 from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.clip.audio import track
-from sed_lab.clip.corpus import labels_of
+from sed_lab.clip.audio import labels_of
+from sed_lab.clip.audio_folder import track
 from sed_lab.clip.layout import LAYOUT, Split, read_layout, soundbank_of
 from sed_lab.errors import InputError
 from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
 
-SIZES = {
-    "synthetic": 600,
-    "weak": 300,
-    "unlabelled": 300,
-    "synthetic_validation": 100,
-    "weak_validation": 80,
-    "validation": 100,
-    "test": 150,
-}
+SUBSETS = ("synthetic", "weak", "unlabelled", "synthetic_validation", "weak_validation", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -126,20 +118,20 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
     return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
 
 
-def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
-    """Soundscapes per subset: those given, `SIZES` for the others; ``synthetic_test`` is there where it is given.
+def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Soundscapes per subset: those given, 0 for the others; ``synthetic_test`` is there where it is given.
 
     Raises:
         InputError: an unknown subset, or a size that is no whole number of at least 0.
     """
-    known = (*SIZES, "synthetic_test")
-    unknown = sorted(set(sizes or {}) - set(known))
+    known = (*SUBSETS, "synthetic_test")
+    unknown = sorted(set(sizes) - set(known))
     if unknown:
         raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
-    wrong = [f"{subset}: {size!r}" for subset, size in (sizes or {}).items() if type(size) is not int or size < 0]
+    wrong = [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]
     if wrong:
         raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
-    return {**SIZES, **(sizes or {})}
+    return {**dict.fromkeys(SUBSETS, 0), **sizes}
 
 
 def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:

@@ -39,8 +39,8 @@ def mini_rare_mixtures(
     folder: Path | str,
     mixtures: Mapping[str, Mapping[str, Any]],
     instances: Mapping[str, int],
-    sample_rate: int = 16000,
-    seed: int = 0,
+    sample_rate: int,
+    seed: int,
 ) -> Corpus:
     """Mixtures of procedural baby cries, breaking glass and gun shots, made once below ``folder``.
 
@@ -66,10 +66,10 @@ def bank_rare_mixtures(
     bank_folder: Path | str,
     classes: Sequence[str],
     mixtures: Mapping[str, Mapping[str, Any]],
-    backgrounds: Sequence[str] | None = None,
-    folds: Mapping[str, Sequence[int]] | None = None,
-    sample_rate: int = 44100,
-    seed: int = 0,
+    backgrounds: Sequence[str] | None,
+    folds: Mapping[str, Sequence[int]] | None,
+    sample_rate: int,
+    seed: int,
 ) -> Corpus:
     """The same from the recordings of ``bank_folder`` (see `FolderBank`): events of ``classes`` over ``backgrounds``.
 
