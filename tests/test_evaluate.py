@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from sed_lab.analysis.huang2021 import NUMBERS, domain_similarity
 from sed_lab.clip.annotation import write_durations, write_strong
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
@@ -22,6 +21,8 @@ from sed_lab.scores import save_scores
 from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
 from tests.configured import configured, option
+
+MedianDecoder = configured("decoder/default")
 
 measure = configured("metric/default", measuring.measure)
 METRIC = option("metric/default")
@@ -112,14 +113,15 @@ def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("subset", ["test", "synthetic_test"])
 def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> None:
     good = {"tune_on": "validation", "objective": ["validation/model/tagging_f1"], "batch": {"clips": {"weak": 4}}}
-    refuse_test_clips(OmegaConf.create(good))
+    refuse_test_clips(OmegaConf.create(good), good["objective"])
     for change, message in (
         ({"tune_on": subset}, f"tune_on={subset} would choose the threshold"),
         ({"objective": [f"{subset}/model/tagging_f1"]}, f"objective names {subset}, whose clips"),
         ({"batch": {"clips": {"weak": 4, subset: 2}}}, f"batch.clips.{subset} would train on the clips"),
     ):
+        changed = {**good, **change}
         with pytest.raises(InputError, match=message):
-            refuse_test_clips(OmegaConf.create({**good, **change}))
+            refuse_test_clips(OmegaConf.create(changed), changed["objective"])
     scored(tmp_path, "test", 0)
     scored(tmp_path, "synthetic_test", 1)
     with pytest.raises(InputError, match=f"tune_on={subset} would choose the threshold"):

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.table import event_table
 from sed_lab.metric.tune import GRID, collar_hits, tune_decoder, tune_threshold
 from sed_lab.types import Event, Scores
+from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
+
+MedianDecoder = configured("decoder/default")
 
 starts = st.integers(0, 30).map(lambda i: i / 10)
 
