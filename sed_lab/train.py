@@ -21,6 +21,7 @@ from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
 from sed_lab.run.assemble import asked_for
+from sed_lab.run.identity import facts, is_complete, notice
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -46,9 +47,9 @@ def task(cfg: DictConfig) -> float | None:
         return sweep.run_job(cfg)
     folder = Path(hydra.runtime.output_dir)
     with run.alone(folder) if _is_first_rank() else nullcontext():
-        if run.is_complete(folder, cfg) and not cfg.rerun:
-            print(f"already complete: {folder} (rerun=true trains it again)")
-        else:
+        if _is_first_rank() and (said := notice(folder, cfg)):
+            print(said)
+        if cfg.rerun or not is_complete(folder, cfg):
             train(cfg, folder)
     return None
 
@@ -61,11 +62,13 @@ def train(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    record = run.start_record(folder, cfg) if _is_first_rank() else {}
+    record = run.start_record(folder, cfg, facts(cfg)) if _is_first_rank() else {}
     loggers: list[Any] = []
     try:
         started = time.monotonic()
         data, method = build(cfg)
+        dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
+        run.note_data(folder, record, dataset, cfg.rerun)
         loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, data, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
@@ -240,7 +243,6 @@ def finish(
         "frame_hop": data.loader.frame_hop,
         "n_frames": data.loader.n_frames,
     }
-    record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
     if statistics := data.class_statistics():
         rows = statistics_rows(statistics)
         record["dataset"]["per_class"] = {row.pop("event_label"): row for row in rows}
