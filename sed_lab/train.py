@@ -21,7 +21,7 @@ from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
 from sed_lab.run.assemble import asked_for
-from sed_lab.run.identity import facts, is_complete, notice
+from sed_lab.run.identity import is_complete, notice, provenance
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -62,7 +62,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    record = run.start_record(folder, cfg, facts(cfg)) if _is_first_rank() else {}
+    record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
     loggers: list[Any] = []
     try:
         started = time.monotonic()

@@ -86,11 +86,14 @@ def parts(config: Mapping[str, Any]) -> int:
     elif isinstance(devices, str) and "," in devices:
         devices = devices.strip(",").split(",")
     world = max(1, len(devices) if isinstance(devices, list) else int(devices)) * int(trainer.get("num_nodes", 1))
-    most = batch.get("max_clips_per_device")
-    return world * (1 if most is None else max(1, -(-sum(batch["clips"].values()) // (world * most))))
+    if (most := batch.get("max_clips_per_device")) is None:
+        return world
+    clips = batch["clips"]
+    trained = getattr(_class(config["method"]), "trains_on", clips)
+    return world * max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
 
 
-def facts(config: DictConfig) -> dict[str, Any]:
+def provenance(config: DictConfig) -> dict[str, Any]:
     """What a run's record says of its identity: the hash, what it stands for, and the code and data behind it."""
     resolved = _resolved(config)
     targets = {group: resolved[group]["_target_"] for group in CODE if group in resolved}
@@ -105,7 +108,7 @@ def facts(config: DictConfig) -> dict[str, Any]:
 
 def notice(folder: Path, config: DictConfig) -> str:
     """What to say before a run in ``folder``: whether it is complete, which code or data changed since; or nothing."""
-    now, record = facts(config), read_record(folder)
+    now, record = provenance(config), read_record(folder)
     if record is None:
         return _on_former_data(folder, now)
     hashes = record.get("code_hash", {})  # none in records of before there were such hashes
@@ -169,7 +172,11 @@ def _by_name(node: Any, key: str = "") -> Any:
 
 
 def _counts_parts(config: Mapping[str, Any]) -> bool:
+    method, network = _class(config["method"]), _class(config["model"])
+    return bool(getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True))
+
+
+def _class(node: Mapping[str, Any]) -> Any:
     from hydra.utils import get_object
 
-    method, network = (get_object(config[group]["_target_"]) for group in ("method", "model"))
-    return bool(getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True))
+    return get_object(node["_target_"])

@@ -46,7 +46,7 @@ def alone(folder: Path) -> AbstractContextManager[None]:
 
 
 def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Write and return the record of a run that begins (or goes on) now; ``identity`` are `sed_lab.run.identity.facts`.
+    """Write and return the record of a run that begins (or goes on) now; ``identity`` are `sed_lab.run.identity.provenance`.
 
     Raises:
         InputError: it would go on with a run that was begun on other data.

@@ -243,7 +243,7 @@ def test_parts_are_devices_times_passes(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     cfg = config(*overrides)
-    assert run.parts(OmegaConf.to_container(cfg, resolve=True)) == run.facts(cfg)["parts"] == expected  # type: ignore[arg-type]
+    assert run.parts(OmegaConf.to_container(cfg, resolve=True)) == run.provenance(cfg)["parts"] == expected  # type: ignore[arg-type]
     if cfg.batch.max_clips_per_device:
         data = SedData.__new__(SedData)
         data.clips, data.max_clips_per_device = dict(cfg.batch.clips), cfg.batch.max_clips_per_device
@@ -293,7 +293,7 @@ def test_changed_code_is_noticed_part_by_part(package: Path) -> None:
     def hashes() -> dict[str, str]:
         content._sources.cache_clear()
         content._imports.cache_clear()
-        found: dict[str, str] = run.facts(cfg)["code_hash"]
+        found: dict[str, str] = run.provenance(cfg)["code_hash"]
         return found
 
     before = hashes()
@@ -322,7 +322,7 @@ def complete(data: Path, tmp_path: Path) -> Path:
     """A complete run on ``data``."""
     cfg = asked(data)
     folder = tmp_path / "runs" / run.run_name(cfg)
-    write_json(folder / "run.json", {**start_record(folder, cfg, run.facts(cfg)), "status": "complete"})
+    write_json(folder / "run.json", {**start_record(folder, cfg, run.provenance(cfg)), "status": "complete"})
     return folder
 
 
@@ -367,8 +367,8 @@ def test_a_run_does_not_go_on_with_a_changed_folder(complete: Path, data: Path) 
     (data / "audio/c.wav").touch()
     cfg = asked(data)
     with pytest.raises(InputError, match=f"{data} has changed since {complete} was begun; restore it, or rerun=true"):
-        start_record(complete, cfg, run.facts(cfg))
-    start_record(complete, asked(data, "rerun=true"), run.facts(cfg))
+        start_record(complete, cfg, run.provenance(cfg))
+    start_record(complete, asked(data, "rerun=true"), run.provenance(cfg))
 
 
 def test_made_data_has_another_fingerprint_where_the_code_that_makes_it_changed(

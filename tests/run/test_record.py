@@ -13,7 +13,7 @@ from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run import record as run
-from sed_lab.run.identity import facts, is_complete
+from sed_lab.run.identity import is_complete, provenance
 from sed_lab.run.record import alone
 
 
@@ -25,7 +25,7 @@ def config(*overrides: str) -> DictConfig:
 def test_a_run_is_complete_only_when_its_record_says_so(tmp_path: Path) -> None:
     cfg = config("logger=[]")
     assert not is_complete(tmp_path, cfg)
-    record = run.start_record(tmp_path, cfg, facts(cfg))
+    record = run.start_record(tmp_path, cfg, provenance(cfg))
     assert not is_complete(tmp_path, cfg)
     assert read_json(tmp_path / "run.json")["versions"]["torch"]
     run.finish_record(tmp_path, record, "failed", reason="disk on fire")
@@ -40,7 +40,7 @@ def test_a_run_is_complete_only_when_its_record_says_so(tmp_path: Path) -> None:
 def unfinished(tmp_path: Path) -> Path:
     """A run that was interrupted: begun on data ``a``, with a checkpoint to go on from."""
     cfg = config("logger=[]")
-    record = run.start_record(tmp_path, cfg, facts(cfg))
+    record = run.start_record(tmp_path, cfg, provenance(cfg))
     run.note_data(tmp_path, record, {"name": "toy", "fingerprint": "a"}, rerun=False)
     assert read_json(tmp_path / "run.json")["dataset"] == {"name": "toy", "fingerprint": "a"}  # before it trains
     run.finish_record(tmp_path, record, "failed", reason="interrupted")
@@ -52,7 +52,7 @@ def unfinished(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_run_does_not_go_on_with_other_data(unfinished: Path, rank: int) -> None:
     cfg = config("logger=[]")
-    record = run.start_record(unfinished, cfg, facts(cfg)) if rank == 0 else {}
+    record = run.start_record(unfinished, cfg, provenance(cfg)) if rank == 0 else {}
     assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "a"  # kept until the data is read
     same, other = ({"name": "toy", "fingerprint": name} for name in "ab")
     with pytest.raises(InputError, match=r"the data of toy have changed since .*; restore it, or rerun=true"):
@@ -64,7 +64,7 @@ def test_a_run_does_not_go_on_with_other_data(unfinished: Path, rank: int) -> No
 
 def test_a_run_starts_anew_with_other_data(unfinished: Path) -> None:
     cfg = config("logger=[]", "rerun=true")
-    record = run.start_record(unfinished, cfg, facts(cfg))
+    record = run.start_record(unfinished, cfg, provenance(cfg))
     run.note_data(unfinished, record, {"name": "toy", "fingerprint": "b"}, rerun=True)
     assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "b"
     assert not (unfinished / "checkpoints/last.ckpt").exists()  # of the old data: not to be gone on with
@@ -73,7 +73,7 @@ def test_a_run_starts_anew_with_other_data(unfinished: Path) -> None:
 def test_a_run_without_a_checkpoint_takes_the_data_there_is(unfinished: Path) -> None:
     (unfinished / "checkpoints/last.ckpt").unlink()
     cfg = config("logger=[]")
-    record = run.start_record(unfinished, cfg, facts(cfg))
+    record = run.start_record(unfinished, cfg, provenance(cfg))
     run.note_data(unfinished, record, {"name": "toy", "fingerprint": "b"}, rerun=False)
     assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "b"
 
