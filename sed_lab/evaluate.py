@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from sed_lab.decoder.median import MedianDecoder
+    from sed_lab.decoder.base import Decoder as MedianDecoder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -137,7 +137,7 @@ def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> Me
             " strong labels, or give decoder.median_seconds and decoder.median_share=null"
         )
     found = [event for events in read_truth(truth).values() for event in events]
-    return decoder.fitted(found, load_scores(next(truth.parent.glob("*.npz"))).classes)
+    return decoder.fit(found, load_scores(next(truth.parent.glob("*.npz"))).classes)
 
 
 def _scored(folder: Path, subset: str) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
         module = import_module(dataset.rpartition(".")[0])
         classes = getattr(module, "CLASSES", None)
         owner, _, name = method.rpartition(".")
-        systems = getattr(import_module(owner), name).outputs
+        systems = getattr(import_module(owner), name).systems
         for key, column in experiment.columns.items():
             metric = experiment.rows[row].metric(column)
             label, system = class_in(metric), system_in(metric)

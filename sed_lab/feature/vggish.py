@@ -255,7 +255,6 @@ class VggishEmbedding:
     """
 
     hop_length = ROW_HOP
-    n_mels = EMBEDDING
 
     def __init__(self, weights: str | None = None, pca: str | None = None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
@@ -266,6 +265,14 @@ class VggishEmbedding:
     def frames(self, n_samples: int) -> int:
         """Rows R of a clip of ``n_samples``."""
         return rows_of(n_samples)
+
+    def sizes(self, n_samples: int) -> dict[str, int]:
+        """What a network may ask for by name."""
+        return {"n_rows": self.frames(n_samples), "n_values": EMBEDDING}
+
+    def open(self) -> None:
+        """Read the files, which the first audio would do otherwise."""
+        self._files(torch.device("cpu"))
 
     def __call__(self, audio: torch.Tensor) -> torch.Tensor:
         """``audio [B, N]`` -> uint8 ``[B, R, 128]`` on the same device."""

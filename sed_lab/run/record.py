@@ -35,6 +35,13 @@ PACKAGES = (
 )
 
 
+def choices() -> dict[str, str]:
+    """The option chosen in each group, as far as Hydra runs this process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of the run in ``folder``; None where there is none."""
     return read_json(folder / "run.json") if (folder / "run.json").exists() else None
@@ -46,7 +53,9 @@ def alone(folder: Path) -> AbstractContextManager[None]:
 
 
 def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Write and return the record of a run that begins (or goes on) now; ``identity`` are `sed_lab.run.identity.provenance`.
+    """Write and return the record of a run that begins (or goes on) now.
+
+    ``identity`` is what `sed_lab.run.identity.provenance` says.
 
     Raises:
         InputError: it would go on with a run that was begun on other data.
