@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
 
 
 def config_hash(config: DictConfig, kept: Mapping[str, str] | None = None) -> str:
-    """Twelve hexadecimal digits that stand for :func:`identity`; infinities are written as text."""
+    """Twelve hexadecimal digits that stand for :func:`identity`."""
     text = json.dumps(identity(config, kept), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -163,11 +164,13 @@ def _data_keys(config: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, 
 
 
 def _by_name(node: Any, key: str = "") -> Any:
-    """``node`` with every class by its name, without its module."""
+    """``node`` with every class by its name, without its module, and infinities as text, as JSON has none."""
     if isinstance(node, dict):
         return {name: _by_name(value, str(name)) for name, value in node.items()}
     if isinstance(node, list):
         return [_by_name(value) for value in node]
+    if isinstance(node, float) and math.isinf(node):
+        return str(node)
     return node.rpartition(".")[2] if key == "_target_" else node
 
 

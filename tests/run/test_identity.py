@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.app import conf_folder
@@ -24,6 +25,7 @@ from sed_lab.files import write_json
 from sed_lab.run import content
 from sed_lab.run import identity as run
 from sed_lab.run.record import start_record
+from sed_lab.train import composition
 
 
 def config(*overrides: str) -> DictConfig:
@@ -72,6 +74,13 @@ def test_identity_leaves_out_what_cannot_change_the_result(override: str) -> Non
 )
 def test_identity_holds_everything_else(override: str) -> None:
     assert run.config_hash(config(override)) != run.config_hash(BASE)
+
+
+def test_identity_can_be_kept_as_json() -> None:
+    cfg = config("loss.k=inf")
+    kept = json.loads(json.dumps(run.identity(cfg), allow_nan=False))
+    assert kept == run.identity(cfg)
+    assert kept["loss"]["k"] == "inf"
 
 
 def test_name_tells_what_was_run() -> None:
@@ -236,6 +245,7 @@ def test_thirty_thousand_files_take_two_seconds(tmp_path: Path) -> None:
         (["batch.max_clips_per_device=5"], "", 3),  # twelve clips
         (["batch.max_clips_per_device=5", "trainer.devices=2"], "", 4),
         (["batch.max_clips_per_device=100"], "", 1),
+        (["batch.max_clips_per_device=5", "method=arora2019"], "", 1),  # which trains on the two weak ones alone
     ],
 )
 def test_parts_are_devices_times_passes(
@@ -246,7 +256,8 @@ def test_parts_are_devices_times_passes(
     assert run.parts(OmegaConf.to_container(cfg, resolve=True)) == run.provenance(cfg)["parts"] == expected  # type: ignore[arg-type]
     if cfg.batch.max_clips_per_device:
         data = SedData.__new__(SedData)
-        data.clips, data.max_clips_per_device = dict(cfg.batch.clips), cfg.batch.max_clips_per_device
+        data.clips = composition(cfg.batch.clips, get_class(cfg.method._target_).trains_on)
+        data.max_clips_per_device = cfg.batch.max_clips_per_device
         devices = cfg.trainer.devices
         assert data.accumulation(devices) * devices == expected
 
