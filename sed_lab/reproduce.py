@@ -25,8 +25,9 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
 from sed_lab.files import write_json
-from sed_lab.metric.names import class_in, system_in
+from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.run.identity import is_complete, register_resolvers, run_name
+from sed_lab.run.record import analyses
 from sed_lab.run.sweep import end_with_parent, needed_gpus, places
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ FOLDER_HELP = "where the experiment files lie (default: experiments here, or tho
 
 @dataclass(frozen=True)
 class Job:
-    """One run of an experiment: ``arguments`` for sed-train, what its dataset and method are, on ``gpus`` GPUs."""
+    """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs."""
 
     row: str
     seed: int
@@ -48,6 +49,7 @@ class Job:
     complete: bool
     dataset: str
     method: str
+    analysis: tuple[str, ...]
     gpus: int
 
 
@@ -151,7 +153,7 @@ def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | No
                         raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                     met[folder.name, row.system] = name
                     arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
-                    parts = (str(cfg.dataset._target_), str(cfg.method._target_))
+                    parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
                     complete = is_complete(folder, cfg, kept)
                     jobs.append(Job(name, seed, arguments, folder, complete, *parts, needed_gpus(cfg)))
             except (HydraException, OmegaConfBaseException, InputError) as error:
@@ -166,12 +168,17 @@ def distinct(jobs: list[Job]) -> list[Job]:
 
 
 def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
-    """Refuse a column of a class or a system that the runs' dataset or method does not have, as far as code says.
+    """Refuse a column that the runs' dataset, method and analyses do not have, as far as code says, and a figure.
 
     Raises:
         InputError: with file and line.
     """
-    for row, dataset, method in dict.fromkeys((job.row, job.dataset, job.method) for job in jobs):
+    if "draw" in experiment.figure:
+        from sed_lab.report.drawing import own_drawing
+
+        own_drawing(experiment)
+    for row, dataset, method, names in dict.fromkeys((job.row, job.dataset, job.method, job.analysis) for job in jobs):
+        numbers = [pattern for module in analyses(names) for pattern in getattr(module, "NUMBERS", ())]
         module = import_module(dataset.rpartition(".")[0])
         classes = getattr(module, "CLASSES", None)
         owner, _, name = method.rpartition(".")
@@ -184,6 +191,8 @@ def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
                 raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")
             if system not in (*systems, "dataset"):
                 raise InputError(f"{where} system {system!r}; the method has {', '.join(systems)}")
+            if not is_metric(metric, numbers):
+                raise InputError(f"{where} {metric!r}, which neither the measures nor analysis={[*names]} give")
 
 
 def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:

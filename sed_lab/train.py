@@ -119,7 +119,7 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
     assert isinstance(config, dict)
     made = assemble({str(group): node for group, node in config.items()}, facts, cfg.seed)
     beside = [
-        name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name not in TESTS
+        name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name in corpus.subsets and name not in TESTS
     ]
     batch = {**cfg.batch, "clips": composition(cfg.batch.clips, method_class(cfg).trains_on)}
     data = SedData(
@@ -276,12 +276,12 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on)
+    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis)
     record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
     metrics = flatten(measured)
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
-    page = report_run(folder, **cfg.report)
+    page = report_run(folder, cfg.analysis, **cfg.report)
     config = record["config"]
     mirror(loggers, folder, config, metrics)
     print(f"run: {folder}")

@@ -20,7 +20,7 @@ from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
 
 
-def medianframes_of(seconds: float, frame_hop: float) -> int:
+def median_frames(seconds: float, frame_hop: float) -> int:
     """Window of ``seconds`` in frames: the nearest odd number, of two equally near the longer; at least 1.
 
     0.45 s at 64 ms are 7.03 frames, so 7, the window of the DCASE 2021 baseline.
@@ -34,7 +34,7 @@ class MedianDecoder(Decoder):
 
     Args:
         threshold: one number, or one a class by event label.
-        median_seconds: length of the median window, one number or one a class; `medianframes_of` says how many frames.
+        median_seconds: length of the median window, one number or one a class; `median_frames` says how many frames.
             Filtering scores and thresholding them gives the same events as filtering decisions (tested).
         median_share: where given, a class's window is this share of its mean event length; see `fit`.
         median_passes: how often the filter runs (Huang et al. 2021 filter probabilities and then decisions: 2).
@@ -75,9 +75,12 @@ class MedianDecoder(Decoder):
         """
         frame, hop = frames_of(scores)
         if self.median_share is not None:
-            raise InputError("decoder.median_share needs held-out events; give decoder.median_seconds instead")
+            raise InputError(
+                "decoder.median_share needs events of held-out clips; name a subset with strong labels by tune_on, or"
+                " give decoder.median_seconds and decoder.median_share=null"
+            )
         seconds = per_class(self.median_seconds, scores.classes, "median_seconds")
-        windows = np.array([medianframes_of(value, hop) for value in seconds])
+        windows = np.array([median_frames(value, hop) for value in seconds])
         out: list[np.ndarray] = list(frame)
         for _ in range(self.median_passes):
             out = _median(out, windows)

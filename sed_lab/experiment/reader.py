@@ -11,19 +11,14 @@ import yaml
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import CLAIMS, SCALES, SYSTEM, Claim, Column, Experiment, Row, Scale
-from sed_lab.metric.names import SYSTEMS, is_metric
+from sed_lab.metric.names import SYSTEMS, could_be_metric
 
 CLASS = "{class}"
-# Kinds of figures with the keys they need.
+# Kinds of figures with the keys they need; {draw: a function, ...} stands for any other.
 FIGURES = {
     "points": {"column"},
     "class_bars": {"column"},
     "relative": {"columns", "against"},
-    "histograms": {"subset"},
-    "det": {"axes"},
-    "sphere": {"iterations"},
-    "frames": set(),
-    "clip": set(),
     "grid": {"columns", "dots", "panels", "bars"},
 }
 OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
@@ -165,7 +160,7 @@ class _Reader:
                     self._fail(f"{CLASS} stands for nothing; name the classes in a list `classes:`", *place, "metric")
             for label in each:
                 of_class = metric.replace(CLASS, label)
-                if not is_metric(of_class.replace(SYSTEM, SYSTEMS[0])):
+                if not could_be_metric(of_class.replace(SYSTEM, SYSTEMS[0])):
                     self._fail(f"no run writes a metric {of_class!r}", *place, "metric")
                 part = {"family": name, "event_label": label} if label else {}
                 given = {**item, "label": label or item.get("label", name), "metric": of_class, **part}
@@ -237,17 +232,17 @@ class _Reader:
     def _figure(self, value: Any, columns: Sequence[str], families: Labels, relative: bool) -> dict[str, Any]:
         if value is None:
             return {}
+        if isinstance(value, dict) and "draw" in value:
+            return value  # its arguments are checked against the function's before the first run
         keys = {"kind", *(key for needed in FIGURES.values() for key in needed)}
         figure = self._mapping(value, keys, {"kind"}, "figure")
         self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
         self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] not in ("points", "sphere", "frames", "clip", "grid") and not families:
+        if figure["kind"] not in ("points", "grid") and not families:
             self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
         if figure["kind"] == "relative" and not relative:
             self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
         columns = [*columns] if figure["kind"] in ("points", "grid") else [*families]
-        if figure["kind"] == "det":
-            self._known(figure["axes"], ("linear", "probit"), "no axes", "figure", "axes")
         if figure["kind"] == "grid":
             self._grid(figure)
         named = [figure[key] for key in ("column",) if key in figure]

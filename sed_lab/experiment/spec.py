@@ -24,7 +24,7 @@
     claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
       - {id: 1, say: ..., better: k1000, than: bce, column: event_f1}
     welch: 20 # compare rows by Welch's test, not by paired seeds; the paper's [mean, sd] are over so many runs
-    figure: {kind: points}   # what to draw, see sed_lab.report.drawing
+    figure: {kind: points}   # what to draw, see sed_lab.report.drawing; {draw: a function, ...}: a paper's own
 
 `sed_lab.experiment.reader` reads and checks it, before the first run.
 """

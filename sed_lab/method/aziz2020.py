@@ -23,7 +23,7 @@ from sed_lab.errors import InputError
 from sed_lab.loss import probability
 from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
 from sed_lab.model.embedding_net import keras_start
-from sed_lab.types import Batch, Input
+from sed_lab.types import Batch, Input, at_least_float32
 
 
 class RowClassifier(SedMethod):
@@ -61,7 +61,7 @@ class RowClassifier(SedMethod):
 
     def forward(self, x: Input) -> list[torch.Tensor]:
         """Logits of each head: one of ``[B, C]``, or C of ``[B, 1]``."""
-        e = (x.embedding if x.embedding is not None else self._embedded(x)).float()
+        e = at_least_float32(x.embedding if x.embedding is not None else self._embedded(x))
         features = self.model(e / 255 if self.normalise else e)
         return [head(features) for head in self.heads.values()]
 

@@ -157,7 +157,7 @@ class SedMethod(pl.LightningModule):
             self._refuse_divergence(batch, loss)
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.note("loss", loss, batch)
-        for name, term in terms.items() if len(terms) > 1 else ():
+        for name, term in terms.items():
             self.note(name, term.value * term.share(shares), batch)
         if self.rests:
             loss = loss + 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()

@@ -221,7 +221,7 @@ def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
         if target is not None and not str(target).startswith((*ALLOWED_TARGETS, *(f"{name}." for name in trusted))):
             raise InputError(
                 f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it, or give"
-                f" --trust {str(target).split('.')[0]} if you trust that package"
+                f" --trust {str(target).split('.')[0]} (sed-evaluate: trust=[...]) if you trust that package"
             )
         for key, value in node.items():
             check_targets(value, f"{where}.{key}", trusted)

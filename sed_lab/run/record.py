@@ -8,13 +8,15 @@ from __future__ import annotations
 import copy
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -45,6 +47,28 @@ def choices() -> dict[str, str]:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of the run in ``folder``; None where there is none."""
     return read_json(folder / "run.json") if (folder / "run.json").exists() else None
+
+
+def analyses(names: Iterable[str]) -> list[ModuleType]:
+    """The modules that a configuration's ``analysis`` names; `sed_lab.analysis` says what they may hold.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(import_module(name))
+        except ImportError as error:
+            raise InputError(f"analysis={name}: {error}; name modules as those of sed_lab.analysis") from None
+    return found
+
+
+def own_analyses(record: dict[str, Any], trusted: Iterable[str] = ()) -> list[str]:
+    """The analyses a record names that are sed_lab's or in a ``trusted`` package: a run's files import nothing else."""
+    packages = {*trusted}
+    named = [str(name) for name in record.get("config", {}).get("analysis") or ()]
+    return [name for name in named if re.fullmatch(r"sed_lab\.analysis\.\w+", name) or name.split(".")[0] in packages]
 
 
 def alone(folder: Path) -> AbstractContextManager[None]:

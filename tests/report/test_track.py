@@ -54,7 +54,7 @@ def test_offline_run_gets_metrics_table_and_figures(
 
     from sed_lab.report.figure import write_figures
 
-    write_figures(run_folder, 1)
+    write_figures(run_folder, n_clips=1)
     (run_folder / "per_class.csv").write_text("event_label,f1\nDog,0.5\n")
     logger = tracking.wandb_logger(str(run_folder), project="sed_lab", tags=["test"])
     assert f"W&B: not logged in, writing offline; later: wandb sync {run_folder}/wandb/offline-run-*" in (
