@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from sed_lab.errors import InputError, run_command
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
-from sed_lab.files import read_json, write_text
+from sed_lab.files import read_json, write_json, write_text
 from sed_lab.reproduce import FOLDER_HELP, Job, distinct, estimate, expand, experiments_folder
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def tables(arguments: list[str]) -> int:
     names = getattr(options, "experiment", ())
     experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
     if options.command == "list":
-        return list_tables(experiments)
+        return list_tables(experiments, options.results)
     if options.command == "site":
         return site(experiments, options.results, options.output)
     if options.command == "keep":
@@ -65,7 +65,7 @@ def tables(arguments: list[str]) -> int:
     return max(rebuild(file, experiments, options.results, write=options.command == "write") for file in files)
 
 
-def list_tables(experiments: list[Experiment]) -> int:
+def list_tables(experiments: list[Experiment], results: Path) -> int:
     """Print every table at every scale."""
     from rich.box import SIMPLE
     from rich.console import Console
@@ -74,7 +74,7 @@ def list_tables(experiments: list[Experiment]) -> int:
     printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = distinct(expand(experiment.at(scale), scale))
+            jobs = distinct(expand(experiment.at(scale), scale, kept_data(results / scale, absent=True)))
             waiting = [job for job in jobs if not job.complete]
             time = estimate(experiment, scale, waiting).removeprefix(", about ")
             counts = (str(len(jobs)), str(len(jobs) - len(waiting)))
@@ -91,7 +91,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     found = []
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = expand(experiment.at(scale), scale)
+            jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
             table = table_of(experiment.at(scale), scale, jobs, places)
             if complete_runs(table):
@@ -106,8 +106,10 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
     """Copy the records of the complete runs; places of this machine are left out of them."""
     jobs = {job.folder: job for experiment in experiments if scale in experiment.scales
             for job in expand(experiment.at(scale), scale) if job.complete}  # fmt: skip
+    data = kept_data(place)
     for folder in jobs:
-        config = read_json(folder / "run.json")["config"]
+        record = read_json(folder / "run.json")
+        config = record["config"]
         known = {word: Path(word).name for word in config["dataset"].values() if str(word).startswith("/")}
         known |= {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
         for path in [found for pattern in KEPT for found in sorted(folder.glob(pattern))]:
@@ -120,8 +122,17 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
             for here, anywhere in known.items():
                 text = text.replace(here, anywhere)
             write_text(kept, text)
+        data |= {known.get(name, name): key for name, key in record.get("data", {}).items()}
+    if data:
+        write_json(place / "data.json", data)
     print(f"{len(jobs)} records in {place}")
     return 0
+
+
+def kept_data(place: Path, absent: bool = False) -> dict[str, str]:
+    """Content keys by place of the data behind the records kept in ``place``; with ``absent`` of what is not here."""
+    known: dict[str, str] = read_json(place / "data.json") if (place / "data.json").exists() else {}
+    return {name: key for name, key in known.items() if not (absent and Path(name).exists())}
 
 
 def rebuild(file: Path, experiments: list[Experiment], results: Path, write: bool) -> int:
@@ -170,7 +181,7 @@ def _block(
     if name not in experiments:
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
     experiment = experiments[name].at(scale)
-    jobs = expand(experiment, scale)
+    jobs = expand(experiment, scale, kept_data(results / scale))
     table = table_of(experiment, scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
     figure = results / "figures" / f"{experiment.paper}-{experiment.item}-{scale}.svg"
     if draw_figures and (drawn := draw(table)):

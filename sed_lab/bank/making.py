@@ -92,8 +92,8 @@ def soundscape_corpus(
         return corpus
     banks = opened[0]
     scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
-    marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
-    return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+    whole = replace(corpus, subsets={"synthetic": scenes, **corpus.subsets})
+    return marked(whole, f"live {sizes['synthetic']}")
 
 
 def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts: Callable[[], Made]) -> Corpus:
@@ -115,7 +115,13 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
 
         make_once(folder, write, sum(part.size for part in made.parts))
     rate, seconds = settings["sample_rate"], settings["clip_seconds"]
-    return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
+    corpus = read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
+    return marked(corpus, folder.name)
+
+
+def marked(corpus: Corpus, word: str) -> Corpus:
+    """``corpus`` with a fingerprint that stands for ``word`` too, as the name of a made folder: settings and code."""
+    return replace(corpus, fingerprint=hashlib.sha256(f"{corpus.fingerprint} {word}".encode()).hexdigest())
 
 
 def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -188,6 +194,7 @@ def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> N
     try:
         for _ in track(write(beside), total, f"making {folder.name}"):
             pass
+        (beside / ".made").touch()  # where this lies in a folder of data, it is no part of the data
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sed_lab.bank.making import code_of, make_once
+from sed_lab.bank.making import code_of, make_once, marked
 from sed_lab.bank.procedural import backgrounds, dsp, scenes, textures, voices
 from sed_lab.bank.procedural.dsp import Rng, uniform
 from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
@@ -83,7 +83,8 @@ def mini_embeddings(
         front_end = mini_vggish(folder)
         make_once(place, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
     choice = (labels, [*SHARDS], train_share, per_class, row_exchange, seed)
-    return read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
+    read = read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
+    return marked(read, place.name)
 
 
 def mini_vggish(folder: Path | str) -> VggishEmbedding:

@@ -13,7 +13,7 @@ from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, total_loss
 from sed_lab.run.assemble import Facts, assemble, check_fit, check_targets, method_class
-from sed_lab.run.record import register_resolvers
+from sed_lab.run.identity import register_resolvers
 from sed_lab.train import composition
 from sed_lab.types import Shares
 
