@@ -80,9 +80,9 @@ def measure_run(
     from sed_lab.decoder.median import MedianDecoder
     from sed_lab.metric.embedding import domain_similarity, frames_of_run
     from sed_lab.metric.measure import measure
-    from sed_lab.metric.names import BESIDE, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.scores import load_scores
+    from sed_lab.types import BESIDE, TESTS
 
     if not list((folder / "scores" / "test").glob("*.npz")):
         raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")

@@ -91,7 +91,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
 def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
     """Corpus, front end, network, loss and method, as the configuration names them."""
     from sed_lab.clip.module import SedData
-    from sed_lab.metric.names import BESIDE, TESTS
+    from sed_lab.types import BESIDE, TESTS
 
     refuse_test_clips(cfg)
     corpus = _instantiate(cfg.dataset)
@@ -137,7 +137,7 @@ def refuse_test_clips(cfg: DictConfig) -> None:
     Raises:
         InputError: with the key that names a test subset.
     """
-    from sed_lab.metric.names import TESTS
+    from sed_lab.types import TESTS
 
     if cfg.tune_on in TESTS:
         raise InputError(

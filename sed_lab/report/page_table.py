@@ -36,8 +36,8 @@ PARTS = {
     "element_wise": "element-wise",
     "precision": "macro precision",
     "reported": "as the paper reports it",
-    "argmax_gap": "argmax, training less test",
-    "element_wise_gap": "element-wise, training less test",
+    "argmax_gap": "argmax, training minus test",
+    "element_wise_gap": "element-wise, training minus test",
 }
 
 

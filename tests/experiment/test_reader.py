@@ -9,7 +9,8 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import experiment_files
-from sed_lab.reproduce import distinct, expand, reproduce
+from sed_lab.plan import distinct, expand
+from sed_lab.reproduce import reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 GOOD = """\
@@ -37,7 +38,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", experiment_files(EXPERIMENTS), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     experiment = read_experiment(path)
     assert experiment.name == f"{path.parent.name}/{path.stem}"
@@ -99,7 +100,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("rows:", "rows: [", r"not YAML"),
         ("event_f1/macro", "event_f1/makro", r"t\.yaml:9: no run writes a metric 'student/event_f1/makro'"),
         ("student/event_f1/macro", "'student/psds1/per_class/{class}'", r"t\.yaml:9: \{class\} stands for nothing"),
-        ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claims\.0 needs 'than'"),
+        ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claim 1 needs 'than'"),
         ("better: b, than: a", "above: b, value: high", r"t\.yaml:14: claim 1: value must be a number, not 'high'"),
         ("better: b, than: a", "above: b, value: 1, among: [a]", r"t\.yaml:14: unknown key 'among'"),
         (
@@ -108,8 +109,12 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
             r"t\.yaml:14: .*column 'f1'",
         ),
         ("overrides: [loss=bce]", "scales: [tiny], overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
-        ("seeds: [0, 1]", "seeds: [a]", r"t\.yaml:7: seeds must be a list of different numbers"),
-        ("seeds: [0, 1]", "minutes: long, seeds: [0]", r"t\.yaml:7: minutes must be a number, not 'long'"),
+        ("seeds: [0, 1]", "seeds: [a]", r"t\.yaml:7: scales\.smoke\.seeds\.0 must be a number, not 'a'"),
+        (
+            "seeds: [0, 1]",
+            "minutes: long, seeds: [0]",
+            r"t\.yaml:7: .*minutes must be a number, not 'long'",
+        ),
         ("  smoke: {seeds: [0, 1]}", "  {}", r"t\.yaml:6: scales is empty; name at least one"),
         ("claims:", "figure: {kind: points}\nclaims:", r"t\.yaml:13: figure needs 'column'"),
         ("claims:", "figure: {kind: class_bars, column: f1}\nclaims:", r"t\.yaml:13: .* needs class-wise columns"),
@@ -117,13 +122,12 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
         ("claims:", "figure: {kind: sphere}\nclaims:", r"t\.yaml:13: figure needs 'iterations'"),
         ("metric: student/event_f1/macro", "metric: '{system}/eer/macro'", r"t\.yaml:11: rows\.a needs 'system'"),
-        ("overrides: [loss=bce]", "system: teach, overrides: []", r"t\.yaml:11: no system 'teach'; known: student"),
         (
             "claims:",
             "welch: 1\nclaims:",
-            r"t\.yaml:13: welch must be the number of runs behind the paper's numbers, not 1",
+            r"t\.yaml:13: welch is 1: input should be greater than or equal to 2",
         ),
-        ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: unknown key 'tiny'; known: full"),
+        ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
         ("overrides: [loss=bce]", "at: {mini: a}, overrides: []", r"t\.yaml:11: rows\.a\.at\.mini must be a list"),
     ],
 )
@@ -138,6 +142,11 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str,
         ("loss=tbfl", "loss.gama=1", r"t\.yaml:12: row 'b': unknown key 'loss\.gama'"),
         ("loss=tbfl", "loss=tbfll", r"t\.yaml:12: row 'b': loss=tbfll is unknown, did you mean 'tbfl'"),
         ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'"),
+        (
+            "overrides: [loss=bce]",
+            "system: teach, overrides: [loss=bce]",
+            r"t\.yaml:11: row 'a' is of system 'teach'; the method has student, teacher",
+        ),
         ("student/", "model/", r"t\.yaml:9: column 'f1' is of system 'model'; the method has student, teacher"),
         (
             "event_f1/macro",

@@ -13,8 +13,8 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json, write_json
-from sed_lab.reproduce import expand, reproduce
-from sed_lab.tables import tables
+from sed_lab.plan import expand
+from sed_lab.reproduce import reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
@@ -65,11 +65,11 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
 
 def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert tables(["check"]) == 0
+    assert reproduce(["check"]) == 0
 
 
 def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tables(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
     kept = sorted((complete / "results/smoke").iterdir())
     assert len(kept) == 4
     for folder in kept:  # no place of this machine
@@ -79,18 +79,18 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     shutil.rmtree(complete / "runs")
     page = complete / "PAGE.md"
     page.write_text("before\n\n<!-- table: p/t smoke -->\n<!-- end -->\n\nafter\n")
-    assert tables(["check", "PAGE.md"]) == 1
-    assert tables(["write", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 1
+    assert reproduce(["write", "PAGE.md"]) == 0
     text = page.read_text()
     assert "| A | 0.450 ± 0.071 | 0.500 | -0.050 |" in text
     assert "1. B beats A | holds | b - a: +0.200" in text
     assert text.startswith("before\n")
     assert text.endswith("![A table](results/figures/p-t-smoke.svg)\n<!-- end -->\n\nafter\n")
     assert (complete / "results/figures/p-t-smoke.svg").stat().st_size > 1000
-    assert tables(["check", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 0
     capsys.readouterr()
     page.write_text(text.replace("0.450 ± 0.071", "0.460 ± 0.071"))
-    assert tables(["check", "PAGE.md"]) == 1
+    assert reproduce(["check", "PAGE.md"]) == 1
     out, err = capsys.readouterr()
     assert "-| A | 0.460 ± 0.071" in out
     assert "+| A | 0.450 ± 0.071" in out
@@ -108,13 +108,13 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
 def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
     (lab / "PAGE.md").write_text(text)
     with pytest.raises(InputError, match=message):
-        tables(["check", "PAGE.md"])
+        reproduce(["check", "PAGE.md"])
     with pytest.raises(InputError, match=r"nothing\.md: No such file"):
-        tables(["check", "nothing.md"])
+        reproduce(["check", "nothing.md"])
 
 
 def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tables(["list"]) == 0
+    assert reproduce(["list"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
     assert line.split()[:4] == ["p-t", "smoke", "4", "0"]
     assert "3 min a run on one core" in line
@@ -131,11 +131,11 @@ def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.Mon
 
 def test_a_site_of_nothing_is_refused(lab: Path) -> None:
     with pytest.raises(InputError, match="no complete run of any experiment yet"):
-        tables(["site"])
+        reproduce(["site"])
 
 
 def test_every_link_of_the_site_resolves(complete: Path) -> None:
-    assert tables(["site"]) == 0
+    assert reproduce(["site"]) == 0
     pages = sorted((complete / "report").rglob("*.html"))
     assert {path.relative_to(complete / "report").parts[0] for path in pages} == {"index.html", "p.html", "runs"}
     assert len(pages) == 6
@@ -156,8 +156,8 @@ def test_every_link_of_the_site_resolves(complete: Path) -> None:
 
 
 def test_the_site_falls_back_on_kept_records(complete: Path) -> None:
-    assert tables(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
     shutil.rmtree(complete / "runs")
-    assert tables(["site", "--output", "there"]) == 0
+    assert reproduce(["site", "--output", "there"]) == 0
     page = next((complete / "there/runs").iterdir()).read_text()
     assert "This run kept no scores or detections of test clips" in page
