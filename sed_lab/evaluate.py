@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
-    from sed_lab.decoder.median import MedianDecoder
+    from sed_lab.decoder.base import Decoder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -39,23 +39,30 @@ def task(cfg: DictConfig) -> None:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
     target = Path(cfg.output or cfg.run or "evaluation")
     if cfg.run:
-        decoder, metric = _of_run(cfg, Path(cfg.run))
-        metrics = measure_run(Path(cfg.run), instantiate(decoder, _convert_="all"), metric, cfg.tune_on, target)
+        decoder, metric, named = _of_run(cfg, Path(cfg.run))
+        decoder = instantiate(decoder, _convert_="all")
+        metrics = measure_run(Path(cfg.run), decoder, metric, cfg.tune_on, named, target)
         if not cfg.output:
-            report_run(target, **cfg.report)
+            report_run(target, named, **cfg.report)
     else:
         metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
     print_metrics(metrics)
     print(f"written: {target / 'metrics.json'}")
 
 
-def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
-    """The decoder and metric settings of the run, changed by what the command line says."""
-    from sed_lab.run.record import read_record
+def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str]]:
+    """Decoder, metric settings and analyses of the run, changed by what the command line says.
+
+    Raises:
+        InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
+    """
+    from sed_lab.run.assemble import check_targets
+    from sed_lab.run.record import own_analyses, read_record
 
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
+    check_targets(record["config"]["decoder"], "decoder", cfg.trust)
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
@@ -64,23 +71,35 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
             merged[group] = cfg[group]
         elif group in merged:
             OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
-    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"]))  # type: ignore[arg-type]
+    named = list(record["config"].get("analysis") or ()) if cfg.analysis is None else list(cfg.analysis)
+    if cfg.analysis is None and named != own_analyses(record, cfg.trust):
+        raise InputError(
+            f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, so it is not run; leave it out"
+            " with analysis=[], or give trust=[PACKAGE] if you trust it"
+        )
+    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
 
 
 def measure_run(
-    folder: Path, decoder: MedianDecoder, metric: Mapping[str, Any], tune_on: str | None, target: Path | None = None
+    folder: Path,
+    decoder: Decoder,
+    metric: Mapping[str, Any],
+    tune_on: str | None,
+    analysis: Iterable[str] = (),
+    target: Path | None = None,
 ) -> dict[str, Any]:
     """Measure every system of a run on its test subset and write the results into ``target`` (default: the folder).
 
-    The tuned threshold is chosen on subset ``tune_on`` where the run has stored scores of it, never on test.
+    The decoder is fitted and the tuned threshold chosen on subset ``tune_on`` where the run has stored scores and
+    events of it, never on test. Modules named by ``analysis`` add what only they measure.
 
     Raises:
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
-    from sed_lab.decoder.median import MedianDecoder
-    from sed_lab.metric.embedding import domain_similarity, frames_of_run
     from sed_lab.metric.measure import measure
     from sed_lab.metric.tune import tune_decoder, tune_threshold
+    from sed_lab.run.record import analyses
+    from sed_lab.run.stored import read_truth, scored
     from sed_lab.scores import load_scores
     from sed_lab.types import BESIDE, TESTS
 
@@ -90,146 +109,88 @@ def measure_run(
         raise InputError(
             f"tune_on={tune_on} would choose the threshold on the clips it is judged on; use another subset"
         )
-    test = _scored(folder, "test")
-    decoder = fit_decoder(decoder, folder, tune_on)
+    test = scored(folder, "test")
     tuned, tuned_decoder = {}, {}
     rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
     tuning = folder / "scores" / str(tune_on)
     if (tuning / "ground_truth.tsv").exists():
         truth = read_truth(tuning / "ground_truth.tsv")
+        classes = next(iter(test["systems"].values())).classes
+        decoder = decoder.fit((event for events in truth.values() for event in events), classes)
         for name, scores in test["systems"].items():
             if scores.frame is not None:
                 held_out = load_scores(tuning / f"{name}.npz")
                 tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
-                if isinstance(decoder, MedianDecoder):
+                if decoder.tunable:
                     tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
     chosen: dict[str, Any] = {"tuned_threshold": tuned, "tuned_decoder": tuned_decoder}
     others = {
-        subset: measure(**_scored(folder, subset), decoder=decoder, subset=subset, **chosen, **metric)[0]
+        subset: measure(**scored(folder, subset), decoder=decoder, subset=subset, **chosen, **metric)[0]
         for subset in BESIDE
         if (folder / "scores" / subset).is_dir()
     }
-    labels = test.pop("labels")
-    beside: dict[str, Any] = logits_of_run(folder, list(test["systems"]))
-    if frames := frames_of_run(folder):
-        (system,) = test["systems"]
-        beside.setdefault(system, {})["embedding"] = domain_similarity(
-            frames["embedding"], frames["event_label"], frames["synthetic"]
-        )
-    settings = {**metric, **chosen, "labels": labels}
-    return measure_and_write(target or folder, decoder=decoder, metric=settings, beside=beside, others=others, **test)
+    metrics, curves = measure(**test, decoder=decoder, **chosen, **metric)
+    if others:
+        metrics["others"] = others
+    for module in analyses(analysis):
+        if hasattr(module, "measure"):
+            for whole, more in zip((metrics["systems"], curves), module.measure(folder, metrics), strict=True):
+                for system, blocks in more.items():
+                    for block, values in blocks.items():
+                        whole.setdefault(system, {}).setdefault(block, {}).update(values)
+    write_measured(target or folder, test["systems"], decoder, metrics, curves)
+    return metrics
 
 
-def fit_decoder(decoder: MedianDecoder, folder: Path, tune_on: str | None) -> MedianDecoder:
-    """``decoder`` with the median windows that the run's subset ``tune_on`` gives, where it asks for such.
-
-    Raises:
-        InputError: it does, and the subset has no strong labels.
-    """
-    from sed_lab.scores import load_scores
-
-    truth = folder / "scores" / str(tune_on) / "ground_truth.tsv"
-    if getattr(decoder, "median_share", None) is None:
-        return decoder
-    if not truth.exists():
-        raise InputError(
-            f"decoder.median_share needs events of tune_on={tune_on}, but {truth} does not exist; name a subset with"
-            " strong labels, or give decoder.median_seconds and decoder.median_share=null"
-        )
-    found = [event for events in read_truth(truth).values() for event in events]
-    return decoder.fitted(found, load_scores(next(truth.parent.glob("*.npz"))).classes)
-
-
-def _scored(folder: Path, subset: str) -> dict[str, Any]:
-    """What `sed_lab.metric.measure.measure` needs of a run's scored subset: systems, truth or labels, durations."""
-    from sed_lab.clip.annotation import read_weak
-    from sed_lab.scores import load_scores
-
-    place = folder / "scores" / subset
-    strong = (place / "ground_truth.tsv").exists()
-    return {
-        "systems": {path.stem: load_scores(path) for path in sorted(place.glob("*.npz"))},
-        "truth": read_truth(place / "ground_truth.tsv") if strong else None,
-        "labels": None if strong else _by_clip(read_weak(place / "weak_labels.tsv")),
-        "durations": read_seconds(place / "durations.tsv"),
-    }
-
-
-def logits_of_run(folder: Path, systems: Sequence[str]) -> dict[str, Any]:
-    """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
-    from sed_lab.clip.annotation import read_weak
-    from sed_lab.metric.logit import logit_histograms
-    from sed_lab.scores import load_scores
-
-    found: dict[str, Any] = {}
-    for path in sorted((folder / "scores").glob("*/weak_labels.tsv")):
-        labels = _by_clip(read_weak(path))
-        for name in systems:
-            scores = load_scores(path.parent / f"{name}.npz")
-            if scores.frame is not None:
-                found.setdefault(name, {"logits": {}})["logits"][path.parent.name] = logit_histograms(scores, labels)
-    return found
-
-
-def _measure_files(cfg: DictConfig, decoder: MedianDecoder, target: Path) -> dict[str, Any]:
+def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str, Any]:
     """Measure another system's score files or detections against an annotation."""
-    from sed_lab.clip.annotation import read_detections
+    from sed_lab.clip.annotation import read_detections, read_durations
+    from sed_lab.metric.measure import measure
+    from sed_lab.run.stored import by_clip, read_truth
     from sed_lab.scores import load_scores, read_scores_folder
 
     if not cfg.truth or not cfg.durations:
         raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
-    truth, durations = read_truth(Path(cfg.truth)), read_seconds(Path(cfg.durations))
+    truth, durations = read_truth(Path(cfg.truth)), by_clip(read_durations(Path(cfg.durations)))
     metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
+    system: Scores | Events
     if cfg.detections:
         nothing: dict[str, tuple[Event, ...]] = dict.fromkeys(truth, ())
-        system = nothing | _by_clip(read_detections(Path(cfg.detections)))
+        system = nothing | by_clip(read_detections(Path(cfg.detections)))
         metric["classes"] = sorted({event.event_label for events in truth.values() for event in events})
         if cfg.operating_points:
             paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
-            metric["points"] = {"system": [nothing | _by_clip(read_detections(path)) for path in paths]}
-        return measure_and_write(target, {"system": system}, truth, durations, decoder, metric)
-    place = Path(cfg.scores)
-    scores = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
-    return measure_and_write(target, {"system": scores}, truth, durations, decoder, metric)
+            metric["points"] = {"system": [nothing | by_clip(read_detections(path)) for path in paths]}
+    else:
+        place = Path(cfg.scores)
+        system = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
+    systems = {"system": system}
+    metrics, curves = measure(systems, truth, durations, decoder, **metric)
+    write_measured(target, systems, decoder, metrics, curves)
+    return metrics
 
 
-def measure_and_write(
+def write_measured(
     target: Path,
     systems: Mapping[str, Scores | Events],
-    truth: Events | None,
-    durations: Mapping[str, float],
-    decoder: MedianDecoder,
-    metric: Mapping[str, Any],
-    beside: Mapping[str, Mapping[str, Any]] | None = None,
-    others: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Measure ``systems``; ``beside`` are more values of each by name, ``others`` metrics of other subsets.
+    decoder: Decoder,
+    metrics: dict[str, Any],
+    curves: dict[str, Any],
+) -> None:
+    """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv.
 
-    Writes metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv, where a system without frame
-    scores gets events as long as their clips."""
-    from sed_lab.decoder.onset import OnsetDecoder
-    from sed_lab.metric.accuracy import add_gaps
-    from sed_lab.metric.example import example
-    from sed_lab.metric.measure import measure, per_class_rows
+    A system without frame scores gets events as long as their clips."""
+    from sed_lab.metric.measure import per_class_rows
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
-    metrics, curves = measure(systems, truth, durations, decoder, **metric)
-    for name, system in systems.items():
-        if isinstance(system, Scores) and truth is not None and isinstance(decoder, OnsetDecoder):
-            curves.setdefault(name, {})["example"] = example(system, truth, decoder)
-    if others:
-        metrics["others"] = others
-        add_gaps(metrics, others)
-    for name, values in (beside or {}).items():
-        metrics["systems"][name] |= values
     for name, system in systems.items():
         if not isinstance(system, Scores):
             detected: Events = system
         elif system.frame is not None:
             detected = decoder.decode(system)
         else:
-            detected = whole_clips(system, metric.get("tagging_threshold", 0.5))
+            detected = whole_clips(system, metrics["settings"]["tagging_f1"]["threshold"])
         lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
             for clip_id, events in detected.items()
@@ -238,24 +199,26 @@ def measure_and_write(
         path = target / "detections" / "test" / f"{name}.tsv"
         write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(lines))
     write_json(target / "curves.json", curves)
-    rows = [row for one in (metrics, *(others or {}).values()) for row in per_class_rows(one)]
+    rows = [row for one in (metrics, *metrics.get("others", {}).values()) for row in per_class_rows(one)]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(target / "per_class.csv", text.getvalue())
     write_json(target / "metrics.json", metrics)
-    return metrics
 
 
-def report_run(folder: Path, figures: bool, page: bool, page_clips: int) -> Path | None:
-    """Draw the figures and write the page of the run in ``folder``; the page's place, None where it is not wanted."""
+def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
+    """Draw the figures and write the page of the run in ``folder``, with what the modules named by ``analysis`` draw.
+
+    Returns the page's place, None where it is not wanted.
+    """
     from sed_lab.report.figure import write_figures
     from sed_lab.report.page import write_page
 
     if figures:
-        write_figures(folder)
-    return write_page(folder, max_clips=page_clips) if page else None
+        write_figures(folder, analysis)
+    return write_page(folder, max_clips=page_clips, analysis=analysis) if page else None
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -277,26 +240,6 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             values = [flat.get(f"{system}/{name}") for system in systems]
             table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
         Console().print(table)
-
-
-def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:
-    """A strong annotation by clip_id; clips without events are there with none."""
-    from sed_lab.clip.annotation import read_strong
-
-    return _by_clip(read_strong(path))
-
-
-def read_seconds(path: Path) -> dict[str, float]:
-    """Durations by clip_id."""
-    from sed_lab.clip.annotation import read_durations
-
-    return _by_clip(read_durations(path))
-
-
-def _by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
-    from sed_lab.clip.annotation import clip_id_of
-
-    return {clip_id_of(filename): value for filename, value in rows.items()}
 
 
 if __name__ == "__main__":

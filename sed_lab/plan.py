@@ -12,14 +12,14 @@ from typing import Any
 from sed_lab.app import conf_folder, sentence, shipped
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import Experiment
-from sed_lab.metric.names import class_in, system_in
-from sed_lab.run.record import is_complete, register_resolvers, run_name
+from sed_lab.metric.names import class_in, is_metric, system_in
+from sed_lab.run.record import analyses, is_complete, register_resolvers, run_name
 from sed_lab.run.sweep import needed_gpus, places
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of an experiment: ``arguments`` for sed-train, what its dataset and method are, on ``gpus`` GPUs."""
+    """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs."""
 
     row: str
     seed: int
@@ -28,6 +28,7 @@ class Job:
     complete: bool
     dataset: str
     method: str
+    analysis: tuple[str, ...]
     gpus: int
 
 
@@ -62,7 +63,7 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
                     raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                 met[folder.name, row.system] = name
                 arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
-                parts = (str(cfg.dataset._target_), str(cfg.method._target_))
+                parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
                 jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), *parts, needed_gpus(cfg)))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
@@ -98,12 +99,17 @@ def distinct(jobs: list[Job]) -> list[Job]:
 
 
 def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
-    """Refuse a column of a class or a system that the runs' dataset or method does not have, as far as code says.
+    """Refuse a column that the runs' dataset, method and analyses do not have, as far as code says, and a figure.
 
     Raises:
         InputError: with file and line.
     """
-    for name, dataset, method in dict.fromkeys((job.row, job.dataset, job.method) for job in jobs):
+    if "draw" in experiment.figure:
+        from sed_lab.report.drawing import own_drawing
+
+        own_drawing(experiment)
+    for name, dataset, method, added in dict.fromkeys((job.row, job.dataset, job.method, job.analysis) for job in jobs):
+        numbers = [pattern for module in analyses(added) for pattern in getattr(module, "NUMBERS", ())]
         row, classes = experiment.rows[name], getattr(import_module(dataset.rpartition(".")[0]), "CLASSES", None)
         systems = systems_of(method)
         if row.system and row.system not in systems:
@@ -119,12 +125,14 @@ def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
                 raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")
             if system not in (*systems, "dataset"):
                 raise InputError(f"{where} system {system!r}; the method has {', '.join(systems)}")
+            if not is_metric(metric, numbers):
+                raise InputError(f"{where} {metric!r}, which neither the measures nor analysis={[*added]} give")
 
 
 def systems_of(method: str) -> tuple[str, ...]:
     """The systems that a method, named by its dotted path, declares."""
     module, _, name = method.rpartition(".")
-    systems: tuple[str, ...] = getattr(import_module(module), name).outputs
+    systems: tuple[str, ...] = getattr(import_module(module), name).systems
     return systems
 
 

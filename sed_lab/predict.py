@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ from sed_lab.files import write_text
 from sed_lab.run.assemble import Detector, load_detector
 
 if TYPE_CHECKING:
-    import torch
-
     from sed_lab.types import Event, Scores
 
 CROSSFADE = 1.0  # seconds before and after a join over which the centred window takes over
@@ -61,6 +58,13 @@ def _arguments() -> argparse.Namespace:
         metavar=("WEIGHTS", "PCA"),
         help="VGGish's weights (.pth or .npz) and vggish_pca_params.npz, for a run that was trained on embeddings",
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package of yours whose method, network, ... the run uses; code of no other is loaded",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     return parser.parse_args()
 
@@ -76,7 +80,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
 
     keep_freed_memory()
     files = find_audio(arguments.audio)
-    detector = load_detector(arguments.run, arguments.system, arguments.threshold, arguments.device, arguments.vggish)
+    detector = load_detector(
+        arguments.run, arguments.system, arguments.threshold, arguments.device, arguments.vggish, arguments.trust
+    )
     front_end: Any = getattr(detector.method, "feature", None)
     if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
         raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
@@ -165,25 +171,9 @@ def score_file(detector: Detector, path: Path) -> Scores:
 
 
 def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
-    """Events of a recording; a decoder that finds one event a clip looks at stretches as long as the run's clips."""
-    from sed_lab.decoder.onset import OnsetDecoder
-    from sed_lab.types import Event
-
-    (clip_id,), (frame,) = scores.clip_id, scores.frame or ()
-    if not isinstance(detector.decoder, OnsetDecoder):
-        found: tuple[Event, ...] = detector.decoder.decode(scores, threshold=detector.threshold)[clip_id]
-        return found
-    assert scores.frame_hop is not None
-    step, events = round(detector.clip_seconds / scores.frame_hop), []
-    for first in range(0, len(frame), step):
-        start = first * scores.frame_hop
-        seconds = np.minimum(detector.clip_seconds, scores.duration - start)
-        if seconds[0] > 0:
-            part = replace(scores, frame=(frame[first : first + step],), duration=seconds)
-            for event in detector.decoder.decode(part, threshold=detector.threshold)[clip_id]:
-                onset, offset = round(start + event.onset, 6), round(start + event.offset, 6)
-                events.append(Event(onset, offset, event.event_label))
-    return tuple(events)
+    """Events of a recording, as the run's decoder answers for long ones."""
+    (clip_id,) = scores.clip_id
+    return detector.decoder.decode_stretches(scores, detector.clip_seconds, detector.threshold)[clip_id]
 
 
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:
@@ -204,40 +194,19 @@ def _window(detector: Detector, path: Path, start: float) -> np.ndarray:
 
 
 def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
+    """Frame scores ``[B, T, C]`` of windows ``[B, N]``; of a detector of clips, one frame a window."""
     import torch
+
+    from sed_lab.types import Input
 
     with torch.inference_mode():
-        batch = _batch(torch.from_numpy(audio).to(detector.method.device), detector)
-        prediction = detector.method.predict(batch)[detector.system]
-    scores, clip = prediction.frame, prediction.clip
-    if detector.method.clips_only:
+        x = Input(audio=torch.from_numpy(audio).to(detector.method.device))
+        prediction = detector.method.predict(x)[detector.system]
+    clip = None if prediction.clip is None else prediction.clip.float().cpu().numpy()
+    if prediction.frame is None:
         assert clip is not None
-        scores = clip[:, None]
-    assert scores is not None
-    if detector.clip_gate is not None:
-        assert clip is not None
-        scores = scores * (clip >= detector.clip_gate)[:, None]
-    return scores.float().cpu().numpy()
-
-
-def _batch(audio: torch.Tensor, detector: Detector) -> Any:
-    import torch
-
-    from sed_lab.types import Batch
-
-    n, t, c = len(audio), detector.n_frames, len(detector.classes)
-    no = torch.zeros(n, dtype=torch.bool)
-    return Batch(
-        strong=torch.zeros(n, t, c),
-        weak=torch.zeros(n, c),
-        has_strong=no,
-        has_weak=no,
-        synthetic=no,
-        valid_frames=torch.full((n,), t),
-        index=torch.arange(n),
-        clip_id=[str(i) for i in range(n)],
-        audio=audio,
-    )
+        return clip[:, None]
+    return detector.decoder.gate(prediction.frame.float().cpu().numpy(), clip)
 
 
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:

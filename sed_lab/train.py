@@ -8,25 +8,28 @@ that ``--help`` answers at once.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from sed_lab.app import run_hydra
+from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
-from sed_lab.run.assemble import asked_for
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from sed_lab.clip.module import SedData
+    from sed_lab.decoder.base import Decoder
     from sed_lab.method.base import SedMethod
+    from sed_lab.run.assemble import Assembly
 
 
 def main() -> None:
@@ -65,9 +68,10 @@ def train(cfg: DictConfig, folder: Path) -> None:
     loggers: list[Any] = []
     try:
         started = time.monotonic()
-        data, method = build(cfg)
+        data, made = build(cfg)
+        method = made.method
         loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
-        trainer = build_trainer(cfg, folder, data, loggers)
+        trainer = build_trainer(cfg, folder, data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
         seconds = time.monotonic() - started
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
@@ -76,7 +80,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
             record["epochs"] = trainer.current_epoch
             best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
             record["objective"] = None if best is None else float(best)
-            finish(cfg, folder, record, data, loggers, seconds)
+            finish(cfg, folder, record, data, made, loggers, seconds)
     except BaseException as error:
         if _is_first_rank():
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
@@ -88,50 +92,65 @@ def train(cfg: DictConfig, folder: Path) -> None:
         finish_tracking(loggers, failed=record.get("status") != "complete")
 
 
-def build(cfg: DictConfig) -> tuple[SedData, SedMethod]:
-    """Corpus, front end, network, loss and method, as the configuration names them."""
+def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
+    """The corpus as batches, and the method with what it is made of, as the configuration names them."""
+    import torch
+
+    from sed_lab.clip.corpus import training_statistics, weak_labels
     from sed_lab.clip.module import SedData
+    from sed_lab.run.assemble import Facts, assemble, check_fit, method_class
     from sed_lab.types import BESIDE, TESTS
 
-    refuse_test_clips(cfg)
+    objective = objective_of(cfg)
+    refuse_test_clips(cfg, objective)
+    check_fit(cfg, conf_folder(), run.choices())
     corpus = _instantiate(cfg.dataset)
-    feature = _instantiate(cfg.feature)
-    if feature.sample_rate != corpus.sample_rate:
-        raise InputError(
-            f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={corpus.sample_rate}; set both alike"
-        )
-    n_feature_frames = feature.frames(round(corpus.clip_seconds * corpus.sample_rate))
-    sizes = {"n_classes": len(corpus.classes), "n_mels": feature.n_mels, "n_frames": n_feature_frames}
-    model = _instantiate(cfg.model, **asked_for(cfg.model._target_, sizes))
-    loss = _instantiate(cfg.loss)
-    n_frames = model.frames(n_feature_frames)
-    frame_hop = feature.hop_length * model.time_pooling / corpus.sample_rate
-    validation = dict.fromkeys(name.split("/")[0] for name in cfg.objective)
+    facts = Facts(
+        classes=corpus.classes,
+        clip_seconds=corpus.clip_seconds,
+        sample_rate=corpus.sample_rate,
+        statistics=partial(training_statistics, corpus),
+        weak_labels=torch.from_numpy(weak_labels(corpus)),
+    )
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    made = assemble({str(group): node for group, node in config.items()}, facts, cfg.seed)
     beside = [
-        name for name in dict.fromkeys((cfg.tune_on, cfg.logits_on)) if name in corpus.subsets and name not in TESTS
+        name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name in corpus.subsets and name not in TESTS
     ]
+    batch = {**cfg.batch, "clips": composition(cfg.batch.clips, method_class(cfg).trains_on)}
     data = SedData(
         corpus,
-        n_frames=n_frames,
-        frame_hop=frame_hop,
-        validation=validation,
+        n_frames=made.n_frames,
+        frame_hop=made.frame_hop,
+        validation=dict.fromkeys(name.split("/")[0] for name in objective),
         test=[*beside, "test", *(name for name in BESIDE if name in corpus.subsets)],
         seed=cfg.seed,
-        **cfg.batch,
+        **batch,
     )
-    known = {
-        "feature": feature,
-        "model": model,
-        "loss": loss,
-        "class_weight": loss.class_weight(data.class_statistics()),
-        "weak_labels": data.weak_labels(),
-        "classes": corpus.classes,
-        "seed": cfg.seed,
-    }
-    return data, _instantiate(cfg.method, **asked_for(cfg.method._target_, known))
+    return data, made
 
 
-def refuse_test_clips(cfg: DictConfig) -> None:
+def objective_of(cfg: DictConfig) -> list[str]:
+    """What the run is validated by: as the configuration says, else as the method does."""
+    from sed_lab.run.assemble import method_class
+
+    return list(method_class(cfg).default_objective() if cfg.objective is None else cfg.objective)
+
+
+def composition(clips: Mapping[str, int], trains_on: Sequence[str]) -> dict[str, int]:
+    """The clips of a global batch that the method can train on; what is left out is said."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    left_out = [f"{name} ({count})" for name, count in clips.items() if count and name not in trains_on]
+    if left_out:
+        rank_zero_only(print)(
+            f"this method trains on {', '.join(trains_on)} clips; left out of its batches: {', '.join(left_out)}"
+        )
+    return {name: count for name, count in clips.items() if name in trains_on}
+
+
+def refuse_test_clips(cfg: DictConfig, objective: Sequence[str]) -> None:
     """Refuse a configuration that trains on test clips, or chooses a checkpoint or threshold by them.
 
     Raises:
@@ -144,13 +163,13 @@ def refuse_test_clips(cfg: DictConfig) -> None:
             f"tune_on={cfg.tune_on} would choose the threshold on the clips it is judged on; use another subset"
         )
     for name in TESTS:
-        if any(item.split("/")[0] == name for item in cfg.objective):
+        if any(item.split("/")[0] == name for item in objective):
             raise InputError(f"objective names {name}, whose clips the run is judged on; use another subset")
         if cfg.batch.clips.get(name):
             raise InputError(f"batch.clips.{name} would train on the clips the run is judged on; use another subset")
 
 
-def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[Any]) -> pl.Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder, loggers: list[Any]) -> pl.Trainer:
     """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
     from pytorch_lightning.callbacks import ModelCheckpoint
     from pytorch_lightning.utilities import rank_zero_only
@@ -164,9 +183,10 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, loggers: list[An
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
-    best = "val/objective" if cfg.objective else None  # None: the last epoch's
+    objective = objective_of(cfg)
+    best = "val/objective" if objective else None  # None: the last epoch's
     callbacks = [
-        Evaluation(folder, cfg.objective, _instantiate(cfg.decoder), cfg.tune_on),
+        Evaluation(folder, objective, decoder, cfg.tune_on),
         History(folder / "history.csv", every),
         ModelCheckpoint(filename="best", monitor=best, mode="max", every_n_epochs=every if best else 1, **keep),
         ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
@@ -226,10 +246,16 @@ def save_detector(method: SedMethod, folder: Path) -> None:
 
 
 def finish(
-    cfg: DictConfig, folder: Path, record: dict[str, Any], data: SedData, loggers: list[Any], seconds: float
+    cfg: DictConfig,
+    folder: Path,
+    record: dict[str, Any],
+    data: SedData,
+    made: Assembly,
+    loggers: list[Any],
+    seconds: float,
 ) -> None:
     """Measure from the stored scores, draw, mirror, and close the record."""
-    from sed_lab.clip.corpus import statistics_rows
+    from sed_lab.clip.corpus import statistics_rows, training_statistics
     from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.run.track import address, mirror
@@ -237,22 +263,23 @@ def finish(
     record["detector"] = {
         "classes": data.corpus.classes,
         "clip_seconds": data.corpus.clip_seconds,
-        "frame_hop": data.loader.frame_hop,
-        "n_frames": data.loader.n_frames,
+        "frame_hop": made.frame_hop,
+        "n_frames": made.n_frames,
+        "decided": made.method.decided(),
     }
     record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
-    if statistics := data.class_statistics():
+    if statistics := training_statistics(data.corpus, made.frame_hop, made.n_frames):
         rows = statistics_rows(statistics)
         record["dataset"]["per_class"] = {row.pop("event_label"): row for row in rows}
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    measured = measure_run(folder, _instantiate(cfg.decoder), dict(cfg.metric), cfg.tune_on)
+    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis)
     record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
     metrics = flatten(measured)
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
-    page = report_run(folder, **cfg.report)
+    page = report_run(folder, cfg.analysis, **cfg.report)
     config = record["config"]
     mirror(loggers, folder, config, metrics)
     print(f"run: {folder}")
@@ -261,16 +288,9 @@ def finish(
 
 
 def _instantiate(node: DictConfig, **given: Any) -> Any:
-    from hydra.utils import instantiate
+    from sed_lab.run.assemble import build as build_node
 
-    try:
-        # Objects are given to the call, not to Hydra, which would take a dataclass for a configuration.
-        return instantiate(node, _partial_=True, _convert_="all")(**given)
-    except Exception as error:
-        cause = error.__cause__
-        if isinstance(cause, (InputError, OSError)):
-            raise cause from None
-        raise
+    return build_node(node, **given)
 
 
 def _is_first_rank() -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -115,16 +115,38 @@ class Corpus:
     source_seconds: Mapping[str, float] | None = None
 
 
-@dataclass
-class Batch:
-    """What a method sees: exactly one of ``audio [B, N]``, ``feature [B, F, M]``, ``embedding [B, 10, 128]``.
+@dataclass(kw_only=True)
+class Input:
+    """What a method predicts from: exactly one of ``audio [B, N]``, ``feature [B, F, M]``, ``embedding [B, 10, 128]``.
+
+    ``annotated [B, C]`` says which classes are asked for in each clip (None: all of them in every clip).
+    """
+
+    audio: torch.Tensor | None = None
+    feature: torch.Tensor | None = None
+    embedding: torch.Tensor | None = None
+    annotated: torch.Tensor | None = None
+
+    @property
+    def waveform(self) -> torch.Tensor:
+        """``audio [B, N]``.
+
+        Raises:
+            InputError: the dataset gives something else.
+        """
+        if self.audio is None:
+            raise InputError("this method works on audio, but the dataset gives none; choose another dataset or method")
+        return self.audio
+
+
+@dataclass(kw_only=True)
+class Batch(Input):
+    """What a method trains on: an `Input` with labels; ``annotated`` says which classes these labels are about.
 
     ``strong [B, T, C]`` and ``weak [B, C]`` hold targets in [0, 1] (zeros where unlabelled); ``has_strong``,
     ``has_weak``, ``synthetic`` are booleans ``[B]``: losses use these masks, never positions. ``valid_frames [B]``
-    counts output frames that belong to the recording and not to padding. ``index [B]`` is the clip's place in its
-    subset. ``annotated [B, C]`` says which classes a clip's labels are about (None: all). The three shares correct a
-    mean over this part of a global batch: (clips here x number of parts) / clips in the global batch, 1.0 where every
-    rank and every accumulation step holds the same number.
+    counts output frames that belong to the recording and not to padding. ``index [B]`` is the clip's number in its
+    subset.
     """
 
     strong: torch.Tensor
@@ -135,16 +157,31 @@ class Batch:
     valid_frames: torch.Tensor
     index: torch.Tensor
     clip_id: list[str]
-    audio: torch.Tensor | None = None
-    feature: torch.Tensor | None = None
-    embedding: torch.Tensor | None = None
-    annotated: torch.Tensor | None = None
-    share_strong: float = 1.0
-    share_weak: float = 1.0
-    share_all: float = 1.0
 
     def __len__(self) -> int:
         return len(self.clip_id)
+
+
+class Shares(NamedTuple):
+    """What turns a mean over one part of a global batch into that part's share of the mean over all of it.
+
+    The global batch lies in ``parts`` (devices x accumulation passes). Each number is (clips here x parts) / clips in
+    the global batch: of strongly labelled clips, of weakly labelled ones, of all, and of the strongly labelled ones
+    whose labels are about each class ``[C]``; 1 where every part holds the same number.
+    """
+
+    strong: float = 1.0
+    weak: float = 1.0
+    all: float = 1.0
+    strong_of_class: tuple[float, ...] | None = None  # None: 1 for every class
+    parts: int = 1
+
+
+class Part(NamedTuple):
+    """One device's part of a global batch, as the training loader gives it; a method sees the batch only."""
+
+    batch: Batch
+    shares: Shares
 
 
 @dataclass(frozen=True)
@@ -203,3 +240,10 @@ def _check_scores(array: np.ndarray, shape: tuple[int, int], what: str) -> None:
         raise InputError(f"{what} have shape {array.shape}, expected {shape}")
     if array.size and not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
         raise InputError(f"{what} hold a value that is not a probability in [0, 1]")
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """``x`` in float32, or in its own type where that is wider."""
+    import torch
+
+    return x.to(torch.promote_types(x.dtype, torch.float32))

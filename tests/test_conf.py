@@ -132,22 +132,6 @@ def test_every_root_config_composes(name: str) -> None:
         assert not dangling_interpolations(compose(name))
 
 
-def advertised_commands() -> list[str]:
-    """The ``sed-train`` and ``sed-evaluate`` lines with overrides that documents and configurations show."""
-    texts = [file.read_text(encoding="utf-8") for file in [*TOP.glob("*.md"), *FILES]]
-    found = re.findall(r"sed-(?:train|evaluate)(?: +(?:-m|[\w/.+~@]+=(?:\[[^]]*\]|[^\s`|;)#]+)))+", "\n".join(texts))
-    return sorted(set(found))
-
-
-@pytest.mark.parametrize("command", advertised_commands())
-def test_every_advertised_command_composes(command: str) -> None:
-    program, *words = re.sub(r"\bFOLDER|\bFILE\b", "x", command).split()
-    # A sweep's `seed=0,1,2` is composed with its first value.
-    overrides = [word if "[" in word else word.split(",")[0] for word in words if word != "-m"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        compose("config" if program == "sed-train" else "evaluate", overrides=overrides)
-
-
 def dangling_interpolations(config: DictConfig) -> list[str]:
     """The ``${a.b}`` of a composed config that name no node; resolvers (``${env:HOME}``) are left alone."""
     text = OmegaConf.to_yaml(config, resolve=False)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from sed_lab.analysis.huang2021 import NUMBERS, domain_similarity
 from sed_lab.clip.annotation import write_durations, write_strong
 from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
-from sed_lab.metric.embedding import domain_similarity
 from sed_lab.metric.measure import flatten, measure
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.scores import save_scores
@@ -46,12 +46,12 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
     for seed, subset in enumerate(("test", "validation")):
         scored(tmp_path, subset, seed)
     decoder = MedianDecoder(median_share=0.5)
-    fitted = measure_run(tmp_path, decoder, {}, "validation", tmp_path / "a")
-    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation", tmp_path)
+    fitted = measure_run(tmp_path, decoder, {}, "validation", target=tmp_path / "a")
+    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation")
     assert fitted["systems"] == given["systems"]
     assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
-    with pytest.raises(InputError, match=r"median_share needs events of tune_on=weak, but .* does not exist; name a"):
-        measure_run(tmp_path, decoder, {}, "weak", tmp_path / "b")
+    with pytest.raises(InputError, match=r"median_share needs events of held-out clips; name a subset with strong"):
+        measure_run(tmp_path, decoder, {}, "weak", target=tmp_path / "b")
 
 
 def test_kept_frames_are_measured(tmp_path: Path) -> None:
@@ -60,9 +60,27 @@ def test_kept_frames_are_measured(tmp_path: Path) -> None:
     arrays = {"embedding": rng.normal(size=(30, 4)), "event_label": np.arange(30) % 3, "synthetic": np.arange(30) > 14}
     (tmp_path / "embeddings").mkdir()
     np.savez(tmp_path / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
-    metrics = measure_run(tmp_path, MedianDecoder(), {}, None)
+    assert "embedding" not in measure_run(tmp_path, MedianDecoder(), {}, None)["systems"]["model"]
+    metrics = measure_run(tmp_path, MedianDecoder(), {}, None, ["sed_lab.analysis.huang2021"])
     assert metrics["systems"]["model"]["embedding"] == domain_similarity(**arrays)
-    assert all(is_metric(name) for name in flatten(metrics))
+    assert all(is_metric(name, NUMBERS) for name in flatten(metrics))
+
+
+def test_an_analysis_of_one_s_own_adds_numbers_and_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(tmp_path, "test", 0)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/own_analysis.py").write_text(
+        "def measure(folder, metrics):\n"
+        "    psds = metrics['systems']['model']['psds1']['exact']\n"
+        "    return {'model': {'psds1': {'twice': 2 * psds}, 'size': {'clips': 6}}}, {'model': {'x': {'y': [1.0]}}}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    plain = measure_run(tmp_path, MedianDecoder(), {}, None)["systems"]["model"]
+    found = measure_run(tmp_path, MedianDecoder(), {}, None, ["own_analysis"])["systems"]["model"]
+    assert found == {**plain, "psds1": {**plain["psds1"], "twice": 2 * plain["psds1"]["exact"]}, "size": {"clips": 6}}
+    assert set(read_json(tmp_path / "curves.json")["model"]) == {"psds1", "psds2", "det", "x"}
+    with pytest.raises(InputError, match=r"analysis=no_such: No module named 'no_such'; name modules as those of sed"):
+        measure_run(tmp_path, MedianDecoder(), {}, None, ["no_such"])
 
 
 def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:

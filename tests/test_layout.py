@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "run": {"clip", "feature", "decoder", "metric", "scores", "method"},
     "experiment": {"metric", "run"},
     "report": {"clip", "feature", "decoder", "metric", "scores", "run", "experiment"},
+    "analysis": {"clip", "decoder", "metric", "scores", "run", "experiment", "report"},  # imported by name
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
 COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce", "tables", "plan"}

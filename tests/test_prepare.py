@@ -14,7 +14,7 @@ from sed_lab.clip.audio import list_audio, write_audio
 from sed_lab.prepare import main, prepare
 from sed_lab.types import Event
 
-METADATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "fixtures" / "desed_metadata"
+METADATA = Path(__file__).resolve().parent / "data" / "desed_metadata"
 
 
 @pytest.fixture
@@ -136,7 +136,6 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "34" in out
 
 
-@pytest.mark.skipif(not METADATA.is_dir(), reason="DESED's annotation files (shared/fixtures) are absent")
 def test_stats_of_desed_need_its_annotations_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "metadata/validation/validation.tsv"
     target.parent.mkdir(parents=True)

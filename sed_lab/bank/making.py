@@ -216,13 +216,13 @@ def write_corpus(folder: Path, made: Made, seed: int) -> Iterator[str]:
     """
     write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in made.source_clips))
     write_bank(soundbank_of(folder), made.source_clips, made.source_seconds)
-    places = {split.subset: split for split in LAYOUT}
+    splits = {split.subset: split for split in LAYOUT}
     for subset in dict.fromkeys(part.subset for part in made.parts):
-        yield from _write_subset(folder, places[subset], [part for part in made.parts if part.subset == subset], seed)
+        yield from _write_subset(folder, splits[subset], [part for part in made.parts if part.subset == subset], seed)
 
 
-def _write_subset(folder: Path, place: Split, parts: Sequence[Part], seed: int) -> Iterator[str]:
-    audio_folder = place.audio_in(folder)
+def _write_subset(folder: Path, split: Split, parts: Sequence[Part], seed: int) -> Iterator[str]:
+    audio_folder = split.audio_in(folder)
     audio_folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Recipe] = []
     clips: dict[str, tuple[Event, ...]] = {}
@@ -237,11 +237,11 @@ def _write_subset(folder: Path, place: Split, parts: Sequence[Part], seed: int) 
             write_wav(audio_folder / filename, audio, part.bank.sample_rate)
             drawn.append(recipe)
             yield recipe.clip_id
-    if place.kind == "strong":
-        write_strong(place.annotation_in(folder), clips)
-        write_durations(place.durations_in(folder), dict.fromkeys(clips, parts[0].specification.seconds))
-    elif place.kind == "weak":
-        write_weak(place.annotation_in(folder), {name: labels_of(events) for name, events in clips.items()})
+    if split.kind == "strong":
+        write_strong(split.annotation_in(folder), clips)
+        write_durations(split.durations_in(folder), dict.fromkeys(clips, parts[0].specification.seconds))
+    elif split.kind == "weak":
+        write_weak(split.annotation_in(folder), {name: labels_of(events) for name, events in clips.items()})
     else:
-        write_unlabelled(place.annotation_in(folder), clips)
+        write_unlabelled(split.annotation_in(folder), clips)
     write_recipes(folder / "recipes" / f"{parts[0].subset}.jsonl", drawn)

@@ -31,18 +31,18 @@ def mix(recipe: Recipe, bank: Bank, out: np.ndarray | None = None) -> tuple[np.n
     """
     rate = bank.sample_rate
     length, start = _samples(recipe.duration_ms, rate), _samples(recipe.background_start_ms, rate)
-    # Twice the clip, so that a background is heard from another place each time.
+    # Twice the clip, so that a background can start anywhere in it.
     background = bank.background(recipe.split, recipe.background, 2 * recipe.duration_ms / 1000)[start : start + length]
     gain = _gain([background], recipe.ref_db, f"background {recipe.background}", recipe)
     mixture = np.multiply(background, gain, out=out)
     for ingredient in recipe.events:
-        place = _samples(ingredient.onset_ms, rate)
+        first = _samples(ingredient.onset_ms, rate)
         parts = cut_event(ingredient, recipe, bank)
         what = f"{ingredient.event_label} {ingredient.index}"
         gain = _gain(parts, recipe.ref_db + ingredient.snr, what, recipe)
         for part in parts:
-            saxpy(part, mixture[place : place + len(part)], a=gain)  # in place: mixture += gain * part
-            place += len(part)
+            saxpy(part, mixture[first : first + len(part)], a=gain)  # in place: mixture += gain * part
+            first += len(part)
     peak = max(mixture.max(), -mixture.min())
     if peak > PEAK:
         mixture *= np.float32(PEAK / peak)

@@ -117,11 +117,11 @@ def _recipe(
     events: Sequence[Mapping[str, Any]],
     index: int | None,
     offsets: Mapping[int, float],
-    place: tuple[str, str, int],
+    mixture: tuple[str, str, int],
     mixing: Mixing,
     rng: np.random.RandomState,
 ) -> Recipe:
-    subset, name, number = place
+    subset, name, number = mixture
     recipe: Recipe = {"bg_path": background["filepath"], "bg_classname": background["classname"]}
     recipe["event_present"] = index is not None
     words = ""
@@ -175,29 +175,29 @@ def render(recipe: Mapping[str, Any], source: Path, sample_rate: int = 44100) ->
 
 def write_mixtures(
     source: Path,
-    place: Path,
+    target: Path,
     subset: str,
     mixing: Mixing,
     classes: Sequence[str] = CLASSES,
     sample_rate: int = 44100,
 ) -> Iterator[str]:
-    """Write ``<place>/{audio,meta}``; gives each file name once written. Its official name is `Mixing.folder`.
+    """Write ``<target>/{audio,meta}``; gives each file name once written. Its official name is `Mixing.folder`.
 
     Raises:
         InputError: as `draw_recipes` and `render`; cv_setup cannot be read.
     """
     events, backgrounds = (_read_yaml(source / "cv_setup" / f"{kind}_{subset}.yaml") for kind in ("events", "bgs"))
     recipes = draw_recipes(events, backgrounds, subset, mixing, classes)
-    (place / "audio").mkdir(parents=True)
+    (target / "audio").mkdir(parents=True)
     for name, found in recipes.items():
         for recipe in found:
-            path = place / "audio" / recipe["mixture_audio_filename"]
+            path = target / "audio" / recipe["mixture_audio_filename"]
             soundfile.write(path, render(recipe, source, sample_rate), sample_rate, subtype="PCM_24")
             yield path.name
-        write_text(place / "meta" / f"mixture_recipes_{subset}_{name}.yaml", _yaml(found))
+        write_text(target / "meta" / f"mixture_recipes_{subset}_{name}.yaml", _yaml(found))
         lines = "".join(f"{recipe['annotation_string']}\n" for recipe in found)
-        write_text(place / "meta" / f"event_list_{subset}_{name}.csv", lines)
-    write_text(place / "parameters.yaml", _yaml({**asdict(mixing), "ebrs": list(mixing.ebrs)}))
+        write_text(target / "meta" / f"event_list_{subset}_{name}.csv", lines)
+    write_text(target / "parameters.yaml", _yaml({**asdict(mixing), "ebrs": list(mixing.ebrs)}))
 
 
 def _yaml(value: Any) -> str:

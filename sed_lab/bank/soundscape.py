@@ -103,16 +103,16 @@ def occurrence(statistics: Mapping[str, Any], classes: Sequence[str], key: str =
     Raises:
         InputError: an unknown class, a missing key, probabilities that are negative or sum to 0.
     """
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     main, most = np.zeros(len(classes)), np.zeros(len(classes))
     companion = np.zeros((len(classes), len(classes)))
     for name, entry in statistics.items():
         try:
             proba, beside = float(entry["proba"]), entry["co-occurences"]
-            row = place[_base(name)]
+            row = index[_base(name)]
             weights = np.zeros(len(classes))
             for other, share in zip(beside["classes"], beside["probas"], strict=True):
-                weights[place[_base(other)]] += float(share)
+                weights[index[_base(other)]] += float(share)
             events = float(beside["max_events"])
         except KeyError as error:
             raise InputError(f"{key}: {name} names or lacks {error}; classes are {', '.join(classes)}") from None
@@ -228,8 +228,8 @@ def draw_recipe(
     if rng.random() >= spec.empty_share:
         main = _pick(rates.main, rng)
         further = int(rng.integers(rates.max_events[main]))
-        for place in (main, *(_pick(rates.companion[main], rng) for _ in range(further))):
-            ingredient = _draw_event(spec, bank, split, rates.classes[place], placed, rng)
+        for label in (main, *(_pick(rates.companion[main], rng) for _ in range(further))):
+            ingredient = _draw_event(spec, bank, split, rates.classes[label], placed, rng)
             if ingredient is not None:
                 placed.append(ingredient)
     return Recipe(

@@ -28,8 +28,8 @@ class VariedBank:
     def event(self, split: str, event_label: str, index: int) -> np.ndarray:
         if split != "train":
             return self.bank.event(split, event_label, index)
-        place, version = divmod(index, self.variants)
-        audio = self.bank.event(split, event_label, place)
+        original, version = divmod(index, self.variants)
+        audio = self.bank.event(split, event_label, original)
         if version == 0:
             return audio
         rng = np.random.default_rng((self.seed, zlib.crc32(event_label.encode()), index))

@@ -137,7 +137,7 @@ def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[st
             f"{path}: expected the columns {', '.join(STRONG)} in any order, got {_shown(lines)}; "
             f"{', '.join(missing)} not found"
         )
-    places = [header.index(name) for name in STRONG]
+    columns = [header.index(name) for name in STRONG]
     clips: dict[str, list[Event]] = {}
     problems: list[str] = []
     for number, row in enumerate(rows[1:], 2):
@@ -145,7 +145,7 @@ def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[st
         if not any(fields):
             continue
         try:
-            _add_event(clips, tuple(fields[place] for place in places), classes)
+            _add_event(clips, tuple(fields[column] for column in columns), classes)
         except ValueError as error:
             problems.append(f"line {number}: {error}")
     _refuse(path, problems)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from sed_lab.clip.label import encode_strong, encode_weak
 from sed_lab.errors import InputError
-from sed_lab.types import Batch, Clip, Subset
+from sed_lab.types import Batch, Clip, Part, Shares, Subset
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Key:
 
 @dataclass(frozen=True)
 class Request:
-    """The clips one device loads at once, and how many parts and clips of each subset the global batch has."""
+    """The clips one device loads at once; while training, all clips of the global batch and its number of parts."""
 
     keys: tuple[Key, ...]
     parts: int = 1
-    global_clips: Mapping[str, int] | None = None
+    whole: tuple[Key, ...] | None = None
 
 
 class CompositionSampler:
@@ -40,7 +41,7 @@ class CompositionSampler:
     was seen. The order is a function of the epoch alone, so a resumed run sees what an uninterrupted one does.
 
     ``parts`` = ranks x accumulation steps; part ``step * world + rank`` belongs to this rank. Where a subset's count
-    does not divide evenly, some parts hold one clip more, and ``Batch.share_*`` weighs them.
+    does not divide evenly, some parts hold one clip more, and `Shares` weighs them.
 
     Raises:
         InputError: a subset of the composition does not exist or is smaller than its share of one batch.
@@ -92,10 +93,13 @@ class CompositionSampler:
                 shares = self._deal(name, step, parts)
                 dealt[name] = shares[-first:] + shares[:-first] if first else shares
                 first = (first + count) % parts
+            by_part = [
+                tuple(Key(name, int(i), self.current_epoch) for name in self.clips for i in dealt[name][part])
+                for part in range(parts)
+            ]
+            whole = tuple(key for keys in by_part for key in keys)
             for micro in range(self.accumulate):
-                part = micro * self.world + self.rank
-                keys = (Key(name, int(i), self.current_epoch) for name in self.clips for i in dealt[name][part])
-                yield Request(tuple(keys), parts, self.clips)
+                yield Request(by_part[micro * self.world + self.rank], parts, whole)
 
     def _deal(self, name: str, step: int, parts: int) -> list[np.ndarray]:
         count = self.clips[name]
@@ -128,17 +132,20 @@ def evaluation_requests(subset: str, size: int, batch_size: int, rank: int = 0, 
     ]
 
 
-class CorpusLoader(torch.utils.data.Dataset[Batch]):
-    """Turns a :class:`Request` into a :class:`Batch`; the dataset a DataLoader's workers hold."""
+class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
+    """Turns a :class:`Request` into a :class:`Batch`, in training into a `Part`; what a DataLoader's workers hold."""
 
     def __init__(
         self, subsets: Mapping[str, Subset], classes: tuple[str, ...], n_frames: int, frame_hop: float
     ) -> None:
         self.subsets, self.classes, self.n_frames, self.frame_hop = subsets, classes, n_frames, frame_hop
 
-    def __getitem__(self, request: Request) -> Batch:
+    def __getitem__(self, request: Request) -> Batch | Part:
         loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
-        return self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        if request.whole is None:
+            return batch
+        return Part(batch, self._shares(batch, request.parts, request.whole))
 
     def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
         """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
@@ -154,7 +161,6 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
         # As in the DCASE 2021 baseline a strongly labelled clip does not enter the weak loss.
         has_weak = [clip.event_labels is not None and clip.events is None for clip in clips]
         valid = [min(self.n_frames, int(np.ceil(clip.duration / self.frame_hop))) for clip in clips]
-        share_strong, share_weak, share_all = self._shares(request, has_strong, has_weak)
         return Batch(
             strong=torch.from_numpy(strong),
             weak=torch.from_numpy(weak),
@@ -167,9 +173,6 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
             audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
             embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
             annotated=self._annotated(clips),
-            share_strong=share_strong,
-            share_weak=share_weak,
-            share_all=share_all,
         )
 
     def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
@@ -178,18 +181,26 @@ class CorpusLoader(torch.utils.data.Dataset[Batch]):
         rows = [self.classes if clip.annotated is None else clip.annotated for clip in clips]
         return torch.from_numpy(np.stack([encode_weak(row, self.classes) for row in rows]) > 0)
 
-    def _shares(self, request: Request, has_strong: list[bool], has_weak: list[bool]) -> tuple[float, float, float]:
-        """(clips here x parts) / clips in the global batch: of strong, of weak, of all clips."""
-        if request.global_clips is None or request.parts == 1:
-            return 1.0, 1.0, 1.0
-        strong = weak = 0
-        for name, count in request.global_clips.items():
-            example = self.subsets[name].clips[0]
-            strong += count * (example.events is not None)
-            weak += count * (example.event_labels is not None and example.events is None)
-        everything = sum(request.global_clips.values())
-        return (
-            sum(has_strong) * request.parts / strong if strong else 1.0,
-            sum(has_weak) * request.parts / weak if weak else 1.0,
-            len(has_strong) * request.parts / everything,
+    def _shares(self, batch: Batch, parts: int, whole: tuple[Key, ...]) -> Shares:
+        if parts == 1:
+            return Shares()
+        clips = [self.subsets[key.subset].clips[key.index] for key in whole]
+        strong = [clip for clip in clips if clip.events is not None]
+        weak = sum(clip.event_labels is not None and clip.events is None for clip in clips)
+        of_class = np.zeros(len(self.classes))
+        for clip in strong:
+            of_class += encode_weak(self.classes if clip.annotated is None else clip.annotated, self.classes)
+        here = batch.has_strong[:, None] & (batch.has_strong[:, None] if batch.annotated is None else batch.annotated)
+        own = here.expand(-1, len(self.classes)).sum(0).numpy()
+        return Shares(
+            strong=int(batch.has_strong.sum()) * parts / len(strong) if strong else 1.0,
+            weak=int(batch.has_weak.sum()) * parts / weak if weak else 1.0,
+            all=len(batch) * parts / len(clips),
+            strong_of_class=tuple((own * parts / np.maximum(of_class, 1)).tolist()),
+            parts=parts,
         )
+
+
+def as_is(loaded: Any) -> Any:
+    """What the dataset made: it is a batch already."""
+    return loaded

@@ -13,7 +13,7 @@ import numpy as np
 from sed_lab.clip.audio import SUFFIXES, fit_length, move_events, read_audio
 from sed_lab.clip.label import encode_strong, encode_weak
 from sed_lab.errors import InputError
-from sed_lab.types import ClassStatistics, Clip, Event, Subset
+from sed_lab.types import ClassStatistics, Clip, Corpus, Event, Subset
 
 
 class ClipFiles:
@@ -117,6 +117,23 @@ def class_statistics(
         source_seconds=None if source_seconds is None else np.array([source_seconds[name] for name in classes]),
         labelled_frames=labelled,
     )
+
+
+def training_statistics(corpus: Corpus, frame_hop: float, n_frames: int) -> ClassStatistics | None:
+    """`class_statistics` of the training clips with labels, strong ones where there are any; None without any."""
+    labelled = corpus.subsets.get("synthetic") or corpus.subsets.get("weak")
+    if not labelled:
+        return None
+    return class_statistics(labelled, corpus.classes, frame_hop, n_frames, corpus.source_clips, corpus.source_seconds)
+
+
+def weak_labels(corpus: Corpus) -> np.ndarray:
+    """Which classes each clip of subset ``weak`` has, boolean ``[I, C]`` in the clips' order."""
+    clips = corpus.subsets["weak"].clips if "weak" in corpus.subsets else ()
+    labels = np.zeros((len(clips), len(corpus.classes)), dtype=bool)  # there may be millions of clips
+    for row, clip in zip(labels, clips, strict=True):
+        row[:] = encode_weak(clip.event_labels or (), corpus.classes)
+    return labels
 
 
 def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:

@@ -33,11 +33,11 @@ def encode_strong(events: Iterable[Event], classes: Sequence[str], n_frames: int
         InputError: an event's label is not among ``classes``.
     """
     target = np.zeros((n_frames, len(classes)), dtype=np.float32)
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     for event in events:
         start = math.floor(event.onset / frame_hop + _SLACK)
         stop = max(start + 1, math.ceil(event.offset / frame_hop - _SLACK))
-        target[start:stop, _column(place, event.event_label)] = 1
+        target[start:stop, _column(index, event.event_label)] = 1
     return target
 
 
@@ -48,14 +48,14 @@ def encode_weak(event_labels: Iterable[str], classes: Sequence[str]) -> np.ndarr
         InputError: a label is not among ``classes``.
     """
     target = np.zeros(len(classes), dtype=np.float32)
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     for label in event_labels:
-        target[_column(place, label)] = 1
+        target[_column(index, label)] = 1
     return target
 
 
-def _column(place: dict[str, int], label: str) -> int:
+def _column(index: dict[str, int], label: str) -> int:
     try:
-        return place[label]
+        return index[label]
     except KeyError:
-        raise InputError(f"event label {label!r} is not among the classes {', '.join(place)}") from None
+        raise InputError(f"event label {label!r} is not among the classes {', '.join(index)}") from None

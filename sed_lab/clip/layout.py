@@ -1,6 +1,6 @@
 """The folder layout of DCASE 2021 task 4, for any classes: annotation and audio files -> `Corpus`.
 
-Every part is optional, and an annotated ``a.wav`` is also found as ``a.flac``. A place P stands for the annotation
+Every part is optional, and an annotated ``a.wav`` is also found as ``a.flac``. A path P stands for the annotation
 ``metadata/P.tsv`` (and ``P_durations.tsv``) and the recordings ``audio/P/``::
 
     synthetic             train/synthetic21_train/soundscapes
@@ -51,25 +51,25 @@ END_TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Split:
-    """A subset's place below the corpus folder: ``metadata/<place>.tsv``, ``audio/<place>`` (or ``audio/<audio>``)."""
+    """Where a subset lies below the corpus folder: ``metadata/<path>.tsv``, ``audio/<path>`` (or ``audio/<audio>``)."""
 
     subset: str
     kind: str  # strong, weak or unlabelled
-    place: str
+    path: str
     synthetic: bool = False
     training: bool = False
     audio: str = ""
 
     def annotation_in(self, folder: Path) -> Path:
-        tsv, csv = (folder / f"metadata/{self.place}{suffix}" for suffix in (".tsv", ".csv"))
+        tsv, csv = (folder / f"metadata/{self.path}{suffix}" for suffix in (".tsv", ".csv"))
         return csv if csv.is_file() and not tsv.is_file() else tsv  # 2018 called its tab separated files .csv
 
     def audio_in(self, folder: Path) -> Path:
-        return folder / f"audio/{self.audio or self.place}"
+        return folder / f"audio/{self.audio or self.path}"
 
     def durations_in(self, folder: Path) -> Path:
         """As DESED names them: soundscapes.tsv has durations.tsv, validation.tsv has validation_durations.tsv."""
-        return folder / f"metadata/{self.place.removesuffix('soundscapes')}_durations.tsv".replace("/_", "/")
+        return folder / f"metadata/{self.path.removesuffix('soundscapes')}_durations.tsv".replace("/_", "/")
 
 
 LAYOUT = (

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
-from sed_lab.clip.batch import CompositionSampler, CorpusLoader, evaluation_requests
-from sed_lab.clip.corpus import class_statistics
-from sed_lab.clip.label import encode_weak
+from sed_lab.clip.batch import CompositionSampler, CorpusLoader, as_is, evaluation_requests
 from sed_lab.errors import InputError
-from sed_lab.types import Batch, ClassStatistics, Corpus
+from sed_lab.types import Batch, Corpus, Part
 
 
 class SedData(pl.LightningDataModule):
@@ -60,23 +56,6 @@ class SedData(pl.LightningDataModule):
             return 1
         return max(1, -(-sum(self.clips.values()) // (devices * self.max_clips_per_device)))
 
-    def class_statistics(self) -> ClassStatistics | None:
-        """Counts over the training clips with labels, strong ones where there are any, on the frame grid; else None."""
-        corpus = self.corpus
-        labelled = corpus.subsets.get("synthetic") or corpus.subsets.get("weak")
-        if not labelled:
-            return None
-        grid = (self.loader.frame_hop, self.loader.n_frames)
-        return class_statistics(labelled, corpus.classes, *grid, corpus.source_clips, corpus.source_seconds)
-
-    def weak_labels(self) -> torch.Tensor:
-        """Which classes each clip of subset ``weak`` has, boolean ``[I, C]`` in the clips' order."""
-        clips = self.corpus.subsets["weak"].clips if "weak" in self.corpus.subsets else ()
-        labels = np.zeros((len(clips), len(self.corpus.classes)), dtype=bool)  # there may be millions of clips
-        for row, clip in zip(labels, clips, strict=True):
-            row[:] = encode_weak(clip.event_labels or (), self.corpus.classes)
-        return torch.from_numpy(labels)
-
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
         sizes = {name: len(subset) for name, subset in self.corpus.subsets.items()}
@@ -84,7 +63,7 @@ class SedData(pl.LightningDataModule):
             sizes, self.clips, self.seed, self.epoch, rank, world, accumulate=self.accumulation(world)
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None
         return self._loader(self.sampler(self.trainer.global_rank, self.trainer.world_size))
 
@@ -102,17 +81,13 @@ class SedData(pl.LightningDataModule):
         assert self.trainer is not None
         return self.every_clip(subset, self.trainer.global_rank, self.trainer.world_size)
 
-    def _loader(self, sampler: Any) -> DataLoader[Batch]:
+    def _loader(self, sampler: Any) -> DataLoader[Any]:
         # Batches are made whole by the dataset, so the loader neither batches nor collates.
         return DataLoader(
             self.loader,
             batch_size=None,
             sampler=sampler,
-            collate_fn=_as_is,
+            collate_fn=as_is,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

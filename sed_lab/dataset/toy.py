@@ -77,5 +77,8 @@ class PointFeature(nn.Module):
     def frames(self, n_samples: int) -> int:
         return n_samples // self.hop_length
 
+    def sizes(self, n_samples: int) -> dict[str, int]:
+        return {"n_mels": self.n_mels, "n_frames": self.frames(n_samples)}
+
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         return audio[:, None]

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import median_filter
 
+from sed_lab.decoder.base import Decoder, Points, Threshold
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
-
-Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Events of many operating points as arrays ``[E]``: operating point, clip, class (indices), onset, offset [s]."""
 
 
 def median_frames(seconds: float, frame_hop: float) -> int:
@@ -31,21 +29,22 @@ def median_frames(seconds: float, frame_hop: float) -> int:
 
 
 @dataclass(frozen=True)
-class MedianDecoder:
+class MedianDecoder(Decoder):
     """Median filter over time, then a threshold.
 
     Args:
         threshold: one number, or one a class by event label.
         median_seconds: length of the median window, one number or one a class; `median_frames` says how many frames.
             Filtering scores and thresholding them gives the same events as filtering decisions (tested).
-        median_share: where given, a class's window is this share of its mean event length; see `fitted`.
+        median_share: where given, a class's window is this share of its mean event length; see `fit`.
         median_passes: how often the filter runs (Huang et al. 2021 filter probabilities and then decisions: 2).
         clip_gate: a class is detected only in clips whose clip score is at least this (None: no gate).
         min_event_seconds: shorter events are dropped.
         merge_gap_seconds: gaps of a class up to this long are closed, before short events are dropped.
     """
 
-    threshold: float | Mapping[str, float] = 0.5
+    tunable: ClassVar[Mapping[str, tuple[float, ...]]] = {"median_seconds": (0.05, 0.2, 0.32, 0.45, 0.7, 1.0, 1.6, 2.5)}
+    threshold: Threshold = 0.5
     median_seconds: float | Mapping[str, float] = 0.45
     median_share: float | None = None
     median_passes: int = 1
@@ -53,7 +52,7 @@ class MedianDecoder:
     min_event_seconds: float = 0.0
     merge_gap_seconds: float = 0.0
 
-    def fitted(self, events: Iterable[Event], classes: Sequence[str]) -> MedianDecoder:
+    def fit(self, events: Iterable[Event], classes: Sequence[str]) -> MedianDecoder:
         """With ``median_share``, this decoder with each class's window, taken from held-out ``events``.
 
         A class without an event keeps its ``median_seconds``. Source: Huang et al. 2021, whose published base takes a
@@ -72,11 +71,14 @@ class MedianDecoder:
         """Median-filtered frame scores; where the clip gate is shut, zeros. Borders are mirrored (d c b a|a b c d).
 
         Raises:
-            InputError: no frame scores, no clip scores for the gate, or ``median_share`` without `fitted`.
+            InputError: no frame scores, no clip scores for the gate, or ``median_share`` without `fit`.
         """
-        frame, hop = _frames(scores)
+        frame, hop = frames_of(scores)
         if self.median_share is not None:
-            raise InputError("decoder.median_share needs held-out events; give decoder.median_seconds instead")
+            raise InputError(
+                "decoder.median_share needs events of held-out clips; name a subset with strong labels by tune_on, or"
+                " give decoder.median_seconds and decoder.median_share=null"
+            )
         seconds = per_class(self.median_seconds, scores.classes, "median_seconds")
         windows = np.array([median_frames(value, hop) for value in seconds])
         out: list[np.ndarray] = list(frame)
@@ -85,27 +87,28 @@ class MedianDecoder:
         if self.clip_gate is not None:
             if scores.clip is None:
                 raise InputError(f"{scores.name}: clip_gate {self.clip_gate} needs clip scores, there are none")
-            out = [array * gate for array, gate in zip(out, scores.clip >= self.clip_gate, strict=True)]
+            out = [self.gate(array, clip) for array, clip in zip(out, scores.clip, strict=True)]
         return replace(scores, frame=tuple(out))
 
-    def decode(
-        self, scores: Scores, threshold: float | Mapping[str, float] | None = None
-    ) -> dict[str, tuple[Event, ...]]:
-        """Events of every clip of ``scores`` by clip_id, in time order; clips without events are there too."""
+    def gate(self, frame: np.ndarray, clip: np.ndarray | None) -> np.ndarray:
+        if self.clip_gate is None:
+            return frame
+        assert clip is not None
+        return frame * (clip >= self.clip_gate)[..., None, :]
+
+    def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
         return events_by_clip(scores, self.points(scores, values[None]))
 
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
-        """Events at each of ``thresholds [K]`` or ``[K, C]``; the median filter runs once."""
         point, clip, label, onset, offset = _runs(self.smooth(scores), np.asarray(thresholds, dtype=np.float64))
         if self.merge_gap_seconds > 0:
             point, clip, label, onset, offset = _merge((point, clip, label, onset, offset), self.merge_gap_seconds)
         keep = offset - onset >= self.min_event_seconds - 1e-9
         return point[keep], clip[keep], label[keep], onset[keep], offset[keep]
 
-    def settings(self) -> dict[str, Any]:
-        """Every number of this decoder by name."""
-        return {"decoder": type(self).__name__, **{k: _plain(v) for k, v in asdict(self).items()}}
+    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+        return replace(self, clip_gate=None).decode(scores, threshold)
 
 
 def per_class(value: float | Mapping[str, float], classes: Sequence[str], name: str) -> np.ndarray:
@@ -131,7 +134,12 @@ def events_by_clip(scores: Scores, points: Points) -> dict[str, tuple[Event, ...
     return {clip_id: tuple(sorted(events)) for clip_id, events in found.items()}
 
 
-def _frames(scores: Scores) -> tuple[tuple[np.ndarray, ...], float]:
+def frames_of(scores: Scores) -> tuple[tuple[np.ndarray, ...], float]:
+    """Frame scores and their hop.
+
+    Raises:
+        InputError: there are none.
+    """
     if scores.frame is None or scores.frame_hop is None:
         raise InputError(f"{scores.name}: events need frame scores, there are clip scores only")
     return scores.frame, scores.frame_hop
@@ -157,7 +165,7 @@ def _median(frame: list[np.ndarray], windows: np.ndarray) -> list[np.ndarray]:
 
 def _runs(scores: Scores, thresholds: np.ndarray) -> Points:
     """Runs of frames above each threshold, ordered by operating point, clip, class, time."""
-    frame, hop = _frames(scores)
+    frame, hop = frames_of(scores)
     n, c = len(frame), len(scores.classes)
     longest = max((len(array) for array in frame), default=0)
     padded = np.full((n, c, longest + 2), -1.0, np.float32)  # a silent frame on both sides closes every run
@@ -170,12 +178,12 @@ def _runs(scores: Scores, thresholds: np.ndarray) -> Points:
     for number, limit in enumerate(limits):
         active = padded > limit[None, :, None]
         clip, label, time = np.nonzero(active[:, :, 1:] != active[:, :, :-1])
-        part = _clipped(scores, hop, clip[0::2], label[0::2], time[0::2], time[1::2])
+        part = clipped(scores, hop, clip[0::2], label[0::2], time[0::2], time[1::2])
         parts.append((np.full(len(part[0]), number), *part))
-    return _joined(parts)
+    return joined(parts)
 
 
-def _clipped(
+def clipped(
     scores: Scores, hop: float, clip: np.ndarray, label: np.ndarray, first: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``[first, end)`` as seconds within the clip; events that begin after its end are dropped."""
@@ -185,7 +193,7 @@ def _clipped(
     return clip[keep], label[keep], onset[keep], offset[keep]
 
 
-def _joined(parts: Sequence[Points]) -> Points:
+def joined(parts: Sequence[Points]) -> Points:
     """The events of several operating points as one."""
     kinds = (np.int64, np.int64, np.int64, np.float64, np.float64)
     point, clip, label, onset, offset = (
@@ -203,7 +211,3 @@ def _merge(points: Points, gap: float) -> Points:
     if not len(onset):
         return points
     return point[first], clip[first], label[first], onset[first], offset[last]
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sed_lab.decoder.median import Points, _clipped, _frames, _joined, _plain, events_by_clip, per_class
+from sed_lab.decoder.base import Decoder, Points, Threshold
+from sed_lab.decoder.median import clipped, events_by_clip, frames_of, joined, per_class
 from sed_lab.types import Event, Scores
 
 
 @dataclass(frozen=True)
-class OnsetDecoder:
+class OnsetDecoder(Decoder):
     """At most one event a class and clip, for rare events (Amiriparian et al. 2018, section 2.5).
 
     The class is present when its highest score exceeds ``threshold``. The onset is the first frame up to the highest
@@ -27,24 +26,22 @@ class OnsetDecoder:
             last less than 2.5 s in the mean.
     """
 
-    threshold: float | Mapping[str, float] = 0.5
-    onset_threshold: float | Mapping[str, float] = 0.5
+    threshold: Threshold = 0.5
+    onset_threshold: Threshold = 0.5
     lookback_seconds: float = 2.5
 
     def smooth(self, scores: Scores) -> Scores:
         """The scores as they are: this decoder filters nothing."""
         return scores
 
-    def decode(
-        self, scores: Scores, threshold: float | Mapping[str, float] | None = None
-    ) -> dict[str, tuple[Event, ...]]:
+    def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         """At most one event of each class a clip; ``threshold`` stands in for the presence threshold."""
         values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
         return events_by_clip(scores, self.points(scores, values[None]))
 
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
         """Events at each presence threshold of ``thresholds [K]`` or ``[K, C]``."""
-        frame, hop = _frames(scores)
+        frame, hop = frames_of(scores)
         limit = per_class(self.onset_threshold, scores.classes, "onset_threshold").astype(np.float32)
         shape = (len(frame), len(scores.classes))
         peak, first, end = np.full(shape, -1.0, np.float32), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -55,13 +52,29 @@ class OnsetDecoder:
         parts: list[Points] = []
         for number, presence in enumerate(limits):
             clip, label = np.nonzero(peak > presence)
-            part = _clipped(scores, hop, clip, label, first[clip, label], end[clip, label])
+            part = clipped(scores, hop, clip, label, first[clip, label], end[clip, label])
             parts.append((np.full(len(part[0]), number), *part))
-        return _joined(parts)
+        return joined(parts)
 
-    def settings(self) -> dict[str, Any]:
-        """Every number of this decoder by name."""
-        return {"decoder": type(self).__name__, **{k: _plain(v) for k, v in asdict(self).items()}}
+    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+        """At most one event a class in each stretch as long as a training clip."""
+        frame, hop = frames_of(scores)
+        step, found = round(seconds / hop), {}
+        for row, (clip_id, array) in enumerate(zip(scores.clip_id, frame, strict=True)):
+            found[clip_id] = tuple(
+                Event(round(start + event.onset, 6), round(start + event.offset, 6), event.event_label)
+                for first in range(0, len(array), step)
+                if (start := first * hop) < scores.duration[row]
+                for event in self._one(scores, row, array[first : first + step], start, seconds, threshold)
+            )
+        return found
+
+    def _one(
+        self, scores: Scores, row: int, array: np.ndarray, start: float, seconds: float, threshold: Threshold
+    ) -> tuple[Event, ...]:
+        left = np.minimum(seconds, scores.duration[row : row + 1] - start)
+        name = scores.clip_id[row]
+        return self.decode(replace(scores, clip_id=(name,), duration=left, frame=(array,), clip=None), threshold)[name]
 
 
 def _around_peak(array: np.ndarray, limit: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

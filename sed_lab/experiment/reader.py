@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import CLAIMS, SCALES, SHARED, SYSTEM, Claim, Column, Experiment, Row
-from sed_lab.metric.names import is_metric
+from sed_lab.metric.names import could_be_metric
 
 CLASS = "{class}"
 # Kinds of figures with the keys they need; {draw: a function, ...} stands for any other.
@@ -22,11 +22,6 @@ FIGURES = {
     "class_bars": {"column"},
     "relative": {"columns", "against"},
     "grid": {"columns", "dots", "panels", "bars"},
-    "histograms": {"subset"},
-    "det": {"axes"},
-    "sphere": {"iterations"},
-    "frames": set(),
-    "clip": set(),
 }
 CLASS_WISE = ("class_bars", "relative")  # these draw class-wise columns
 Place = tuple[Any, ...]  # keys and positions from the top of a file
@@ -147,7 +142,7 @@ class _Reader:
                 each = [(f"{name}/{c}", {"label": c, "family": name, "event_label": c}) for c in self.read.classes]
             for key, given in each:
                 metric = item.metric.replace(CLASS, given.get("event_label", ""))
-                if not is_metric(metric.replace(SYSTEM, "system")):
+                if not could_be_metric(metric.replace(SYSTEM, "system")):
                     self.fail(f"no run writes a metric {metric!r}", *place, "metric")
                 made = {**given, "metric": metric, "line": self.lines[place][1]}
                 self.columns[key] = item.model_copy(update=made)

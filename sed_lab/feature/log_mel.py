@@ -96,6 +96,10 @@ class LogMel(nn.Module):
         """Feature frames F of a clip of ``n_samples``."""
         return max(1, n_samples // self.hop_length + self.last_frame)
 
+    def sizes(self, n_samples: int) -> dict[str, int]:
+        """What a network may ask for by name."""
+        return {"n_mels": self.n_mels, "n_frames": self.frames(n_samples)}
+
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         """Normalised log mel ``[B, F, M]`` of ``audio [B, N]``."""
         return self.scale(self.mel(audio))

@@ -241,9 +241,8 @@ def quantise(embedding: torch.Tensor, matrix: torch.Tensor, means: torch.Tensor)
 class VggishEmbedding:
     """A front end that gives AudioSet's embeddings: ``audio [B, N]`` to uint8 ``[B, R, 128]``.
 
-    No module: 72 million fixed weights would lie in every checkpoint. The files are read when the first audio comes.
-    A clip's rows do not depend on what else is in the batch. On a GPU whose convolutions round to TF32, PyTorch's
-    default, numbers may come out some steps from a CPU's.
+    No module: 72 million fixed weights would lie in every checkpoint. A clip's rows do not depend on what else is in
+    the batch. On a GPU whose convolutions round to TF32, PyTorch's default, they may be some steps from a CPU's.
 
     Args:
         weights: path of the network's weights, as :func:`read_weights` takes them.
@@ -255,7 +254,6 @@ class VggishEmbedding:
     """
 
     hop_length = ROW_HOP
-    n_mels = EMBEDDING
 
     def __init__(self, weights: str | None = None, pca: str | None = None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
@@ -264,28 +262,30 @@ class VggishEmbedding:
         self._read: tuple[VggishNetwork, torch.Tensor, torch.Tensor] | None = None
 
     def frames(self, n_samples: int) -> int:
-        """Rows R of a clip of ``n_samples``."""
         return rows_of(n_samples)
+
+    def sizes(self, n_samples: int) -> dict[str, int]:
+        return {"n_rows": self.frames(n_samples), "n_values": EMBEDDING}
 
     def __call__(self, audio: torch.Tensor) -> torch.Tensor:
         """``audio [B, N]`` -> uint8 ``[B, R, 128]`` on the same device."""
-        network, matrix, means = self._files(audio.device)
+        network, matrix, means = self.open(audio.device)
         rows = torch.empty(len(audio), self.frames(audio.shape[1]), EMBEDDING, dtype=torch.uint8, device=audio.device)
         for index, clip in enumerate(audio):
             rows[index] = quantise(embed(network, clip), matrix, means)
         return rows
 
-    def _files(self, device: torch.device) -> tuple[VggishNetwork, torch.Tensor, torch.Tensor]:
+    def open(self, device: torch.device | str = "cpu") -> tuple[VggishNetwork, torch.Tensor, torch.Tensor]:
         if self.weights is None or self.pca is None:
             raise InputError(
                 "rows of embeddings from audio need feature.weights and feature.pca, the paths of VGGish's weights"
-                " (published as vggish_model.ckpt, whose variables must be saved as .npz, and for torchvggish as"
-                " vggish-10086976.pth) and of vggish_pca_params.npz; set both, or use a dataset that holds embeddings"
+                " (variables of vggish_model.ckpt as .npz, or vggish-10086976.pth) and vggish_pca_params.npz; set both,"
+                " or use a dataset that holds embeddings"
             )
         if self._read is None:
             self._read = (network_of(read_weights(Path(self.weights))), *read_pca(Path(self.pca)))
         network, matrix, means = self._read
-        if matrix.device != device:
+        if matrix.device != torch.device(device):
             self._read = (network.to(device), matrix.to(device), means.to(device))
         return self._read
 

@@ -20,18 +20,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.feature.standard_mel import StandardLogMel
-from sed_lab.loss import Loss
-from sed_lab.method.base import Prediction, SedMethod, audio_of
-from sed_lab.model.chunk_net import ChunkNet, ContextNet, chunk_counts
-from sed_lab.types import Batch
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
+from sed_lab.model.chunk_net import ChunkNet, chunk_counts
+from sed_lab.types import Batch, Input
 
 WHOLE = 0  # timesteps of a network that takes whole clips
 
@@ -70,14 +68,10 @@ def chunk_by_chunk(network: nn.Module, x: torch.Tensor, timesteps: int) -> torch
 
 
 class RareEnsemble(SedMethod):
-    """Detectors of every class, side by side.
+    """Detectors of every class, side by side; the network is built anew for each, and the loss is that of frames.
 
     Args:
-        feature: waveform to normalised log mel ``[B, F, M]``; its statistics are those of the training clips.
-        model: the network, built anew for each detector.
-        loss: of frames; the paper's is binary cross-entropy.
-        optimizer: makes the optimiser.
-        classes: of the corpus.
+        parts, optimizer: of the method; the front end's statistics are those of the training clips.
         timesteps: taus by event label (table 2), of more classes than the corpus has where wanted; 0: whole clips.
         rate_decay: of the learning rate, an epoch.
         min_epochs, patience: when a detector stops.
@@ -88,24 +82,25 @@ class RareEnsemble(SedMethod):
         InputError: ``timesteps`` lacks a class of the corpus, or has a number below 0.
     """
 
-    outputs: tuple[str, ...] = ("ensemble", "chunks", "t3", "t5", "t9", "t50")
+    systems: tuple[str, ...] = ("ensemble", "chunks", "t3", "t5", "t9", "t50")
+    takes = "a chunk's posterior"
+    trains_on = ("synthetic",)
+    objective = ("validation/loss",)
     stops_early = True
+    rests = True  # the networks of classes that a batch does not hold
     training_only = ("networks",)
 
     def __init__(
         self,
-        feature: StandardLogMel,
-        model: ChunkNet | ContextNet,
-        loss: Loss,
-        optimizer: Callable[..., torch.optim.Optimizer],
-        classes: Sequence[str],
+        parts: Parts,
+        optimizer: MakeOptimizer,
         timesteps: Mapping[str, Sequence[int]],
         rate_decay: float,
         min_epochs: int,
         patience: int,
         members: bool,
-        seed: int = 0,
     ) -> None:
+        classes = parts.classes
         if any(not timesteps.get(label) or min(timesteps[label]) < WHOLE for label in classes):
             raise InputError(
                 f"method.timesteps={dict(timesteps)} needs a list of frame numbers for each of {', '.join(classes)}"
@@ -114,44 +109,40 @@ class RareEnsemble(SedMethod):
             f"{number}_t{tau}": Member(number, tau) for number, label in enumerate(classes) for tau in timesteps[label]
         }
         self.validation_losses = tuple(self.members)
-        super().__init__(optimizer, seed)
-        self.feature, self.loss, self.n_classes = feature, loss, len(classes)
+        super().__init__(parts, optimizer)
         self.rate_decay, self.min_epochs, self.patience = rate_decay, min_epochs, patience
-        self.networks = nn.ModuleDict({name: copy.deepcopy(model) for name in self.members})
+        self.networks = nn.ModuleDict({name: copy.deepcopy(parts.model) for name in self.members})
         for module in self.networks.modules():
             if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear, nn.LSTM)):
                 module.reset_parameters()
         self.best = copy.deepcopy(self.networks).requires_grad_(False)
         taus_used = sorted({member.timesteps for member in self.members.values()} - {WHOLE})
-        self.outputs = ("ensemble", *(["chunks", *(f"t{tau}" for tau in taus_used)] if members else []))
+        self.systems = ("ensemble", *(["chunks", *(f"t{tau}" for tau in taus_used)] if members else []))
         self.place: dict[str, dict[str, float]] = {
             name: {"loss": math.inf, "epoch": 0, "stopped": 0} for name in self.members
         }
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        x = self.feature(audio_of(batch))
-        losses: dict[str, torch.Tensor] = {}
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        x = self.feature(batch.waveform)
+        draws = self.common_draws()
+        terms = {}
         for name, member in self.members.items():
+            first = int(torch.randint(max(1, member.timesteps), (), generator=draws))  # alike wherever a clip is
             rows = self._rows(batch, member)
             if self.place[name]["stopped"] or not rows.any():
                 continue
-            first = int(torch.randint(max(1, member.timesteps), ()))
             chunks = cut(x[rows], member.timesteps, first)
             target = cut(batch.strong[rows, :, member.label], member.timesteps, first)
-            losses[name] = self.loss(self.networks[name](chunks)[..., None], target[..., None])
-        # Every parameter takes part, as processes that train together expect.
-        nothing = 0 * torch.stack([p.sum() for p in self.networks.parameters()]).sum()
-        loss = torch.stack([*losses.values(), nothing]).sum()
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        return loss
+            loss = self.loss(self.networks[name](chunks)[..., None], target[..., None])
+            terms[name] = LossTerm(loss, "strong", of_class=member.label)
+        return terms
 
     def _rows(self, batch: Batch, member: Member) -> torch.Tensor:
         """Which clips are labelled for the member's class, ``[B]``."""
         return batch.has_strong if batch.annotated is None else batch.has_strong & batch.annotated[:, member.label]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        x = self.feature(audio_of(batch))
+        x = self.feature(batch.waveform)
         for name, member in self.members.items():
             rows = self._rows(batch, member)
             chunks, target = cut(x[rows], member.timesteps), cut(batch.strong[rows, :, member.label], member.timesteps)
@@ -171,30 +162,29 @@ class RareEnsemble(SedMethod):
         self.trainer.should_stop = all(place["stopped"] for place in self.place.values())
         self.log("val/objective", -sum(place["loss"] for place in self.place.values()), sync_dist=True)
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        x = self.feature(audio_of(batch))
-        shape = (len(x), x.shape[1], self.n_classes)
-        frame = {system: x.new_zeros(shape) for system in self.outputs}
-        number = [sum(member.label == label for member in self.members.values()) for label in range(self.n_classes)]
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        annotated, feature = x.annotated, self.feature(x.waveform)
+        shape = (len(feature), feature.shape[1], len(self.classes))
+        frame = {system: feature.new_zeros(shape) for system in self.systems}
+        number = [sum(member.label == label for member in self.members.values()) for label in range(shape[2])]
         for name, member in self.members.items():
-            rows = range(len(x)) if batch.annotated is None else batch.annotated[:, member.label].nonzero().flatten()
+            rows = range(len(feature)) if annotated is None else annotated[:, member.label].nonzero().flatten()
             share = 1 / number[member.label]
             for row in map(int, rows):
-                p = sliding_ensemble(self.best[name], x[row], member.timesteps)
+                p = sliding_ensemble(self.best[name], feature[row], member.timesteps)
                 frame["ensemble"][row, :, member.label] += share * p
                 if "chunks" in frame:
                     frame["chunks"][row, :, member.label] += share * chunk_by_chunk(
-                        self.best[name], x[row], member.timesteps
+                        self.best[name], feature[row], member.timesteps
                     )
                 if (alone := f"t{member.timesteps}") in frame:
                     frame[alone][row, :, member.label] = p
         return {system: Prediction(values, values.amax(1)) for system, values in frame.items()}
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.trainer.check_val_every_n_epoch != 1:
             raise InputError("this method goes by its validation loss; set trainer.check_val_every_n_epoch=1")
-        if not bool(self.feature.fitted):
-            self.fit_feature(self.feature, "synthetic")
         self.trainer.should_stop = all(place["stopped"] for place in self.place.values())  # killed at its end, resumed
 
     def configure_optimizers(self) -> Any:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,11 @@ import torch
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
-from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.files import replacing
-from sed_lab.loss import Loss
-from sed_lab.method.base import Prediction, audio_of
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction
 from sed_lab.method.cluster import cluster_classes
 from sed_lab.method.phased import Phase, PhasedMethod
-from sed_lab.model.encoder import CNNEncoder, LSTMEncoder
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Input, at_least_float32
 
 
 def count_clusters(clips: Sequence[int], asked: Sequence[int] | None = None) -> list[int]:
@@ -95,7 +91,7 @@ def log_v(
 
     A class with one cluster has no same-class rival, and that term is left out.
     """
-    h = h.float() * alpha
+    h = at_least_float32(h) * alpha
     own = h.gather(1, cluster[:, None])
     same = cluster_class[cluster][:, None] == cluster_class[None, :]
     itself = torch.arange(h.shape[1], device=h.device)[None, :] == cluster[:, None]
@@ -135,85 +131,73 @@ class ClusterNetwork(nn.Module):
 class WeightedDetector(PhasedMethod):
     """The baseline B: the same network, trained end to end with class weights (eq. 2) from the start.
 
+    The network is an encoder, ``[B, F, M]`` to unit vectors ``[B, E]``, E in ``n_embedding``; the loss is the
+    detector's, on logits ``[B, C]``: eq. 2 is `sed_lab.loss.WeightedBinary`.
+
     Args:
-        feature: waveform to log mel ``[B, F, M]``; one with a ``fit`` is fitted to the training audio first.
-        model: encoder, ``[B, F, M]`` to unit vectors ``[B, E]``, E in ``n_embedding``.
-        loss: of the detector, on logits ``[B, C]``; eq. 2 is `sed_lab.loss.WeightedBinary`.
-        weak_labels: boolean ``[I, C]``, the labels of the training clips (subset ``weak``) in their order.
-        class_weight: ``[C]`` weights for the loss, or None.
-        optimizer: makes the optimiser; it begins anew with each phase.
+        parts: of the method; the classes of clips come from its weak labels. ``optimizer`` begins anew with each phase.
         cluster_counts: K_c of each class, in the order of `clip_classes`; None: as section 3 counts them. The baseline
             has as many columns W, which it starts at random.
         detector_epochs, patience: of the detector's training; the paper gives a patience of 10 and no limit.
-        seed: of dropout and of the clustering.
 
     Raises:
-        InputError: no encoder, a class without a clip, counts that do not fit, an epoch number that is not above 0.
+        InputError: a class without a clip, counts that do not fit, an epoch number that is not above 0.
     """
 
-    outputs: tuple[str, ...] = ("model",)
+    takes = "one embedding a clip"
+    trains_on = ("weak",)
+    objective = ("weak_validation/loss",)
     clips_only = True
     network: ClusterNetwork
-    class_weight: torch.Tensor | None
     cluster_class: torch.Tensor
 
     def __init__(
         self,
-        feature: LogMel,
-        model: LSTMEncoder | CNNEncoder,
-        loss: Loss,
-        weak_labels: torch.Tensor,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        parts: Parts,
+        optimizer: MakeOptimizer,
         detector_epochs: int,
         patience: int,
-        cluster_counts: Sequence[int] | None = None,
-        class_weight: torch.Tensor | None = None,
-        seed: int = 0,
+        cluster_counts: Sequence[int] | None,
     ) -> None:
-        super().__init__(optimizer, seed)
-        if not hasattr(model, "n_embedding"):
-            raise InputError(f"{type(model).__name__} is no encoder of clips; use model=lstm or model=cnn")
-        if not len(weak_labels):
+        super().__init__(parts, optimizer)
+        if parts.weak_labels is None:  # a trained detector: nothing is counted, and nothing clustered
+            self.clip_class, self.counts = torch.zeros(0, dtype=torch.int64), list(cluster_counts or ())
+        elif not len(parts.weak_labels):
             raise InputError("this method trains on clips with weak labels, of which the dataset has none; use another")
-        self.clip_class = clip_classes(weak_labels)
-        self.counts = count_clusters(torch.bincount(self.clip_class).tolist(), cluster_counts)
-        self.feature, self.loss = feature, loss
-        self.network = ClusterNetwork(model, model.n_embedding, sum(self.counts), weak_labels.shape[1])
-        self.register_buffer("class_weight", class_weight)
-        self.register_buffer("weak_labels", weak_labels)  # kept so that the network can be made again without the data
+        else:
+            self.clip_class = clip_classes(parts.weak_labels)
+            self.counts = count_clusters(torch.bincount(self.clip_class).tolist(), cluster_counts)
+        self.network = ClusterNetwork(parts.model, parts.model.n_embedding, sum(self.counts), len(parts.classes))
         cluster_class = torch.arange(len(self.counts)).repeat_interleave(torch.tensor(self.counts))
         self.register_buffer("cluster_class", cluster_class, persistent=False)
         if detector_epochs < 1:
             raise InputError(f"method.detector_epochs={detector_epochs} must be at least 1")
         self.schedule = [Phase("detector", detector_epochs, patience)]
 
+    def decided(self) -> dict[str, Any]:
+        return {"cluster_counts": self.counts}
+
     def trained(self, phase: Phase) -> Sequence[nn.Module]:
         return [self.network]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        logits = self.network(self.feature(audio_of(batch)))
-        return self.logged(self._detector_loss(logits, batch), batch)
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        self.note("phase", float(self.place["phase"]), batch)
+        return {"loss_weak": LossTerm(self._detector_loss(self.network(self.feature(batch.waveform)), batch), "all")}
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        return {"model": Prediction(clip=self.network(self.feature(audio_of(batch))).sigmoid())}
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        return {"model": Prediction(clip=self.network(self.feature(x.waveform)).sigmoid())}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         if self.phase.patience is None:  # there is no detector yet
             return {}
-        logits = self.network(self.feature(audio_of(batch)))
+        logits = self.network(self.feature(batch.waveform))
         loss = self._detector_loss(logits, batch)
         self.add_validation_loss("loss", loss, torch.tensor(len(batch), device=loss.device))
-        system = "proposed1" if self.phase.trains == "output" else self.outputs[0]
+        system = "proposed1" if self.phase.trains == "output" else self.systems[0]
         return {system: Prediction(clip=logits.sigmoid())}
 
     def _detector_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         return self.loss(logits, batch.weak, class_weight=self.class_weight)  # (2)
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        self.refuse_all_but_weak()
-        if isinstance(self.feature, StandardLogMel) and not self.feature.fitted:
-            self.fit_feature(self.feature, "weak")
 
 
 class EmbeddingClusters(WeightedDetector):
@@ -234,15 +218,12 @@ class EmbeddingClusters(WeightedDetector):
         others: as `WeightedDetector`.
     """
 
-    outputs = ("proposed2", "proposed1")
+    systems = ("proposed2", "proposed1")
 
     def __init__(
         self,
-        feature: LogMel,
-        model: LSTMEncoder | CNNEncoder,
-        loss: Loss,
-        weak_labels: torch.Tensor,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        parts: Parts,
+        optimizer: MakeOptimizer,
         embedding_epochs: Sequence[int],
         centroid_epochs: int,
         alpha: float,
@@ -250,14 +231,11 @@ class EmbeddingClusters(WeightedDetector):
         other_margin: float,
         detector_epochs: int,
         patience: int,
-        balance: str = "greedy",
-        cluster_counts: Sequence[int] | None = None,
-        keep_embeddings: bool = False,
-        class_weight: torch.Tensor | None = None,
-        seed: int = 0,
+        balance: str,
+        cluster_counts: Sequence[int] | None,
+        keep_embeddings: bool,
     ) -> None:
-        parts = (feature, model, loss, weak_labels, optimizer, detector_epochs, patience)
-        super().__init__(*parts, cluster_counts, class_weight, seed)
+        super().__init__(parts, optimizer, detector_epochs, patience, cluster_counts)
         if not embedding_epochs or min(*embedding_epochs, centroid_epochs) < 1:
             said = f"method.embedding_epochs={list(embedding_epochs)}, method.centroid_epochs={centroid_epochs}"
             raise InputError(f"{said}: every iteration needs at least one epoch of each")
@@ -270,15 +248,16 @@ class EmbeddingClusters(WeightedDetector):
         self.embedding = torch.zeros(len(self.clip_class), self.network.clusters.in_features)
         self.cluster = torch.zeros(len(self.clip_class), dtype=torch.int64)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        self.note("phase", float(self.place["phase"]), batch)
         frozen = self.phase.trains in ("centroids", "output")
-        e = self.embedding[batch.index] if frozen else self.network.encoder(self.feature(audio_of(batch)))
+        e = self.embedding[batch.index] if frozen else self.network.encoder(self.feature(batch.waveform))
         h = self.network.clusters(e)  # (4)
         if self.phase.trains in ("centroids", "embedding"):
             loss = triple_header(h, self.cluster[batch.index], self.cluster_class, 1.0, *self.margins)  # (8)
         else:
             loss = self._detector_loss(self.network.output(h), batch)  # (2)
-        return self.logged(loss, batch)
+        return {f"loss_{self.phase.trains}": LossTerm(loss, "all")}
 
     def trained(self, phase: Phase) -> Sequence[nn.Module]:
         network = self.network
@@ -290,10 +269,10 @@ class EmbeddingClusters(WeightedDetector):
         }
         return parts[phase.trains]
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        x = self.feature(audio_of(batch))
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        feature = self.feature(x.waveform)
         networks = {"proposed2": self.network, "proposed1": self.proposed1}
-        return {system: Prediction(clip=network(x).sigmoid()) for system, network in networks.items()}
+        return {system: Prediction(clip=network(feature).sigmoid()) for system, network in networks.items()}
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -320,7 +299,7 @@ class EmbeddingClusters(WeightedDetector):
         encoder = self.network.encoder.eval()
         encoder.load_state_dict(self.from_first(encoder.state_dict()))  # batch norm has seen other clips elsewhere
         for batch in self.data.every_clip("weak", self.global_rank, self.trainer.world_size):
-            table[batch.index] = encoder(self.feature(audio_of(batch).to(self.device)))
+            table[batch.index] = encoder(self.feature(batch.waveform.to(self.device)))
         self.embedding = self.trainer.strategy.reduce(table, reduce_op="sum")
 
     def keep_best(self) -> None:

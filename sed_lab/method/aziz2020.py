@@ -16,89 +16,67 @@ network. What Keras calls accuracy changes with the loss; `sed_lab.metric.accura
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.feature.vggish import VggishEmbedding
-from sed_lab.loss import Loss, probability
-from sed_lab.method.base import Prediction, SedMethod
-from sed_lab.model.embedding_net import RowCNN, RowFNN, keras_start
-from sed_lab.types import Batch
+from sed_lab.loss import probability
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
+from sed_lab.model.embedding_net import keras_start
+from sed_lab.types import Batch, Input, at_least_float32
 
 
 class RowClassifier(SedMethod):
     """Clips of embeddings into classes.
 
+    The front end gives embeddings ``[B, 10, 128]`` of audio, where a batch has no embeddings of its own; the network
+    gives features of the clip ``[B, D]``, D in ``n_features``. The loss is on logits ``[B, C]``; with ``multi_output``
+    on each head's ``[B, 1]``.
+
     Args:
-        feature: gives embeddings ``[B, 10, 128]`` of audio, where a batch has no embeddings of its own.
-        model: rows ``[B, 10, 128]`` to features of the clip ``[B, D]``, D in ``n_features``.
-        loss: on logits ``[B, C]``; with ``multi_output`` on each head's ``[B, 1]``.
-        classes: names of the C classes.
-        optimizer: makes the optimiser.
+        parts, optimizer: of the method.
         normalise: divide the embeddings by 255, the largest value there can be; not by a clip's own range.
         multi_output: a head for each class on the shared network, and the sum of their losses.
-        class_weight: ``[C]`` weights for the loss, or None.
-        seed: of the random numbers drawn while training.
 
     Raises:
-        InputError: a network that does not take rows of embeddings; a categorical loss with ``multi_output``.
+        InputError: a categorical loss with ``multi_output``.
     """
 
+    takes = "features of embedding rows"
+    trains_on = ("weak",)
+    objective = ()  # there is no validation
     clips_only = True
-    class_weight: torch.Tensor | None
 
-    def __init__(
-        self,
-        feature: VggishEmbedding,
-        model: RowCNN | RowFNN,
-        loss: Loss,
-        classes: Sequence[str],
-        optimizer: Callable[..., torch.optim.Optimizer],
-        normalise: bool = True,
-        multi_output: bool = False,
-        class_weight: torch.Tensor | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(optimizer, seed)
-        if not hasattr(model, "n_features"):
-            raise InputError(f"{type(model).__name__} takes no rows of embeddings; use model=row_cnn or model=row_fnn")
-        if multi_output and getattr(loss, "exclusive", False):
+    def __init__(self, parts: Parts, optimizer: MakeOptimizer, normalise: bool, multi_output: bool) -> None:
+        super().__init__(parts, optimizer)
+        if multi_output and getattr(parts.loss, "exclusive", False):
             raise InputError("method.multi_output=true has a head of one unit for each class; use it with loss=bce")
-        self.feature, self.model, self.loss = feature, model, loss
-        self.normalise = normalise
+        self.model, self.normalise = parts.model, normalise
         # Modules' names have no dots, and none may hide a module's own.
+        classes = parts.classes
         names = [f"is_{name.replace('.', '_')}" for name in classes] if multi_output else ["classes"]
-        self.heads = nn.ModuleDict({name: nn.Linear(model.n_features, len(classes) // len(names)) for name in names})
+        sizes = len(classes) // len(names)
+        self.heads = nn.ModuleDict({name: nn.Linear(parts.model.n_features, sizes) for name in names})
         self.heads.apply(keras_start)
-        self.register_buffer("class_weight", class_weight)
 
-    def forward(self, batch: Batch) -> list[torch.Tensor]:
+    def forward(self, x: Input) -> list[torch.Tensor]:
         """Logits of each head: one of ``[B, C]``, or C of ``[B, 1]``."""
-        e = batch.embedding if batch.embedding is not None else self._embedded(batch)
-        x = e.float() / 255 if self.normalise else e.float()
-        features = self.model(x)
+        e = at_least_float32(x.embedding if x.embedding is not None else self._embedded(x))
+        features = self.model(e / 255 if self.normalise else e)
         return [head(features) for head in self.heads.values()]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
         logits = self(batch)
         targets = batch.weak.split(batch.weak.shape[1] // len(logits), dim=1)
         weights = [None] * len(logits) if self.class_weight is None else self.class_weight.split(targets[0].shape[1])
         heads = zip(logits, targets, weights, strict=True)
-        loss = torch.stack([self.loss(z, y, class_weight=w) for z, y, w in heads]).sum() * batch.share_all
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        return loss
+        return {"loss_weak": LossTerm(torch.stack([self.loss(z, y, class_weight=w) for z, y, w in heads]).sum(), "all")}
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        return {"model": Prediction(clip=probability(self.loss, torch.cat(self(batch), dim=1)))}
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        return {"model": Prediction(clip=probability(self.loss, torch.cat(self(x), dim=1)))}
 
-    def on_fit_start(self) -> None:
-        self.refuse_all_but_weak()
-
-    def _embedded(self, batch: Batch) -> torch.Tensor:
-        if batch.audio is None:
+    def _embedded(self, x: Input) -> torch.Tensor:
+        if x.audio is None:
             raise InputError("this method works on rows of embeddings, but the dataset gives none; choose another")
-        return self.feature(batch.audio)
+        embedding: torch.Tensor = self.feature(x.audio)
+        return embedding

@@ -1,19 +1,25 @@
-"""What every method is to the trainer: predictions with names, an optimiser, reproducible random numbers."""
+"""What every method is to the trainer: loss terms, predictions with names, an optimiser, reproducible random numbers.
+
+A method says in :meth:`SedMethod.losses` what it learns from a batch, and what each term is a mean over; nothing else
+knows that a global batch may lie on several devices and accumulation passes.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
 from sed_lab.errors import InputError
-from sed_lab.feature.standard_mel import StandardLogMel
-from sed_lab.types import Batch
+from sed_lab.loss import Loss
+from sed_lab.types import Batch, Input, Part, Shares
+
+MakeOptimizer = Callable[..., torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -24,18 +30,76 @@ class Prediction:
     clip: torch.Tensor | None = None
 
 
-class SedMethod(pl.LightningModule):
-    """One paper's training: subclasses add ``training_step`` and :meth:`predict`.
+@dataclass(frozen=True)
+class LossTerm:
+    """One named part of a method's loss.
 
-    Nothing here measures: evaluation steps return :meth:`predict`'s result and the evaluation callback collects it.
-
-    Args:
-        optimizer: makes the optimiser from the parameters that need gradients.
-        seed: of the random numbers drawn while training.
+    ``value`` is a mean over the batch's strongly labelled clips (``over`` "strong"), its weakly labelled ones ("weak"),
+    all of them ("all"), or over no clips (None: a penalty on weights). ``of_class`` narrows "strong" to the clips whose
+    labels are about that class. ``weight`` is its factor in the loss.
     """
 
-    outputs: tuple[str, ...] = ("model",)
+    value: torch.Tensor
+    over: Literal["strong", "weak", "all"] | None
+    weight: float = 1.0
+    of_class: int | None = None
+
+    def share(self, shares: Shares) -> float:
+        """The factor that makes the value this part's share of a mean over the global batch."""
+        if self.over is None:
+            return 1.0
+        if self.of_class is not None:
+            return 1.0 if shares.strong_of_class is None else shares.strong_of_class[self.of_class]
+        return float(getattr(shares, self.over))
+
+
+def total_loss(terms: Mapping[str, LossTerm], shares: Shares) -> torch.Tensor:
+    """The loss of one part of a global batch: the mean of all parts' is the loss of the whole."""
+    total: torch.Tensor | float = 0.0
+    for term in terms.values():
+        total = total + term.weight * term.value * term.share(shares)
+    return torch.as_tensor(total)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a method is made of, as the configuration names it and the corpus demands.
+
+    ``class_weight [C]`` is the loss's, or None; ``weak_labels``, boolean ``[I, C]``, are those of the training clips of
+    subset ``weak``, and None where a trained detector is made again.
+    """
+
+    feature: Any
+    model: Any
+    loss: Loss
+    classes: tuple[str, ...]
+    class_weight: torch.Tensor | None = None
+    weak_labels: torch.Tensor | None = None
+    seed: int = 0
+
+
+class SedMethod(pl.LightningModule):
+    """One paper's training: subclasses add :meth:`losses` and :meth:`predict`, and declare what they are.
+
+    Nothing here measures: evaluation steps return :meth:`predict`'s result and `sed_lab.run.collect` gathers it.
+
+    Args:
+        parts: front end, network, loss and what the corpus says; the feature, the loss and the class weights become
+            attributes, the network is the subclass's to place.
+        optimizer: makes the optimiser from the parameters that need gradients.
+    """
+
+    systems: tuple[str, ...] = ("model",)
     """Names of the systems :meth:`predict` gives, the one to report first."""
+
+    takes: str = "frame and clip logits"
+    """What it needs of a network: one of those that `sed_lab.model` lists."""
+
+    trains_on: tuple[str, ...] = ("synthetic", "weak", "unlabelled")
+    """The subsets it can train on; the others' clips are left out of its batches."""
+
+    objective: tuple[str, ...] | None = None
+    """What it is validated by where the configuration names nothing; None: `default_objective`."""
 
     clips_only = False
     """Whether :meth:`predict` gives no frames."""
@@ -43,21 +107,73 @@ class SedMethod(pl.LightningModule):
     stops_early = False
     """Whether training may end before the trainer's last epoch."""
 
+    depends_on_parts = False
+    """Whether a global batch in several parts trains otherwise than in one, beside batch normalisation."""
+
+    rests = False
+    """Whether a step may leave parameters without a gradient, which processes that train together must know."""
+
     training_only: tuple[str, ...] = ()
     """Names of the modules that :meth:`predict` does not use."""
 
     validation_losses: tuple[str, ...] = ()
     """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
 
-    def __init__(self, optimizer: Callable[..., torch.optim.Optimizer], seed: int = 0) -> None:
+    class_weight: torch.Tensor | None
+
+    def __init__(self, parts: Parts, optimizer: MakeOptimizer) -> None:
         super().__init__()
-        self.make_optimizer, self.seed = optimizer, seed
+        self.feature, self.loss, self.classes, self.seed = parts.feature, parts.loss, parts.classes, parts.seed
+        self.make_optimizer = optimizer
+        self.register_buffer("class_weight", parts.class_weight)
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
         self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
 
+    @classmethod
+    def default_objective(cls) -> tuple[str, ...]:
+        """What a run is validated by where its configuration names nothing: names as of `run.collect.Evaluation`."""
+        if cls.objective is not None:
+            return cls.objective
+        frames = () if cls.clips_only else (f"synthetic_validation/{cls.systems[0]}/intersection_f1",)
+        return (f"weak_validation/{cls.systems[0]}/tagging_f1", *frames)
+
     @abstractmethod
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        """Probabilities of every system in :attr:`outputs`."""
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        """The terms of the loss by name, on this part of the global batch."""
+
+    @abstractmethod
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        """Probabilities of every system in :attr:`systems`."""
+
+    def decided(self) -> dict[str, Any]:
+        """Constructor arguments that the training data decided, to make the detector again without it."""
+        return {}
+
+    def training_step(self, part: Part, batch_idx: int) -> torch.Tensor:
+        batch, shares = part
+        terms = self.losses(batch)
+        loss = total_loss(terms, shares)
+        if not loss.isfinite():
+            self._refuse_divergence(batch, loss)
+        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
+        self.note("loss", loss, batch)
+        for name, term in terms.items():
+            self.note(name, term.value * term.share(shares), batch)
+        if self.rests:
+            loss = loss + 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
+        return loss
+
+    def note(self, name: str, value: torch.Tensor | float, batch: Batch) -> None:
+        """Log a number as ``train/<name>``, its mean over an epoch's batches."""
+        self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
+
+    def _refuse_divergence(self, batch: Batch, loss: torch.Tensor) -> None:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        raise InputError(
+            f"training diverged: the loss is {float(loss)} in step {self.trainer.global_step + 1} of epoch"
+            f" {self.current_epoch + 1} at a learning rate of {rate:g} (clips {', '.join(batch.clip_id[:4])}, ...);"
+            " lower method.optimizer.lr, or look for a recording that is not as the others"
+        )
 
     def detector_state(self) -> dict[str, torch.Tensor]:
         """The state without modules that only training needs."""
@@ -70,12 +186,15 @@ class SedMethod(pl.LightningModule):
             setattr(self, name, None)
         self.load_state_dict(state)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, part: Part, batch_idx: int) -> None:
         # Dropout, mixup and the like must not depend on how many numbers were drawn before: seeded by step, a resumed
         # run draws what an uninterrupted one does, without random states in checkpoints. Ranks draw differently.
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        state = np.random.SeedSequence([self.seed, step, self.global_rank]).generate_state(2)
-        torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+        torch.manual_seed(_seed(self.seed, step, self.global_rank))
+
+    def common_draws(self) -> torch.Generator:
+        """Random numbers that are the same in every part of a global batch."""
+        return torch.Generator().manual_seed(_seed(self.seed, self.trainer.global_step, 2**32))
 
     def add_validation_loss(self, name: str, mean: torch.Tensor, clips: torch.Tensor) -> None:
         """Count a batch's ``mean`` loss over so many ``clips`` towards ``val/<name>``."""
@@ -98,31 +217,20 @@ class SedMethod(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         return self.predict(batch)
 
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        return self.predict(batch)
-
     @property
     def data(self) -> Any:
         """The trainer's `sed_lab.clip.module.SedData`."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
-    def refuse_all_but_weak(self) -> None:
-        """For methods that train on weak clips alone.
-
-        Raises:
-            InputError: the batches hold clips of another subset.
-        """
-        asked = [name for name, clips in self.data.clips.items() if clips and name != "weak"]
-        if asked:
-            raise InputError(f"this method trains on weak clips alone; set batch.clips.{asked[0]}=0")
-
-    def fit_feature(self, feature: StandardLogMel, subset: str) -> None:
-        """Take the front end's statistics from a subset's audio, in the first process, for all."""
-        if self.trainer.is_global_zero:
-            hop = self.data.loader.frame_hop
-            batches = self.data.every_clip(subset)
-            feature.fit((audio_of(batch).to(self.device), batch.valid_frames * hop) for batch in batches)
-        feature.load_state_dict(self.from_first(feature.state_dict()))
+    def on_fit_start(self) -> None:
+        """Fit a front end that has statistics to the first subset the batches take."""
+        if hasattr(self.feature, "fit") and not bool(self.feature.fitted):
+            subset = next(name for name in self.trains_on if self.data.clips.get(name))
+            if self.trainer.is_global_zero:
+                hop = self.data.loader.frame_hop
+                batches = self.data.every_clip(subset)
+                self.feature.fit((one.waveform.to(self.device), one.valid_frames * hop) for one in batches)
+            self.feature.load_state_dict(self.from_first(self.feature.state_dict()))
 
     def from_first(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The first process's tensors, on the CPU, in every process."""
@@ -133,12 +241,6 @@ class SedMethod(pl.LightningModule):
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
 
 
-def audio_of(batch: Batch) -> torch.Tensor:
-    """``audio [B, N]`` of the batch.
-
-    Raises:
-        InputError: the dataset gives something else.
-    """
-    if batch.audio is None:
-        raise InputError("this method works on audio, but the dataset gives none; choose another dataset or method")
-    return batch.audio
+def _seed(*words: int) -> int:
+    state = np.random.SeedSequence(words).generate_state(2)
+    return int(state[0]) << 32 | int(state[1])

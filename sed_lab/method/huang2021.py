@@ -28,7 +28,7 @@ projection, and L_IFD from an epoch on, since at the start every frame's probabi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
 from sed_lab.files import replacing
-from sed_lab.loss import Loss
-from sed_lab.method.base import Prediction, SedMethod, audio_of
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
 from sed_lab.model.attention_pool import AttentionPool
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Input, at_least_float32
 
 FRAMES_AT_ONCE = 4  # of which all triples of clips are in memory together
 FORMS = ("exact", "mean")
@@ -66,7 +64,7 @@ def inter_frame_distance(
 
     Without any anchor the norm's term is left.
     """
-    z = z.float()
+    z = at_least_float32(z)
     g = torch.einsum("itd,jtd->ijt", z, z) / z.shape[2]  # (1)
     norm = (g.diagonal() - 1).abs().sum() / max(1, z.shape[0] * z.shape[1])  # (2)
     positive, negative = frame_pairs(weak, frame)
@@ -130,36 +128,37 @@ def write_frames(folder: Path, frames: Mapping[tuple[int, int, int], tuple[bool,
 class WeakSynthetic(SedMethod):
     """Branch 1 with the two others switched on or off: the paper's four models.
 
+    The network is encoder and branch 1. The loss is that of clips and of branch 3's frames; the paper's is binary
+    cross-entropy.
+
     Args:
-        feature: waveform to log mel ``[B, F, M]``.
-        model: encoder and branch 1.
-        loss: of clips and of branch 3's frames; the paper's is binary cross-entropy.
-        optimizer: makes the optimiser; its rate falls by ``rate_decay`` every ``rate_epochs``.
+        parts: of the method; ``optimizer``: its rate falls by ``rate_decay`` every ``rate_epochs``.
         ifd, sedb: whether L_IFD and L_SEDB take part. ifd_weight, sedb_weight: l1 and l2.
         form, margin: of L_IFD, see `inter_frame_distance`.
         n_projection: D.
         pseudo_threshold: of the frames of real clips.
         ifd_from_epoch: the first epoch, from 0, with L_IFD.
         patience: training ends when ``val/objective`` has not risen in so many validations.
-        class_weight: ``[C]`` weights for the loss, or None.
 
     While testing, one frame a clip and class is kept for pictures of the encoder's space, see `middle_frames`.
 
     Raises:
-        InputError: an unknown form, or a model without frames to compare.
+        InputError: an unknown form.
     """
 
-    class_weight: torch.Tensor | None
+    model: AttentionPool
+    takes = "encoded frames and their pooling"
+    trains_on = ("synthetic", "weak")
+    objective = ("validation/model/tagging_f1",)
     validation_losses = ("model/loss_weak",)
     stops_early = True
+    depends_on_parts = True  # pairs are found within a part
     training_only = ("projection", "detection")
 
     def __init__(
         self,
-        feature: LogMel,
-        model: AttentionPool,
-        loss: Loss,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        parts: Parts,
+        optimizer: MakeOptimizer,
         ifd: bool,
         sedb: bool,
         ifd_weight: float,
@@ -172,41 +171,33 @@ class WeakSynthetic(SedMethod):
         rate_decay: float,
         rate_epochs: int,
         patience: int,
-        class_weight: torch.Tensor | None = None,
-        seed: int = 0,
     ) -> None:
-        super().__init__(optimizer, seed)
+        super().__init__(parts, optimizer)
         if form not in FORMS:
             raise InputError(f"method.form={form!r} is unknown; use {' or '.join(FORMS)}")
-        if not hasattr(model, "encode"):
-            raise InputError(f"{type(model).__name__} has no frames to compare; use model=attention_pool")
-        self.feature, self.model, self.loss = feature, model, loss
-        self.register_buffer("class_weight", class_weight)
-        self.projection = nn.Linear(model.n_hidden, n_projection) if ifd else None
-        self.detection = nn.Linear(model.n_hidden, model.n_classes) if sedb else None
+        self.model = parts.model
+        self.projection = nn.Linear(self.model.n_hidden, n_projection) if ifd else None
+        self.detection = nn.Linear(self.model.n_hidden, self.model.n_classes) if sedb else None
         self.ifd_weight, self.sedb_weight, self.form, self.margin = ifd_weight, sedb_weight, form, margin
         self.pseudo_threshold, self.ifd_from_epoch = pseudo_threshold, ifd_from_epoch
         self.rate_decay, self.rate_epochs, self.patience = rate_decay, rate_epochs, patience
         self._frames: dict[tuple[int, int, int], tuple[bool, np.ndarray]] = {}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        x = self.model.encode(self.feature(audio_of(batch)))
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        x = self.model.encode(self.feature(batch.waveform))
         g, clip = self.model.pool(x)
         labelled = batch.has_weak | batch.has_strong
-        loss = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled) * batch.share_all  # L_ATP
-        facts = {"train/loss_weak": loss}
+        weak = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
+        terms = {"loss_weak": LossTerm(weak, "all")}  # L_ATP
         if self.detection is not None:
             frame = self.loss(self.detection(x), batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
-            facts["train/loss_sedb"] = frame * batch.share_strong
-            loss = loss + self.sedb_weight * facts["train/loss_sedb"]  # (4)
+            terms["loss_sedb"] = LossTerm(frame, "strong", self.sedb_weight)  # (4)
         if self.projection is not None:
-            started = float(self.current_epoch >= self.ifd_from_epoch)
             pairs, anchors = self._distance(x, g, batch, labelled)
-            facts |= {"train/loss_ifd": pairs, "train/anchors": anchors.float()}
-            loss = loss + started * self.ifd_weight * pairs * batch.share_all  # (3)
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log_dict({"train/loss": loss, **facts}, on_step=False, on_epoch=True, batch_size=len(batch))
-        return loss
+            started = float(self.current_epoch >= self.ifd_from_epoch)
+            terms["loss_ifd"] = LossTerm(pairs, "all", started * self.ifd_weight)  # (3)
+            self.note("anchors", anchors.float(), batch)
+        return terms
 
     def _distance(
         self, x: torch.Tensor, g: torch.Tensor, batch: Batch, labelled: torch.Tensor
@@ -217,27 +208,26 @@ class WeakSynthetic(SedMethod):
         z = self.projection(x)
         return inter_frame_distance(z[labelled], batch.weak[labelled], frame[labelled], self.margin, self.form)
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        frame, clip = self.model(self.feature(audio_of(batch)))
-        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        return _probabilities(*self.model(self.feature(x.waveform)))
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        frame, clip = self.model(self.feature(audio_of(batch)))
+        frame, clip = self.model(self.feature(batch.waveform))
         labelled = batch.has_weak | batch.has_strong
         mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
         self.add_validation_loss("model/loss_weak", mean, labelled.sum())
-        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+        return _probabilities(frame, clip)
 
     def on_test_epoch_start(self) -> None:
         self._frames = {}
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        x = self.model.encode(self.feature(audio_of(batch)))
+        x = self.model.encode(self.feature(batch.waveform))
         frame, clip = self.model.pool(x)
         for (row, label), embedding in middle_frames(x, batch.strong).items():
             key = (dataloader_idx, int(batch.index[row]), label)
             self._frames[key] = (bool(batch.synthetic[row]), embedding.half().cpu().numpy())
-        return {"model": Prediction(frame.float().sigmoid(), clip.float().sigmoid())}
+        return _probabilities(frame, clip)
 
     def on_test_epoch_end(self) -> None:
         parts = [self._frames]
@@ -252,12 +242,17 @@ class WeakSynthetic(SedMethod):
         return [EarlyStopping("val/objective", mode="max", patience=self.patience, min_delta=0.0)]
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         stop = next(one for one in self.trainer.callbacks if isinstance(one, EarlyStopping))  # type: ignore[attr-defined]
         self.trainer.should_stop = stop.wait_count >= stop.patience  # killed after its last epoch, resumed
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, self.rate_epochs, self.rate_decay)]
+
+
+def _probabilities(frame: torch.Tensor, clip: torch.Tensor) -> dict[str, Prediction]:
+    return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
 
 
 class _TripleHinge(torch.autograd.Function):

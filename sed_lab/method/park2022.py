@@ -14,30 +14,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
 from sed_lab.feature.mixup import mixup
-from sed_lab.loss import Loss
-from sed_lab.method.base import Prediction, SedMethod, audio_of
-from sed_lab.types import Batch
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
+from sed_lab.types import Batch, Input, Part, at_least_float32
 
 
 class MeanTeacher(SedMethod):
     """The DCASE 2021 task 4 baseline with any frame loss.
 
+    The network gives frame logits ``[B, T, C]`` and clip logits ``[B, C]``; the teacher is a copy. The loss is used for
+    strong and for weak labels, and mixup works on the front end's linear mel.
+
     Args:
-        feature: waveform to log mel; mixup works on its linear mel.
-        model: feature ``[B, F, M]`` to frame logits ``[B, T, C]`` and clip logits ``[B, C]``. The teacher is a copy.
-        loss: used for strong and for weak labels.
-        class_weight: ``[C]`` weights for it, or None.
-        optimizer: makes the optimiser; its learning rate is the ramp's upper end.
+        parts: of the method; ``optimizer``: its learning rate is the ramp's upper end.
         mixup: ``probability`` per batch, ``alpha`` of Beta(alpha, alpha), ``labels`` soft or hard.
         consistency_max: the consistency weight after its ramp.
         rampup_epochs: length of both ramps; 0 for none.
@@ -45,72 +41,57 @@ class MeanTeacher(SedMethod):
         teacher_train_mode: the baseline's teacher trains with dropout and batch statistics; False uses its evaluation
             mode.
         first_step_full_rate: the baseline's first update runs at the full rate, since its schedule starts after it.
-        seed: of dropout and mixup.
 
     Raises:
         InputError: a value is out of range.
     """
 
-    class_weight: torch.Tensor | None
-    outputs = ("student", "teacher")
+    systems = ("student", "teacher")
     validation_losses = ("student/loss_strong", "student/loss_weak", "teacher/loss_strong", "teacher/loss_weak")
+    depends_on_parts = True  # mixup finds its partners within a part
 
     def __init__(
         self,
-        feature: LogMel,
-        model: nn.Module,
-        loss: Loss,
-        optimizer: Callable[..., torch.optim.Optimizer],
+        parts: Parts,
+        optimizer: MakeOptimizer,
         mixup: Mapping[str, Any],
-        class_weight: torch.Tensor | None = None,
-        consistency_max: float = 2.0,
-        rampup_epochs: float = 50,
-        ema_decay: float = 0.999,
-        teacher_train_mode: bool = True,
-        first_step_full_rate: bool = True,
-        seed: int = 0,
+        consistency_max: float,
+        rampup_epochs: float,
+        ema_decay: float,
+        teacher_train_mode: bool,
+        first_step_full_rate: bool,
     ) -> None:
-        super().__init__(optimizer, seed)
-        self.feature, self.student, self.loss = feature, model, loss
-        self.teacher = copy.deepcopy(model).requires_grad_(False)
-        self.register_buffer("class_weight", class_weight)
+        super().__init__(parts, optimizer)
+        self.student = parts.model
+        self.teacher = copy.deepcopy(parts.model).requires_grad_(False)
         self.mixup_probability, self.mixup_alpha, self.mixup_labels = _check_mixup(mixup)
         self._rampup_steps = 0.0
         self.consistency_max, self.rampup_epochs, self.ema_decay = consistency_max, rampup_epochs, ema_decay
         self.teacher_train_mode, self.first_step_full_rate = teacher_train_mode, first_step_full_rate
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
         x, strong, weak = self._mixed(batch)
         x = self.feature.scale(x)
         with torch.no_grad():  # the same input: teacher and student differ by dropout alone
             teacher_frame, teacher_clip = self.teacher(x)
         frame, clip = self.student(x)  # last, so that what backward needs is not kept during the teacher's pass
         w = self.class_weight
-        loss_strong = self.loss(frame, strong, class_weight=w, mask=batch.has_strong) * batch.share_strong  # (5), S
-        loss_weak = self.loss(clip, weak, class_weight=w, mask=batch.has_weak) * batch.share_weak  # (5), W
-        consistency_strong = _probability_mse(frame, teacher_frame) * batch.share_all  # (5), L_reg
-        consistency_weak = _probability_mse(clip, teacher_clip) * batch.share_all  # the code's second term
+        terms = {  # (5)
+            "loss_strong": LossTerm(self.loss(frame, strong, class_weight=w, mask=batch.has_strong), "strong"),  # S
+            "loss_weak": LossTerm(self.loss(clip, weak, class_weight=w, mask=batch.has_weak), "weak"),  # W
+        }
+        consistency_strong = _probability_mse(frame, teacher_frame)
+        consistency_weak = _probability_mse(clip, teacher_clip)  # the code's second term
         weight = self.consistency_max * self._ramp(self._step())  # lambda(s)
-        loss: torch.Tensor = loss_strong + loss_weak + weight * (consistency_strong + consistency_weak)  # (5)
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        self.log_dict(
-            {
-                "train/loss": loss,
-                "train/loss_strong": loss_strong,
-                "train/loss_weak": loss_weak,
-                "train/consistency_strong": consistency_strong,
-                "train/consistency_weak": consistency_weak,
-                "train/consistency_weight": weight,
-                "train/lr": self.trainer.optimizers[0].param_groups[0]["lr"],
-            },
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch),
-        )
-        return loss
+        terms["consistency"] = LossTerm(consistency_strong + consistency_weak, "all", weight)  # L_reg
+        self.note("consistency_strong", consistency_strong, batch)
+        self.note("consistency_weak", consistency_weak, batch)
+        self.note("consistency_weight", weight, batch)
+        self.note("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch)
+        return terms
 
-    def predict(self, batch: Batch) -> dict[str, Prediction]:
-        return _probabilities(self._logits(batch))
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        return _probabilities(self._logits(x))
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         logits = self._logits(batch)
@@ -123,13 +104,13 @@ class MeanTeacher(SedMethod):
                 self.add_validation_loss(f"{system}/loss_{kind}", mean, mask.sum())
         return _probabilities(logits)
 
-    def _logits(self, batch: Batch) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        x = self.feature(audio_of(batch))
-        return {"student": self.student(x), "teacher": self.teacher(x)}
+    def _logits(self, x: Input) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        feature = self.feature(x.waveform)
+        return {"student": self.student(feature), "teacher": self.teacher(feature)}
 
     def _mixed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
-        mel = self.feature.mel(audio_of(batch))
+        mel = self.feature.mel(batch.waveform)
         strong, weak = batch.strong, batch.weak
         if torch.rand(()) < self.mixup_probability:
             beta = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha)
@@ -168,17 +149,20 @@ class MeanTeacher(SedMethod):
         for teacher, student in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             teacher.lerp_(student, 1 - decay)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        super().on_train_batch_start(batch, batch_idx)
+    def on_train_batch_start(self, part: Part, batch_idx: int) -> None:
+        super().on_train_batch_start(part, batch_idx)
         self.teacher.train(self.teacher_train_mode)
 
 
 def _probabilities(logits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Prediction]:
-    return {system: Prediction(frame.float().sigmoid(), clip.sigmoid()) for system, (frame, clip) in logits.items()}
+    return {
+        system: Prediction(at_least_float32(frame).sigmoid(), clip.sigmoid())
+        for system, (frame, clip) in logits.items()
+    }
 
 
 def _probability_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    return F.mse_loss(student.float().sigmoid(), teacher.float().sigmoid())
+    return F.mse_loss(at_least_float32(student).sigmoid(), at_least_float32(teacher).sigmoid())
 
 
 def _check_mixup(mixup: Mapping[str, Any]) -> tuple[float, float, str]:

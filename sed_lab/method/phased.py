@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.method.base import SedMethod
-from sed_lab.types import Batch
+from sed_lab.method.base import MakeOptimizer, Parts, SedMethod
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,18 @@ class Phase:
 class PhasedMethod(SedMethod):
     """A method whose ``network`` is trained phase by phase of its ``schedule``.
 
-    Subclasses set both, say in :meth:`trained` what a phase changes, return :meth:`logged` losses from
-    ``training_step`` and add the validation loss ``loss`` in phases with patience. The checkpoint kept as the best is
-    that of the last phase's lowest validation loss.
+    Subclasses set both, say in :meth:`trained` what a phase changes, and add the validation loss ``loss`` in phases
+    with patience. The checkpoint kept as the best is that of the last phase's lowest validation loss.
     """
 
     validation_losses = ("loss",)
     stops_early = True
+    rests = True  # what is frozen
     network: nn.Module
     schedule: Sequence[Phase]
 
-    def __init__(self, optimizer: Any, seed: int = 0) -> None:
-        super().__init__(optimizer, seed)
+    def __init__(self, parts: Parts, optimizer: MakeOptimizer) -> None:
+        super().__init__(parts, optimizer)
         self.place: dict[str, Any] = {"phase": 0, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
 
     @abstractmethod
@@ -74,15 +73,6 @@ class PhasedMethod(SedMethod):
     def end_phase(self) -> None:
         """Called after a phase's last epoch."""
 
-    def logged(self, loss: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The loss ``training_step`` returns from a mean over the batch's clips."""
-        loss = loss * batch.share_all
-        self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
-        facts = {"train/loss": loss, "train/phase": torch.tensor(float(self.place["phase"]))}
-        self.log_dict(facts, on_step=False, on_epoch=True, batch_size=len(batch))
-        # Every parameter takes part, as processes that train together expect; what is frozen gets no update below.
-        return loss + 0 * torch.stack([p.sum() for p in self.network.parameters()]).sum()
-
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         trained = {id(p) for module in self.trained(self.phase) for p in module.parameters()}
         for p in self.network.parameters():
@@ -90,6 +80,7 @@ class PhasedMethod(SedMethod):
                 p.grad = None  # not zero: Adam would move it by its momentum
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         epochs = sum(phase.epochs for phase in self.schedule)
         if self.trainer.max_epochs != -1 and (self.trainer.max_epochs or 0) < epochs:
             raise InputError(

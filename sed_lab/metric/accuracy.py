@@ -8,7 +8,6 @@ argmax accuracy is 25 % by chance. Percentages of the two kinds cannot be compar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -36,12 +35,3 @@ def accuracy_of(scores: np.ndarray, target: np.ndarray, reported: Reported, thre
         "confusion": confusion.tolist(),
     }
     return {**values, "reported": values[reported]}
-
-
-def add_gaps(metrics: dict[str, Any], others: Mapping[str, Any]) -> None:
-    """Write how much higher each accuracy is on subset ``training``, where it was measured, than on the test clips."""
-    for name, system in others.get("training", {}).get("systems", {}).items():
-        ours, theirs = metrics["systems"][name].get("accuracy", {}), system.get("accuracy", {})
-        for kind in ("argmax", "element_wise"):
-            if ours.get(kind) is not None and theirs.get(kind) is not None:
-                ours[f"{kind}_gap"] = theirs[kind] - ours[kind]

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from sed_lab.decoder.base import Decoder, Threshold
 from sed_lab.errors import InputError
 from sed_lab.metric.accuracy import Reported, accuracy_of
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
@@ -16,7 +17,7 @@ from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.psds import SCENARIOS, Psds, psds_by_psds_eval, psds_exact, psds_from_points, thinned
-from sed_lab.metric.table import Decoder, Events, EventTable, Threshold, check_truth, event_table, merge_overlaps
+from sed_lab.metric.table import Events, EventTable, check_truth, event_table, merge_overlaps
 from sed_lab.types import Scores
 
 Json = dict[str, Any]

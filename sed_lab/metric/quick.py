@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sed_lab.decoder.base import Decoder
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.intersection import count, f1_result, overlaps
-from sed_lab.metric.table import Decoder, Events, EventTable, event_table, merge_overlaps
+from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
 from sed_lab.types import Scores
 
 

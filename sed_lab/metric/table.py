@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from sed_lab.errors import InputError
-from sed_lab.types import Event, Scores
+from sed_lab.types import Event
 
 Events = Mapping[str, Sequence[Event]]  # clip_id -> its events; clips without events are there too
-Threshold = float | Mapping[str, float]  # one number, or one a class by event label
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # what an EventTable is made of
-
-
-class Decoder(Protocol):
-    """What metrics ask of a decoder; those of `sed_lab.decoder.median` are such."""
-
-    def smooth(self, scores: Scores) -> Scores:
-        """Frame scores whose runs above a threshold are the events."""
-        ...
-
-    def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
-        """Events of every clip; ``threshold`` stands in for the decoder's own."""
-        ...
-
-    def points(self, scores: Scores, thresholds: np.ndarray) -> Arrays:
-        """Events at each of ``thresholds [K]`` or ``[K, C]``: operating point, clip, class, onset, offset."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """Every number of the decoder by name."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,14 +9,15 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from sed_lab.decoder.base import Decoder
+from sed_lab.decoder.median import per_class
 from sed_lab.metric.intersection import f1
 from sed_lab.metric.psds import event_lists, sed_scores_eval
-from sed_lab.metric.table import Decoder, Events, EventTable, event_table
+from sed_lab.metric.table import Events, EventTable, event_table
 from sed_lab.scores import to_sed_scores_eval
 from sed_lab.types import Scores
 
 D = TypeVar("D", bound=Decoder)
-MEDIAN_SECONDS = (0.05, 0.2, 0.32, 0.45, 0.7, 1.0, 1.6, 2.5)
 GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
 
 
@@ -64,28 +64,26 @@ def tune_decoder(
     offset_share: float = 0.2,
     onset_only: bool = False,
 ) -> D:
-    """``decoder`` (a median decoder) with the threshold and median window that give each class its best event F1.
+    """``decoder`` with the threshold and the tunable setting that give each class its best event F1.
 
-    Of `GRID` and `MEDIAN_SECONDS`; of equally good ones the window nearest the decoder's own, then the threshold
-    nearest 0.5; a class without reference events keeps both. Class-wise windows are common in the field (Huang et al.
-    2021, DCASE 2024 baseline).
+    Of `GRID` and the decoder's ``tunable`` values; of equally good ones the value nearest the decoder's own, then the
+    threshold nearest 0.5; a class without reference events keeps both. Class-wise windows are common in the field
+    (Huang et al. 2021, DCASE 2024 baseline).
     """
+    ((setting, grid),) = decoder.tunable.items()
     given: Any = decoder
-    windows = given.median_seconds
-    own = {name: float(windows[name] if isinstance(windows, Mapping) else windows) for name in scores.classes}
+    own = dict(zip(scores.classes, per_class(getattr(given, setting), scores.classes, setting).tolist(), strict=True))
     values = {
-        seconds: _curves(scores, truth, replace(given, median_seconds=seconds), collar, offset_share, onset_only)
-        for seconds in MEDIAN_SECONDS
+        value: _curves(scores, truth, replace(given, **{setting: value}), collar, offset_share, onset_only)
+        for value in grid
     }
-    threshold, median_seconds = {}, {}
+    threshold, chosen = {}, {}
     for i, label in enumerate(scores.classes):
-        threshold[label], median_seconds[label] = 0.5, own[label]
+        threshold[label], chosen[label] = 0.5, own[label]
         if not all(np.isnan(curve[:, i]).all() for curve in values.values()):
-            best = max(
-                MEDIAN_SECONDS, key=lambda m: (np.nanmax(values[m][:, i]).round(12), -abs(np.log(m / own[label])))
-            )
-            threshold[label], median_seconds[label] = _best(values[best][:, i]), best
-    tuned: D = replace(given, threshold=threshold, median_seconds=median_seconds)
+            best = max(grid, key=lambda v: (np.nanmax(values[v][:, i]).round(12), -abs(np.log(v / own[label]))))
+            threshold[label], chosen[label] = _best(values[best][:, i]), best
+    tuned: D = replace(given, threshold=threshold, **{setting: chosen})
     return tuned
 
 

@@ -30,6 +30,9 @@ class AttentionPool(nn.Module):
         InputError: the lists differ in length, or mel is not pooled to 1.
     """
 
+    gives = ("frame and clip logits", "encoded frames and their pooling")
+    normalises_batches = True
+
     time_pooling = 1
 
     def __init__(

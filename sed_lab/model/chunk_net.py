@@ -32,6 +32,9 @@ class ChunkNet(nn.Module):
         InputError: an unknown direction, or pooling that leaves no bin.
     """
 
+    gives = ("a chunk's posterior",)
+    normalises_batches = True
+
     time_pooling = 1
 
     def __init__(
@@ -168,6 +171,9 @@ class ContextNet(nn.Module):
 
     Source: TUT-ARG/DCASE2017-baseline-system 0bdb885, task2.defaults.yaml.
     """
+
+    gives = ("a chunk's posterior",)
+    normalises_batches = False
 
     time_pooling = 1
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sed_lab.errors import InputError
 from sed_lab.model.gate import gated_pool
+from sed_lab.types import at_least_float32
 
 
 class ConvBlock(nn.Module):
@@ -52,6 +53,9 @@ class CRNN(nn.Module):
         InputError: ``filters`` and ``pooling`` differ in length, frequency is not pooled to 1, a dropout is outside
             [0, 1), or ``attention_over`` is unknown.
     """
+
+    gives = ("frame and clip logits",)
+    normalises_batches = True
 
     def __init__(
         self,
@@ -122,8 +126,3 @@ class CRNN(nn.Module):
         absent = (weight * (-frame_logits).sigmoid()).sum(1)
         tiny = torch.finfo(present.dtype).tiny
         return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
-
-
-def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """``x`` in float32, or in its own type where that is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

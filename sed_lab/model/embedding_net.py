@@ -32,6 +32,9 @@ class RowCNN(ClipNetwork):
         InputError: an unknown padding; too few rows.
     """
 
+    gives = ("features of embedding rows",)
+    normalises_batches = False
+
     def __init__(
         self, n_frames: int = 10, n_mels: int = 128, last_pooling: bool = False, padding: str = "valid"
     ) -> None:
@@ -64,6 +67,9 @@ class RowFNN(ClipNetwork):
         n_frames, n_mels: R and the length of an embedding, 10 and 128.
         hidden: units of each layer. The paper's notation is read as three layers one after the other.
     """
+
+    gives = ("features of embedding rows",)
+    normalises_batches = False
 
     def __init__(self, n_frames: int = 10, n_mels: int = 128, hidden: Sequence[int] = (10, 100, 1000)) -> None:
         super().__init__()

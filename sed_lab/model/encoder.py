@@ -29,6 +29,9 @@ class LSTMEncoder(ClipNetwork):
             within some frames, and hundreds of frames are then slow to learn from (Jozefowicz et al. 2015).
     """
 
+    gives = ("one embedding a clip",)
+    normalises_batches = False
+
     def __init__(self, n_mels: int = 64, n_units: int = 128, forget_bias: float = 1.0) -> None:
         super().__init__()
         self.lstm = nn.LSTM(n_mels, n_units, batch_first=True)
@@ -60,6 +63,9 @@ class CNNEncoder(ClipNetwork):
     Raises:
         InputError: nothing is left of so short a clip, or of so few mel bins.
     """
+
+    gives = ("one embedding a clip",)
+    normalises_batches = True
 
     def __init__(
         self,

@@ -1,49 +1,58 @@
-"""Figures of a paper from a table: the kinds an experiment file can ask for.
+"""Figures of a table: the kinds an experiment file can ask for, or a function that it names.
 
 ``points``: one column against the rows; ``class_bars``: a class-wise column, a bar a row; ``relative``: one row over
-another, class by class, in the order of properties of the classes; ``histograms``: frame logits in weak clips;
-``grid``: bars of rows in groups, a line of panels a set of groups, a panel a column. Drawn from the runs' folders, so
-not from records that were kept without them: ``det``: detection error trade-off; ``sphere``: embeddings of a run while
-they are learnt; ``frames``: frames of both domains in the encoder's space, of each row's first run; ``clip``: posterior
-and thresholds of one clip.
+another, class by class, in the order of properties of the classes; ``grid``: bars of rows in groups, a line of panels a
+set of groups, a panel a column. A paper's own figures are functions of `sed_lab.analysis`.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from sed_lab.errors import InputError
 from sed_lab.experiment.claim import rank_correlation
+from sed_lab.experiment.spec import Experiment
 from sed_lab.experiment.table import Table, ratio_of
-from sed_lab.files import read_json
-from sed_lab.metric.embedding import domain_similarity, frames_of_run
-from sed_lab.report.frames import frame_map
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, new_figure, save, styled
-from sed_lab.report.trade_off import det_figure, spheres
 
 
 def draw(table: Table) -> Figure | None:
     """The figure the experiment asks for; None where it asks for none, or no run is there to draw."""
-    kinds: dict[str, Callable[[Table], Figure | None]] = {
-        "points": points,
-        "class_bars": class_bars,
-        "relative": relative,
-        "histograms": histograms,
-        "det": trade_off,
-        "sphere": sphere,
-        "frames": frames,
-        "clip": clip,
-        "grid": grid,
-    }
-    kind = table.experiment.figure.get("kind")
-    if kind is None or not any(table.records.values()) or (kind == "relative" and not table.experiment.relative):
+    asked = table.experiment.figure
+    kinds = {"points": points, "class_bars": class_bars, "relative": relative, "grid": grid}
+    if not asked or not any(table.records.values()):
         return None
-    return kinds[kind](table)
+    if "draw" in asked:
+        return own_drawing(table.experiment)(table)
+    return None if asked["kind"] == "relative" and not table.experiment.relative else kinds[asked["kind"]](table)
+
+
+def own_drawing(experiment: Experiment) -> Callable[[Table], Figure | None]:
+    """The function that ``figure: {draw: ...}`` names, given what else stands there.
+
+    Raises:
+        InputError: there is none of that name, or it takes other arguments.
+    """
+    given = dict(experiment.figure)
+    name = str(given.pop("draw"))
+    module, _, function = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), function)
+        inspect.signature(found).bind(None, **given)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{experiment.path}: figure.draw={name}: {error}; give a function's dotted name and what it takes"
+        ) from None
+    return partial(found, **given)
 
 
 def write_figure(table: Table, folder: Path) -> list[Path]:
@@ -70,7 +79,7 @@ def points(table: Table) -> Figure:
     axes.set_xticks(range(len(experiment.rows)), [row.label for row in experiment.rows.values()])
     axes.set(title=experiment.title, ylabel=column.label, xlim=(-0.6, len(experiment.rows) - 0.4))
     axes.grid(visible=False, axis="x")
-    _caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting; small dots: the runs")
+    caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting; small dots: the runs")
     return figure
 
 
@@ -102,7 +111,7 @@ def class_bars(table: Table) -> Figure:
     axes.set(title=experiment.title, ylabel=experiment.families[family], ylim=(0, None))
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(experiment.rows), borderaxespad=0.1)
-    _caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting")
+    caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting")
     return figure
 
 
@@ -180,100 +189,6 @@ def _draw_relative(axes: Any, found: Sequence[tuple[float, str, float, float | N
     axes.grid(visible=False, axis="x")
 
 
-@styled
-def histograms(table: Table) -> Figure:
-    """Frames of weak clips by their logit, a panel a class and a curve a row, all seeds together (fig. 5)."""
-    experiment = table.experiment
-    subset, classes = experiment.figure["subset"], experiment.classes
-    across = 5
-    figure = new_figure(11.0, 2.3 * math.ceil(len(classes) / across))
-    panels = figure.subplots(math.ceil(len(classes) / across), across, squeeze=False, sharex=True).flat
-    blocks = {name: _blocks(table, name, subset) for name in experiment.rows}
-    for axes, label in zip(panels, classes, strict=False):
-        for number, (name, row) in enumerate(experiment.rows.items()):
-            counts = sum((np.array(block["per_class"][label]["counts"]) for block in blocks[name]), np.zeros(1))
-            if counts.sum():
-                edges = blocks[name][0]["edges"]
-                axes.stairs(counts / counts.sum(), edges, color=COLOURS[number], lw=1.3, label=row.label)
-        axes.axvline(0, color=MUTED, lw=0.7, ls="--")
-        axes.set_title(label, fontsize=9)
-        axes.set(yticks=[])
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, names, loc="outside upper right", ncols=len(handles))
-    _caption(figure, "logit of the frame posterior; share of the frames of weakly labelled clips that hold the class")
-    return figure
-
-
-def _blocks(table: Table, row: str, subset: str) -> list[dict[str, Any]]:
-    """The histograms of a row's complete runs, of their first system."""
-    runs = [read_json(table.folders[row][seed] / "metrics.json")["systems"] for seed in table.records[row]]
-    found = [systems[next(iter(systems))].get("logits", {}).get(subset) for systems in runs]
-    return [block for block in found if block]
-
-
-def trade_off(table: Table) -> Figure | None:
-    """DET curves of every row's system, a panel a class and one for their mean; None without the runs' curves."""
-    systems: dict[str, list[Any]] = {}
-    for name, row in table.experiment.rows.items():
-        files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
-        found = [read_json(file)[row.system]["det"] for file in files if file.exists()]
-        if found:
-            systems[row.label] = found
-    if not systems:
-        return None
-    return det_figure(systems, table.experiment.classes, table.experiment.figure["axes"])
-
-
-def sphere(table: Table) -> Figure | None:
-    """The embeddings of the first run; None where its folder does not keep them."""
-    first = next(iter(table.experiment.rows))
-    places = [table.folders[first][seed] / "embeddings" for seed in table.records[first]]
-    if not places or not places[0].is_dir():
-        return None
-    return spheres(places[0], table.experiment.figure["iterations"], table.experiment.classes)
-
-
-def frames(table: Table) -> Figure | None:
-    """Held-out frames of each row's first run in its encoder's space; None where no folder keeps them."""
-    panels = {}
-    for name, row in table.experiment.rows.items():
-        seed, record = next(iter(table.records[name].items()), (None, None))
-        kept = frames_of_run(table.folders[name][seed]) if seed is not None else None
-        if kept is not None and record is not None:
-            classes = record["detector"]["classes"]
-            nearest = domain_similarity(kept["embedding"], kept["event_label"], kept["synthetic"]).get("nearest")
-            words = "" if nearest is None else f"{nearest:.0%} of real frames next to their class"
-            panels[row.label] = (kept, words)
-    return frame_map(panels, classes) if panels else None
-
-
-def clip(table: Table) -> Figure | None:
-    """The test clip that the first row's first run keeps; None where it keeps none."""
-    name, row = next(iter(table.experiment.rows.items()))
-    files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
-    one = read_json(files[0]).get(row.system, {}).get("example") if files and files[0].exists() else None
-    return None if one is None else clip_with_thresholds(one)
-
-
-@styled
-def clip_with_thresholds(one: Mapping[str, Any]) -> Figure:
-    """Posterior, both thresholds, true and detected event of `sed_lab.metric.example.example`."""
-    figure = new_figure(10.0, 3.2)
-    axes = figure.add_subplot()
-    time = (np.arange(len(one["posterior"])) + 0.5) * one["frame_hop"]
-    axes.plot(time, one["posterior"], color=COLOURS[0], lw=1.2, label=f"posterior of {one['event_label']}")
-    for number, (key, words) in enumerate((("threshold", "t1: present"), ("onset_threshold", "t2: onset"))):
-        axes.axhline(one[key], color=MUTED, lw=0.9, ls=("--", ":")[number], label=words)
-    for number, (onset, offset) in enumerate(one["reference"]):
-        axes.axvspan(onset, offset, color=COLOURS[2], alpha=0.2, lw=0, label="true event" if number == 0 else None)
-    for number, (onset, _) in enumerate(one["detected"]):
-        axes.axvline(onset, color=COLOURS[1], lw=1.4, label="detected onset" if number == 0 else None)
-    axes.set(xlim=(0, time[-1]), ylim=(0, 1.02), xlabel=f"seconds of {one['clip_id']}", ylabel="posterior")
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 1.18), ncols=5, frameon=False)
-    return figure
-
-
 def _short(label: str) -> str:
     """A class name that fits under a bar: broken once, at an underscore."""
     words = label.split("_")
@@ -285,5 +200,6 @@ def _runs(table: Table) -> int:
     return len(table.experiment.scale(table.scale).seeds)
 
 
-def _caption(figure: Figure, text: str) -> None:
+def caption(figure: Figure, text: str) -> None:
+    """A small line below all panels."""
     figure.supxlabel(text, fontsize=8, color=MUTED)

@@ -16,10 +16,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
+from sed_lab.report.page_clip import clip_duration
 from sed_lab.report.run_folder import RunFolder, in_order, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, rows_picture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
-from sed_lab.report.trade_off import confusion, det_figure
+from sed_lab.run.record import analyses, own_analyses
 
 
 @styled
@@ -140,36 +141,38 @@ def clip_picture(
     return figure
 
 
-def write_figures(run_dir: Path, n_clips: int = 6) -> list[Path]:
+def write_figures(run_dir: Path, analysis: Sequence[str] | None = None, n_clips: int = 6) -> list[Path]:
     """Draw every figure the run has material for into ``run_dir/figures``; returns the files.
 
-    Curves come as PNG and SVG, clips as PNG: half of them the worst ones, half spread over the ranking.
+    Curves come as PNG and SVG, clips as PNG: half of them the worst ones, half spread over the ranking. ``analysis`` as
+    in `curve_figures`.
     """
     run = read_run(run_dir)
     written = []
-    for name, figure in curve_figures(run).items():
+    for name, (figure, _) in curve_figures(run, analysis).items():
         written += [save(figure, run_dir / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
     if n_clips and (run.detections or run.truth):
         written += _write_clip_pictures(run, n_clips)
     return written
 
 
-def curve_figures(run: RunFolder) -> dict[str, Figure]:
-    """Learning curves, per-class F1, PSD-ROC, DET and confusion of clip scores, as far as the run has their numbers."""
+def curve_figures(run: RunFolder, analysis: Sequence[str] | None = None) -> dict[str, tuple[Figure, str]]:
+    """Learning curves, per-class F1 and PSD-ROC by name, with captions, as far as the run has their numbers.
+
+    Modules named by ``analysis`` add theirs; where none are given, sed_lab's own that the record names.
+    """
     figures = {}
     if any(key.startswith(("train/", "val/")) for row in run.history for key in row):
-        figures["learning_curves"] = learning_curves(run.history)
+        words = "Losses and validation measures, epoch by epoch"
+        figures["learning_curves"] = learning_curves(run.history), words
     if any((system.get("event_f1") or {}).get("per_class") for system in run.metrics.get("systems", {}).values()):
-        figures["per_class_f1"] = per_class_f1(run.metrics)
-    if any(curve for system in run.curves.values() for name, curve in system.items() if name != "det"):
-        figures["psd_roc"] = psd_roc(run.curves, run.metrics)
-    elif trade_offs := {name: [run.curves[name]["det"]] for name in run.systems if "det" in run.curves.get(name, {})}:
-        figures["trade_off"] = det_figure(trade_offs, run.classes, "linear")
-    measured = run.metrics.get("systems", {})
-    accuracies = {name: measured[name]["accuracy"] for name in run.systems if "accuracy" in measured.get(name, {})}
-    if any(one["argmax"] is not None for one in accuracies.values()):
-        matrices = {name: one["confusion"] for name, one in accuracies.items()}
-        figures["confusion"] = confusion(matrices, run.classes)
+        figures["per_class_f1"] = per_class_f1(run.metrics), "Event F1 of each class, most frequent class at the top"
+    if any(system.get(name) for system in run.curves.values() for name in ("psds1", "psds2")):
+        words = "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system"
+        figures["psd_roc"] = psd_roc(run.curves, run.metrics), words
+    for module in analyses(own_analyses(run.record) if analysis is None else analysis):
+        if hasattr(module, "figures"):
+            figures |= module.figures(run)
     return figures
 
 
@@ -246,10 +249,7 @@ def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
         if verdict.clip_id in run.embedding:
             picture = rows_picture(run.embedding[verdict.clip_id])
         frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
-        ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
-        length = run.duration.get(verdict.clip_id) or (
-            len(sound) / maker.sample_rate if sound is not None else max(ends, default=1)
-        )
+        length = clip_duration(run, verdict, None if sound is None else len(sound) / maker.sample_rate)
         figure = clip_picture(
             verdict,
             run.classes,

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -27,21 +28,20 @@ from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_ma
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
 
-CAPTIONS = {
-    "learning_curves": "Losses and validation measures, epoch by epoch",
-    "per_class_f1": "Event F1 of each class, most frequent class at the top",
-    "psd_roc": "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system",
-    "confusion": "Clips of each true class by the class of their highest score",
-    "trade_off": "Detection error trade-off of clip scores; bands (metric.bootstrap above 0) are 95 % intervals",
-}
 
-
-def write_page(run_dir: Path, output: Path | None = None, max_clips: int = 40, audio_budget: int = 8_000_000) -> Path:
+def write_page(
+    run_dir: Path,
+    output: Path | None = None,
+    max_clips: int = 40,
+    audio_budget: int = 8_000_000,
+    analysis: Sequence[str] | None = None,
+) -> Path:
     """Write the page of a finished run to ``output`` (default ``run_dir/page.html``), whole or not at all.
 
     Args:
         max_clips: so many test clips are shown; most of them the worst, the rest spread over the ranking.
         audio_budget: bytes of encoded audio to embed, worst clips first; clips beyond it are shown without sound.
+        analysis: modules whose figures are shown too, see `sed_lab.report.figure.curve_figures`.
 
     Raises:
         InputError: the folder holds no run, one of its files cannot be understood, or the page cannot be written.
@@ -64,7 +64,7 @@ def write_page(run_dir: Path, output: Path | None = None, max_clips: int = 40, a
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tiles=tiles_markup(run),
         facts=facts_markup(run),
-        sections=_sections(run),
+        sections=_sections(run, analysis),
         clips_note=_clips_note(run, cards),
         class_options=_class_options(run, cards),
         system_options="".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in run.systems),
@@ -87,12 +87,12 @@ def _asset(name: str) -> str:
     return files("sed_lab.report").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
 
 
-def _sections(run: RunFolder) -> str:
+def _sections(run: RunFolder, analysis: Sequence[str] | None) -> str:
     parts = [("metrics", "Metrics", metrics_markup(run)), ("classes", "Per class", per_class_markup(run))]
     drawings = [
-        f'<figure aria-label="{escape(CAPTIONS[name])}">{page_svg(svg_text(figure), name)}'
-        f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure>"
-        for name, figure in curve_figures(run).items()
+        f'<figure aria-label="{escape(caption)}">{page_svg(svg_text(figure), name)}'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for name, (figure, caption) in curve_figures(run, analysis).items()
     ]
     parts.append(("figures", "Figures", "\n".join(drawings)))
     return "\n".join(

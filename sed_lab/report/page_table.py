@@ -36,8 +36,6 @@ PARTS = {
     "element_wise": "element-wise",
     "precision": "macro precision",
     "reported": "as the paper reports it",
-    "argmax_gap": "argmax, training minus test",
-    "element_wise_gap": "element-wise, training minus test",
 }
 
 
@@ -113,7 +111,7 @@ def metrics_markup(run: RunFolder) -> str:
     ):
         kinds = dict.fromkeys(kind for n in names for kind in scalars(systems[n].get(key)))
         for kind in kinds:
-            title = NAMES.get(key, key) + (f", {PARTS.get(kind, kind)}" if kind else "")
+            title = NAMES.get(key, key) + (f", {PARTS.get(kind, kind.replace('_', ' '))}" if kind else "")
             rows.append([title, *(number(part(systems[n], key, kind)) for n in names)])
     if not rows:
         return ""

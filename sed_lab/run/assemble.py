@@ -1,35 +1,150 @@
-"""A trained run as a detector: its front end, network, decoder and threshold, read without running foreign code."""
+"""Front end, network, loss, method and decoder from a configuration and a corpus's facts, for training and for loading.
+
+What cannot go together is refused here, before any data is read. A trained run becomes a `Detector` without running
+foreign code.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
 from sed_lab.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from sed_lab.decoder.base import Decoder, Threshold
     from sed_lab.method.base import SedMethod
+    from sed_lab.types import ClassStatistics
 
 ALLOWED_TARGETS = ("sed_lab.", "torch.optim.")
 
 
 @dataclass(frozen=True)
-class Detector:
-    """A trained run, ready to score audio; times in seconds."""
+class Facts:
+    """What a method must know of a corpus, or of the corpus its detector was trained on.
+
+    ``statistics`` counts the training clips on a grid of frames (hop in seconds, number); ``weak_labels [I, C]`` are
+    those of subset ``weak``. A trained detector needs neither: it has ``class_weight``, and in ``decided`` what the
+    method took from the data.
+    """
+
+    classes: tuple[str, ...]
+    clip_seconds: float
+    sample_rate: int | None = None
+    statistics: Callable[[float, int], ClassStatistics | None] | None = None
+    weak_labels: torch.Tensor | None = None
+    class_weight: torch.Tensor | None = None
+    decided: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A method with its decoder, and the grid of frames it gives: hop in seconds, frames of a whole clip."""
 
     method: SedMethod
+    decoder: Decoder
+    frame_hop: float
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class Detector(Assembly):
+    """A trained run, ready to score audio; times in seconds."""
+
     classes: tuple[str, ...]
     sample_rate: int
     clip_seconds: float
-    frame_hop: float
-    n_frames: int
-    decoder: Any
-    clip_gate: float | None  # applied to each window, as the run did to its clips
-    threshold: float | Mapping[str, float]
+    threshold: Threshold
     system: str
+
+
+def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
+    """Build what ``config`` names in its groups feature, model, loss, method and decoder.
+
+    Raises:
+        InputError: the corpus has another sample rate than the front end, or a constructor refuses its values.
+    """
+    from sed_lab.method.base import Parts
+
+    feature = build(config["feature"])
+    if facts.sample_rate not in (None, feature.sample_rate):
+        raise InputError(
+            f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={facts.sample_rate}; set both alike"
+        )
+    n_samples = round(facts.clip_seconds * feature.sample_rate)
+    sizes = {"n_classes": len(facts.classes), **feature.sizes(n_samples)}
+    model = build(config["model"], **_asked_for(config["model"]["_target_"], sizes))
+    loss = build(config["loss"])
+    n_frames = model.frames(feature.frames(n_samples))
+    frame_hop = feature.hop_length * model.time_pooling / feature.sample_rate
+    weight = facts.class_weight
+    if facts.statistics is not None:
+        weight = loss.class_weight(facts.statistics(frame_hop, n_frames))
+    parts = Parts(feature, model, loss, facts.classes, weight, facts.weak_labels, seed)
+    method = build({**config["method"], **(facts.decided or {})}, parts=parts)
+    return Assembly(method, build(config["decoder"]), frame_hop, n_frames)
+
+
+def build(node: Any, **given: Any) -> Any:
+    """The object a configuration node describes; its own errors come out as they are."""
+    try:
+        # Objects are given to the call, not to Hydra, which would take a dataclass for a configuration.
+        return instantiate(node, _partial_=True, _convert_="all")(**given)
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, (InputError, OSError)):
+            raise cause from None
+        raise
+
+
+def method_class(config: Mapping[str, Any]) -> type[SedMethod]:
+    """The class that ``config["method"]`` names."""
+    found: type[SedMethod] = get_object(config["method"]["_target_"])
+    return found
+
+
+def check_fit(config: Mapping[str, Any], conf: Path, chosen: Mapping[str, str]) -> None:
+    """Compare what the method takes with what the network gives, before any data is read.
+
+    Args:
+        config: of the run. conf: folder of the configuration, to name what fits. chosen: option of each group.
+
+    Raises:
+        InputError: they do not fit; it names what does.
+    """
+    takes, gives = method_class(config).takes, _gives(config["model"]["_target_"])
+    if takes in gives:
+        return
+    method, model = (chosen.get(group, config[group]["_target_"].rsplit(".")[-1]) for group in ("method", "model"))
+    fitting = [path.stem for path in sorted((conf / "model").glob("*.yaml")) if takes in _gives(_target(path))]
+    primary = [
+        path.stem
+        for path in sorted(conf.glob("*.yaml"))
+        if f"override method: {method.split('_')[0]}\n" in path.read_text(encoding="utf-8")
+    ]
+    remedy = f"use model={' or model='.join(fitting)}" if fitting else "give a network whose `gives` says so"
+    raise InputError(
+        f"method={method} needs a model with {takes}, but model={model} has {' and '.join(gives) or 'said nothing'};"
+        f" {remedy}{''.join(f', or --config-name {name}' for name in primary)}"
+    )
+
+
+def _gives(target: str) -> tuple[str, ...]:
+    return tuple(getattr(get_object(target), "gives", ()))
+
+
+def _target(path: Path) -> str:
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(node, dict)
+    return str(node.get("_target_") or _target(path.with_name(f"{node['defaults'][0]}.yaml")))
 
 
 def load_detector(
@@ -38,19 +153,19 @@ def load_detector(
     threshold: str = "run",
     device: str = "cpu",
     vggish: Sequence[Path] | None = None,
+    trusted: Sequence[str] = (),
 ) -> Detector:
     """The best checkpoint of the run in ``folder``, its front end, decoder and threshold.
 
     ``vggish``, weights and PCA, stand for the run's own where it was trained on embeddings.
 
     Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, and every ``_target_`` of
-    the recorded configuration must belong to sed_lab or torch.optim.
+    the recorded configuration must belong to sed_lab, torch.optim or a ``trusted`` package.
 
     Raises:
         InputError: no finished run, a foreign ``_target_``, an unknown system, or a threshold the run does not have.
     """
     import torch
-    from hydra.utils import instantiate
 
     from sed_lab.run.record import read_record
 
@@ -60,76 +175,62 @@ def load_detector(
         raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
     config, facts = record["config"], record["detector"]
     for group in ("feature", "model", "loss", "method", "decoder"):
-        check_targets(config[group], group)
-    feature = _front_end(config["feature"], vggish, folder)
-    n_frames = feature.frames(round(facts["clip_seconds"] * feature.sample_rate))
-    sizes = {"n_classes": len(facts["classes"]), "n_mels": feature.n_mels, "n_frames": n_frames}
-    model = instantiate(config["model"], **asked_for(config["model"]["_target_"], sizes), _convert_="all")
-    loss = instantiate(config["loss"], _convert_="all")
+        check_targets(config[group], group, trusted)
+    if vggish:
+        config["feature"] = _vggish(config["feature"], vggish, folder)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    make = instantiate(config["method"], _partial_=True, _convert_="all")
-    known = {"feature": feature, "model": model, "loss": loss, "classes": facts["classes"], "seed": 0}
-    known |= {name: state.get(name) for name in ("class_weight", "weak_labels")}
-    method = make(**asked_for(config["method"]["_target_"], known))
-    method.load_detector_state(state)
-    system = system or method.outputs[0]
-    if system not in method.outputs:
-        raise InputError(f"--system {system}: this run has {', '.join(method.outputs)}")
-    # The windows are those the run took from its held-out events; the clip gate is shut window by window.
-    taken = {"median_seconds", "median_share"} & set(facts["decoder"])
-    own = {name: facts["decoder"][name] for name in taken} | ({"clip_gate": None} if taken else {})
-    decoder = instantiate({**config["decoder"], **own}, _convert_="all")
+    known = Facts(
+        tuple(facts["classes"]), facts["clip_seconds"], class_weight=state.get("class_weight"), decided=facts["decided"]
+    )
+    fitted = {name: value for name, value in facts["decoder"].items() if name != "decoder"}
+    made = assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
+    made.method.load_detector_state(state)
+    if hasattr(made.method.feature, "open"):
+        made.method.feature.open()  # a bad file is said now, not at the first recording
+    system = system or made.method.systems[0]
+    if system not in made.method.systems:
+        raise InputError(f"--system {system}: this run has {', '.join(made.method.systems)}")
     return Detector(
-        method=method.to(device).eval(),
-        classes=tuple(facts["classes"]),
-        sample_rate=feature.sample_rate,
-        clip_seconds=facts["clip_seconds"],
-        frame_hop=facts["frame_hop"],
-        n_frames=facts["n_frames"],
-        decoder=decoder,
-        clip_gate=config["decoder"].get("clip_gate"),
-        threshold=_threshold(record, threshold, system, decoder),
+        method=made.method.to(device).eval(),
+        decoder=made.decoder,
+        frame_hop=made.frame_hop,
+        n_frames=made.n_frames,
+        classes=known.classes,
+        sample_rate=made.method.feature.sample_rate,
+        clip_seconds=known.clip_seconds,
+        threshold=_threshold(record, threshold, system, made.decoder),
         system=system,
     )
 
 
-def _front_end(settings: dict[str, Any], vggish: Sequence[Path] | None, folder: Path) -> Any:
-    import torch
-    from hydra.utils import instantiate
-
-    from sed_lab.feature.vggish import VggishEmbedding
-
-    if vggish and "vggish" not in settings["_target_"]:
+def _vggish(settings: dict[str, Any], vggish: Sequence[Path], folder: Path) -> dict[str, Any]:
+    if "vggish" not in settings["_target_"]:
         raise InputError(f"--vggish: {folder} was not trained on embeddings; leave it out")
-    if vggish:
-        weights, pca = map(str, vggish)
-        settings = {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
-    feature = instantiate(settings, _convert_="all")
-    if isinstance(feature, VggishEmbedding):
-        feature(torch.zeros(1, feature.sample_rate))  # it reads its files now, so that a bad one is said at once
-    return feature
+    weights, pca = map(str, vggish)
+    return {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
 
 
-def check_targets(node: Any, where: str) -> None:
-    """Refuse a configuration whose ``_target_`` is not on the allow list.
+def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
+    """Refuse a configuration whose ``_target_`` is neither sed_lab's, an optimiser, nor of a ``trusted`` package.
 
     Raises:
         InputError: it names the key and the target.
     """
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith(ALLOWED_TARGETS):
+        if target is not None and not str(target).startswith((*ALLOWED_TARGETS, *(f"{name}." for name in trusted))):
             raise InputError(
-                f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it"
+                f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it, or give"
+                f" --trust {str(target).split('.')[0]} (sed-evaluate: trust=[...]) if you trust that package"
             )
         for key, value in node.items():
-            check_targets(value, f"{where}.{key}")
+            check_targets(value, f"{where}.{key}", trusted)
     elif isinstance(node, list):
-        for place, value in enumerate(node):
-            check_targets(value, f"{where}[{place}]")
+        for number, value in enumerate(node):
+            check_targets(value, f"{where}[{number}]", trusted)
 
 
-def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Any) -> Any:
+def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Decoder) -> Any:
     tuned = record.get("metrics", {}).get(f"{system}/event_f1_tuned/threshold")
     if asked == "tuned" and tuned is None:
         raise InputError("--threshold tuned: this run tuned none; use --threshold fixed or a number")
@@ -143,10 +244,8 @@ def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Any) ->
         raise InputError(f"--threshold {asked}: use a number between 0 and 1, tuned or fixed") from None
 
 
-def asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def _asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``known`` that the class or function called ``target`` takes, by its own signature and its bases'."""
-    from hydra.utils import get_object
-
     found = get_object(target)
     makers = found.__mro__ if isinstance(found, type) else (found,)
     names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}

@@ -17,7 +17,7 @@ from sed_lab.clip.annotation import write_durations, write_strong, write_weak
 from sed_lab.clip.audio import SUFFIXES
 from sed_lab.clip.label import encode_weak
 from sed_lab.clip.module import SedData
-from sed_lab.decoder.median import MedianDecoder
+from sed_lab.decoder.base import Decoder
 from sed_lab.errors import InputError
 from sed_lab.files import replacing, write_text
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
@@ -40,7 +40,7 @@ class Evaluation(pl.Callback):
         tune_on: the subset whose events fit the decoder's windows, where it asks for that.
     """
 
-    def __init__(self, folder: Path, objective: Iterable[str], decoder: MedianDecoder, tune_on: str | None) -> None:
+    def __init__(self, folder: Path, objective: Iterable[str], decoder: Decoder, tune_on: str | None) -> None:
         self.folder, self.objective, self.decoder, self.tune_on = folder, tuple(objective), decoder, tune_on
         self.by_method = any(name.endswith("/loss") for name in self.objective)
         if self.by_method and len(self.objective) > 1:
@@ -50,9 +50,9 @@ class Evaluation(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         corpus = _data(trainer).corpus
         held_out = corpus.subsets.get(self.tune_on or "")
-        if held_out is not None and isinstance(self.decoder, MedianDecoder):
-            events = [event for clip in held_out.clips for event in clip.events or ()]
-            self.decoder = self.decoder.fitted(events, corpus.classes)
+        if held_out is not None:
+            events = (event for clip in held_out.clips for event in clip.events or ())
+            self.decoder = self.decoder.fit(events, corpus.classes)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows = {}

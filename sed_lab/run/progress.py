@@ -61,8 +61,10 @@ class PlainProgress(pl.Callback):
         now = time.monotonic()
         left = (now - self.started) / done * max(0, total - trainer.current_epoch - 1)
         rate = int(trainer.num_training_batches) / (now - self.epoch_started)
-        logged = trainer.callback_metrics
-        shown = [name for name in ("train/loss", "val/objective") if math.isfinite(logged.get(name, math.inf))]
+        logged = trainer.callback_metrics  # keeps what earlier epochs logged
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        names = ("train/loss", "val/objective") if validated else ("train/loss",)
+        shown = [name for name in names if math.isfinite(logged.get(name, math.inf))]
         parts = [f"{name} {float(logged[name]):.4f}" for name in shown]
         at_most = "at most " if pl_module.stops_early else ""
         print(

@@ -12,21 +12,25 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sed_lab.errors import InputError
 from sed_lab.files import locked, read_json, write_json
 
-# What cannot change a run's result: where it is logged and kept, how it is shown, and on how many devices the same
-# global batch is computed. Epochs, precision and data are never among them.
-NOT_IDENTITY = ("logger", "paths", "report", "rerun", "hydra")
+# What cannot change a run's result: where it is logged and kept, what is analysed and shown of it, and on how many
+# devices the same global batch is computed. Epochs, precision and data are never among them.
+NOT_IDENTITY = ("logger", "paths", "report", "rerun", "hydra", "analysis")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
 PACKAGES = (
@@ -71,6 +75,13 @@ def run_name(_root_: DictConfig) -> str:
     return "-".join([*parts, f"seed{_root_.seed}", config_hash(_root_)])
 
 
+def choices() -> dict[str, str]:
+    """The option chosen in each group, as far as Hydra runs this process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+
+
 def register_resolvers() -> None:
     """Make ``${run_name:}`` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
@@ -79,6 +90,28 @@ def register_resolvers() -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of the run in ``folder``; None where there is none."""
     return read_json(folder / "run.json") if (folder / "run.json").exists() else None
+
+
+def analyses(names: Iterable[str]) -> list[ModuleType]:
+    """The modules that a configuration's ``analysis`` names; `sed_lab.analysis` says what they may hold.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(import_module(name))
+        except ImportError as error:
+            raise InputError(f"analysis={name}: {error}; name modules as those of sed_lab.analysis") from None
+    return found
+
+
+def own_analyses(record: dict[str, Any], trusted: Iterable[str] = ()) -> list[str]:
+    """The analyses a record names that are sed_lab's or in a ``trusted`` package: a run's files import nothing else."""
+    packages = {*trusted}
+    named = [str(name) for name in record.get("config", {}).get("analysis") or ()]
+    return [name for name in named if re.fullmatch(r"sed_lab\.analysis\.\w+", name) or name.split(".")[0] in packages]
 
 
 def alone(folder: Path) -> AbstractContextManager[None]:

@@ -14,7 +14,6 @@ from sed_lab.bank.folder import FolderBank, find_recordings, identifier
 from sed_lab.errors import InputError
 
 RATE = 16000
-ESC10 = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "esc10"
 
 
 def noise(seconds: float, seed: int = 0, level: float = 0.1) -> np.ndarray:
@@ -196,9 +195,8 @@ def test_cached_bank_decodes_once_and_keeps_to_its_limit(folder: Path) -> None:
     assert cached.background("test", 0, 1.0) is cached.background("test", 0, 1.0)
 
 
-@pytest.mark.skipif(not ESC10.is_dir(), reason="the shared ESC-10 recordings are not here")
-def test_esc10_folds_are_disjoint() -> None:
-    bank = FolderBank(ESC10)
+def test_esc10_folds_are_disjoint(esc10: Path) -> None:
+    bank = FolderBank(esc10)
     assert bank.classes == ("Baby_cry", "Clock_tick", "Dog_bark", "Person_sneeze", "Rooster")
     folds = {split: {path.name[0] for path in bank.paths(split)} for split in SPLITS}
     assert folds["test"] == {"4"}
@@ -206,6 +204,9 @@ def test_esc10_folds_are_disjoint() -> None:
     sources = {split: {path.name.split("-")[1] for path in bank.paths(split)} for split in SPLITS}
     assert not sources["train"] & sources["validation"]
     assert not sources["test"] & (sources["train"] | sources["validation"])
-    assert len(find_recordings(ESC10)) == 320
-    assert sum(len(bank.paths(split)) for split in SPLITS) == 320
-    assert bank.background_count("train") == 96  # of 120 in folds 1 to 3
+    assert len(find_recordings(esc10)) == 10 * 4 * 2 + 3 * 4  # three classes have a second take
+    assert sum(len(bank.paths(split)) for split in SPLITS) == 92
+    assert [bank.background_count(split) for split in SPLITS] == [25, 5, 10]  # one source in six of each class is held
+    assert set(bank.source_clips().values()) == {5}
+    lengths = [len(bank.event("test", "Rooster", i)) / RATE for i in range(2)]
+    np.testing.assert_allclose(lengths, 20000 / 44100, atol=0.0201)

@@ -33,7 +33,7 @@ from sed_lab.errors import InputError
 RATE = 8000
 CLASSES = ("beep", "hum", "knock")
 SECONDS = {"beep": 1.0, "hum": 14.0, "knock": 0.1}
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures"
+METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 
 
 class NoiseBank:
@@ -153,11 +153,10 @@ def test_wrong_occurrence(entry: dict, message: str) -> None:
         occurrence(entry, CLASSES)
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the shared DESED statistics are not here")
 def test_desed_statistics_are_read() -> None:
     from sed_lab.dataset.desed import CLASSES
 
-    table = json.loads((FIXTURES / "desed_metadata" / "event_occurences_train.json").read_text())
+    table = json.loads((METADATA / "event_occurences_train.json").read_text())
     meets = occurrence(table, CLASSES)
     np.testing.assert_allclose(meets.main, 0.1, atol=1e-9)  # every class heads a tenth of the soundscapes
     assert meets.companion[CLASSES.index("Frying"), CLASSES.index("Speech")] == pytest.approx(0.471, abs=1e-3)

@@ -28,8 +28,7 @@ from sed_lab.clip.annotation import (
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures"
-real_files = pytest.mark.skipif(not FIXTURES.is_dir(), reason="DESED's annotation files (shared/fixtures) are absent")
+DATA = Path(__file__).resolve().parents[1] / "data"
 HEADER = "filename\tonset\toffset\tevent_label\n"
 CLASSES = ("Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog", "Electric_shaver_toothbrush", "Frying")
 CLASSES += ("Running_water", "Speech", "Vacuum_cleaner")
@@ -42,7 +41,6 @@ def put(folder: Path, text: str, name: str = "a.tsv") -> Path:
 
 
 # Counts of the published files, per class in the order above; each file also has its clips and clips without events.
-@real_files
 @pytest.mark.parametrize(
     ("name", "clips", "empty", "events"),
     [
@@ -55,36 +53,32 @@ def put(folder: Path, text: str, name: str = "a.tsv") -> Path:
 def test_desed_strong_files_have_their_published_counts(
     name: str, clips: int, empty: int, events: tuple[int, ...]
 ) -> None:
-    read = read_strong(FIXTURES / f"desed_metadata/{name}.tsv", CLASSES)
+    read = read_strong(DATA / f"desed_metadata/{name}.tsv", CLASSES)
     counts = Counter(event.event_label for found in read.values() for event in found)
     assert len(read) == clips
     assert sum(not found for found in read.values()) == empty
     assert tuple(counts[label] for label in CLASSES) == events
 
 
-@real_files
 def test_desed_weak_and_unlabelled_files_have_their_published_counts() -> None:
-    weak = read_weak(FIXTURES / "desed_metadata/weak.tsv", CLASSES)
+    weak = read_weak(DATA / "desed_metadata/weak.tsv", CLASSES)
     counts = Counter(label for labels in weak.values() for label in labels)
     assert len(weak) == 1578
     # 206 alarms and 345 times running water are written, in three rows a label stands twice
     assert tuple(counts[label] for label in CLASSES) == (205, 134, 173, 184, 214, 103, 171, 343, 550, 167)
-    assert (FIXTURES / "desed_metadata/weak.tsv").read_text().count("Running_water") == 345
-    assert len(read_unlabelled(FIXTURES / "desed_metadata/unlabel_in_domain.tsv")) == 14412
+    assert (DATA / "desed_metadata/weak.tsv").read_text().count("Running_water") == 345
+    assert len(read_unlabelled(DATA / "desed_metadata/unlabel_in_domain.tsv")) == 14412
 
 
-@real_files
 def test_parts_of_2018_are_the_validation_set() -> None:
     test, evaluation, whole = (
-        read_strong(FIXTURES / f"desed_metadata/{name}.tsv")
-        for name in ("test_dcase2018", "eval_dcase2018", "validation")
+        read_strong(DATA / f"desed_metadata/{name}.tsv") for name in ("test_dcase2018", "eval_dcase2018", "validation")
     )
     assert test | evaluation == whole
 
 
-@real_files
 def test_detections_of_the_baseline_are_read_past_their_index_column() -> None:
-    path = FIXTURES / "dcase2021_teacher/predictions_0.5.tsv"
+    path = DATA / "dcase2021_teacher/predictions_0.5.tsv"
     detections = read_detections(path, CLASSES)
     assert sum(map(len, detections.values())) == len(path.read_text().splitlines()) - 1
     with pytest.raises(InputError, match="expected the tab separated header"):

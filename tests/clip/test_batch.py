@@ -147,10 +147,10 @@ def test_shares_turn_part_means_into_the_global_mean() -> None:
     loader = made_loader()
     clips = {"synthetic": 3, "weak": 2, "unlabelled": 4}
     sizes = {"synthetic": 4, "weak": 4, "unlabelled": 8}
-    whole = loader[next(iter(CompositionSampler(sizes, clips, seed=0)))]
+    whole, _ = loader[next(iter(CompositionSampler(sizes, clips, seed=0)))]
     parts = [loader[next(iter(CompositionSampler(sizes, clips, seed=0, rank=rank, world=2)))] for rank in range(2)]
-    for share, mask in (("share_strong", "has_strong"), ("share_weak", "has_weak")):
+    for share, mask in (("strong", "has_strong"), ("weak", "has_weak")):
         expected = whole.audio[getattr(whole, mask), 0].mean()
-        terms = [p.audio[getattr(p, mask), 0].mean() * getattr(p, share) for p in parts if getattr(p, mask).any()]
+        terms = [p.audio[getattr(p, mask), 0].mean() * getattr(s, share) for p, s in parts if getattr(p, mask).any()]
         assert torch.stack(terms).sum() / 2 == pytest.approx(float(expected))
-    assert sum(p.share_all * p.audio[:, 0].mean() for p in parts) / 2 == pytest.approx(float(whole.audio[:, 0].mean()))
+    assert sum(s.all * p.audio[:, 0].mean() for p, s in parts) / 2 == pytest.approx(float(whole.audio[:, 0].mean()))

@@ -13,7 +13,7 @@ from sed_lab.dataset.dcase2018 import DCASE2018_EXPECTED, check_dcase2018, read_
 from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError
 from sed_lab.types import Event
-from tests.dataset.test_desed import METADATA, RATE, real_files, record
+from tests.dataset.test_desed import METADATA, RATE, record
 
 DOG, CAT = {"t.wav": [Event(0, 1, "Dog")]}, {"e.wav": [Event(0, 2, "Cat")], "f.wav": []}
 
@@ -82,7 +82,6 @@ def test_a_folder_without_any_of_it_is_refused(tmp_path: Path) -> None:
         read_dcase2018(tmp_path, RATE)
 
 
-@real_files
 def test_the_published_files_hold_the_expected_counts() -> None:
     for name, subset in (("test_dcase2018.tsv", "validation"), ("eval_dcase2018.tsv", "test")):
         clips = read_strong(METADATA / name, CLASSES)

@@ -18,8 +18,7 @@ from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, c
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 
-METADATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures" / "desed_metadata"
-real_files = pytest.mark.skipif(not METADATA.is_dir(), reason="DESED's annotation files (shared/fixtures) are absent")
+METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 RATE = 2000  # enough for a test; nothing listens
 
 
@@ -122,7 +121,6 @@ def test_fingerprint_changes_with_an_annotation(corpus: Path) -> None:
     assert read_desed(corpus, RATE).fingerprint != first
 
 
-@real_files
 def test_weak_split_is_the_baselines(tmp_path: Path) -> None:
     (tmp_path / "metadata/train").mkdir(parents=True)
     shutil.copy(METADATA / "weak.tsv", tmp_path / "metadata/train/weak.tsv")
@@ -321,7 +319,6 @@ def test_check_looks_at_copies_where_the_originals_are_gone(corpus: Path) -> Non
     assert len(read_desed(corpus, 1000).subsets["test"]) == 2
 
 
-@real_files
 def test_real_annotations_are_the_expected_editions(tmp_path: Path) -> None:
     for subset in ("weak", "unlabelled", "test", "public"):
         place = SPLITS[subset].annotation_in(tmp_path)

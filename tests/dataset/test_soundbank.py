@@ -25,7 +25,6 @@ from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
 RATE = 16000
-ESC10 = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "esc10"
 SMALL = {"synthetic": 12, "weak": 6, "unlabelled": 5, "synthetic_validation": 4, "weak_validation": 3}
 SMALL |= {"validation": 4, "test": 30}
 MAKE = """
@@ -235,10 +234,9 @@ def test_rooms_colour_events_and_keep_their_length(bank_folder: Path) -> None:
     assert room.event_count("train", "saw") == bank.event_count("train", "saw")
 
 
-@pytest.mark.skipif(not ESC10.is_dir(), reason="the shared ESC-10 recordings are not here")
 @pytest.mark.slow
-def test_esc10_with_rooms(tmp_path: Path) -> None:
-    corpus = soundbank(ESC10, tmp_path, sizes=dict.fromkeys(SMALL, 20), room=True)
+def test_esc10_with_rooms(esc10: Path, tmp_path: Path) -> None:
+    corpus = soundbank(esc10, tmp_path, sizes=dict.fromkeys(SMALL, 20), room=True)
     assert corpus.classes == ("Baby_cry", "Clock_tick", "Dog_bark", "Person_sneeze", "Rooster")
     labels = {e.event_label for clip in corpus.subsets["test"].clips for e in clip.events or ()}
     assert labels == set(corpus.classes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,15 +194,16 @@ def test_onset_decoder_gives_at_most_one_event_which_holds_the_peak(scores: Scor
             assert all(event.onset <= array[:, k].argmax() * HOP + 1e-6 < event.offset for event in own)
 
 
-def test_settings_name_every_number() -> None:
-    assert MedianDecoder({"Dog": 0.5}).settings() == {
-        "decoder": "MedianDecoder", "threshold": {"Dog": 0.5}, "median_seconds": 0.45, "median_share": None,
-        "median_passes": 1,
-        "clip_gate": None, "min_event_seconds": 0.0, "merge_gap_seconds": 0.0,
-    }  # fmt: skip
-    assert OnsetDecoder().settings() == {
-        "decoder": "OnsetDecoder", "threshold": 0.5, "onset_threshold": 0.5, "lookback_seconds": 2.5,
-    }  # fmt: skip
+@pytest.mark.parametrize("kind", [MedianDecoder, OnsetDecoder])
+def test_settings_name_every_number_and_make_the_same_decoder(kind: type) -> None:
+    """None of the values is a default: a setting left out, or one that is not the decoder's own, is found."""
+    given: dict[str, Any] = {"threshold": {"Dog": 0.25, "Cat": 0.75}}
+    names = [name for name in inspect.signature(kind).parameters if name != "threshold"]
+    given |= {name: index + 2 for index, name in enumerate(names)}
+    settings = kind(**given).settings()
+    assert settings == {"decoder": kind.__name__, **given}
+    stored = json.loads(json.dumps(settings))  # as run.json and metrics.json keep them
+    assert kind(**{name: stored[name] for name in given}) == kind(**given)
 
 
 def test_an_onset_lies_at_most_so_far_before_the_peak() -> None:
@@ -214,10 +218,12 @@ def test_an_onset_lies_at_most_so_far_before_the_peak() -> None:
 def test_windows_are_a_share_of_the_mean_length_of_held_out_events() -> None:
     events = [Event(0, 1, "Dog"), Event(0, 3, "Dog"), Event(0, 9, "Bat")]
     decoder = MedianDecoder(median_seconds=0.45, median_share=0.5, median_passes=2)
-    fitted = decoder.fitted(events, CLASSES)
+    fitted = decoder.fit(events, CLASSES)
     assert fitted == MedianDecoder(median_seconds={"Dog": 1.0, "Cat": 0.45}, median_passes=2)
-    assert fitted.fitted([Event(0, 9, "Dog")], CLASSES) is fitted
-    with pytest.raises(InputError, match=r"median_share needs held-out events; give decoder.median_seconds"):
+    assert fitted.fit([Event(0, 9, "Dog")], CLASSES) is fitted
+    with pytest.raises(
+        InputError, match=r"median_share needs events of held-out clips; name .* give decoder.median_seconds"
+    ):
         decoder.decode(scores_of(np.zeros((4, 2), np.float32)))
 
 

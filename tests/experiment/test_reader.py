@@ -9,7 +9,7 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import experiment_files
-from sed_lab.plan import distinct, expand
+from sed_lab.plan import check_columns, distinct, expand
 from sed_lab.reproduce import reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -48,6 +48,7 @@ def test_every_experiment_composes_at_every_scale(path: Path) -> None:
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)
         shown = {(job.folder, experiment.rows[job.row].system) for job in jobs}
         assert len(shown) == len(jobs)
+        check_columns(experiment.at(scale), jobs)
 
 
 def test_a_table_may_be_asked_for_with_more_runs_a_row(
@@ -120,7 +121,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("claims:", "figure: {kind: class_bars, column: f1}\nclaims:", r"t\.yaml:13: .* needs class-wise columns"),
         ("claims:", "figure: {kind: cake}\nclaims:", r"t\.yaml:13: no kind of figure 'cake'; known: points"),
         ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
-        ("claims:", "figure: {kind: sphere}\nclaims:", r"t\.yaml:13: figure needs 'iterations'"),
+        ("claims:", "figure: {kind: relative}\nclaims:", r"t\.yaml:13: figure needs 'against'"),
         ("metric: student/event_f1/macro", "metric: '{system}/eer/macro'", r"t\.yaml:11: rows\.a needs 'system'"),
         (
             "claims:",
@@ -148,6 +149,23 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str,
             r"t\.yaml:11: row 'a' is of system 'teach'; the method has student, teacher",
         ),
         ("student/", "model/", r"t\.yaml:9: column 'f1' is of system 'model'; the method has student, teacher"),
+        ("event_f1/macro", "logit/macro", r"t\.yaml:9: column 'f1' is of 'student/logit/macro', which neither the"),
+        (
+            "claims:",
+            "figure: {draw: cake.cut}\nclaims:",
+            r"t\.yaml: figure\.draw=cake\.cut: No module named 'cake'",
+        ),
+        ("claims:", "figure: {draw: cake}\nclaims:", r"t\.yaml: figure\.draw=cake: Empty module name; give a"),
+        (
+            "claims:",
+            "figure: {draw: sed_lab.analysis.arora2019.sphere}\nclaims:",
+            r"t\.yaml: figure\.draw=sed_lab\.analysis\.arora2019\.sphere: missing a required argument: 'iterations'",
+        ),
+        (
+            "claims:",
+            "figure: {draw: sed_lab.analysis.arora2019.cube}\nclaims:",
+            r"t\.yaml: figure\.draw=.*has no attribute 'cube'; give a function's dotted name and what it takes",
+        ),
         (
             "event_f1/macro",
             "event_f1/per_class/Cow/f1",

@@ -210,11 +210,15 @@ def test_pictures_from_what_runs_keep(tmp_path: Path, classwise: dict[str, dict[
             write_json(folder / "curves.json", {"student": {"example": one}})
             record = read_json(folder / "run.json")
             write_json(folder / "run.json", {**record, "detector": {"classes": ["Cat", "Dog", "Cow"]}})
-    for kind, words in (("frames", ("BCE", "Cow", "synthetic")), ("clip", ("mixture_7", "detected onset"))):
-        text = CLASSWISE.replace("overrides: []", "system: student, overrides: []") + f"figure: {{kind: {kind}}}\n"
+    for function, words in (
+        ("huang2021.frames", ("BCE", "Cow", "synthetic")),
+        ("amiriparian2018.clip", ("mixture_7", "detected onset")),
+    ):
+        text = CLASSWISE.replace("overrides: []", "system: student, overrides: []")
+        text += f"figure: {{draw: sed_lab.analysis.{function}}}\n"
         (tmp_path / "c.yaml").write_text(text)
         table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise)
-        _, svg = write_figure(table, tmp_path / kind)
+        _, svg = write_figure(table, tmp_path / function)
         assert all(word in svg.read_text() for word in words)
 
 
@@ -236,7 +240,7 @@ def test_the_deviation_of_a_ratio_against_simulation() -> None:
         "{kind: points, column: all}",
         "{kind: class_bars, column: f1}",
         "{kind: relative, columns: [f1], against: [volume]}",
-        "{kind: histograms, subset: weak_validation}",
+        "{draw: sed_lab.analysis.park2022.histograms, subset: weak_validation}",
     ],
 )
 def test_every_kind_of_figure_is_drawn(tmp_path: Path, classwise: dict[str, dict[int, Path]], figure: str) -> None:

@@ -15,8 +15,9 @@ from sed_lab.errors import InputError
 from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.loss import Binary
 from sed_lab.method.amiriparian2018 import RareEnsemble, chunk_by_chunk, cut, sliding_ensemble
+from sed_lab.method.base import Parts
 from sed_lab.model.chunk_net import ChunkNet, ContextNet
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Part, Shares
 
 CLASSES = ("babycry", "gunshot")
 FRAMES = 14
@@ -31,8 +32,9 @@ def method_of(**changes: Any) -> RareEnsemble:
     }  # fmt: skip
     model = given.pop("model", None) or ChunkNet(16, (2, 3), (4, 2), 4, 2, "reverse", 5, 0.3)
     optimizer = functools.partial(torch.optim.Adam, lr=1e-3)
-    method = RareEnsemble(feature, model, Binary(), optimizer, CLASSES, **given)
+    method = RareEnsemble(Parts(feature, model, Binary(), CLASSES), optimizer, **given)
     method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    method.common_draws = lambda: torch.Generator().manual_seed(5)  # type: ignore[method-assign]
     return method
 
 
@@ -58,14 +60,13 @@ def test_chunks_follow_one_another_from_a_frame_on() -> None:
 def test_the_loss_is_that_of_each_class_s_own_clips() -> None:
     method, batch = method_of(), batch_of()
     method.eval()  # no dropout, and statistics that do not move
-    torch.manual_seed(5)
-    found = method.training_step(batch, 0)
+    found = method.training_step(Part(batch, Shares()), 0)
     assert batch.audio is not None
     x = method.feature(batch.audio)
-    torch.manual_seed(5)
+    draws = torch.Generator().manual_seed(5)
     expected = torch.zeros(())
     for name, (label, timesteps) in method.members.items():
-        first = int(torch.randint(timesteps, ()))
+        first = int(torch.randint(timesteps, (), generator=draws))
         own = [i for i in range(4) if i % 2 == label]
         parts = [
             (x[i, t : t + timesteps], batch.strong[i, t : t + timesteps, label])
@@ -80,7 +81,7 @@ def test_the_loss_is_that_of_each_class_s_own_clips() -> None:
 def test_ensembles_are_means_over_chunks_and_over_timesteps() -> None:
     method, batch = method_of(), batch_of()
     method.eval()
-    assert method.outputs == ("ensemble", "chunks", "t3", "t5")
+    assert method.systems == ("ensemble", "chunks", "t3", "t5")
     assert batch.audio is not None
     with torch.no_grad():
         x, found = method.feature(batch.audio), method.predict(batch)
@@ -98,7 +99,7 @@ def test_ensembles_are_means_over_chunks_and_over_timesteps() -> None:
                 torch.testing.assert_close(frame[row, :, label], torch.stack(each).mean(0))
                 assert not frame[row, :, 1 - label].any()  # not what this clip is about
                 torch.testing.assert_close(found[system].clip, frame.amax(1))
-    assert method_of(members=False).outputs == ("ensemble",)
+    assert method_of(members=False).systems == ("ensemble",)
 
 
 @pytest.mark.parametrize("timesteps", [3, 5, 14, 99])
@@ -164,7 +165,7 @@ def test_clips_about_every_class_and_networks_of_whole_clips() -> None:
     frame = found["ensemble"].frame
     assert frame is not None
     assert (frame > 0).all()
-    assert math.isfinite(method.training_step(batch_of(annotated=False), 0).item())
+    assert math.isfinite(method.training_step(Part(batch_of(annotated=False), Shares()), 0).item())
 
 
 def test_what_cannot_be_is_refused() -> None:

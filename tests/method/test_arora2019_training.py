@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
+from sed_lab.clip.corpus import training_statistics, weak_labels
 from sed_lab.clip.module import SedData
 from sed_lab.dataset.toy import PointFeature, toy_points
 from sed_lab.errors import InputError
-from sed_lab.loss import Binary, WeightedBinary
+from sed_lab.loss import WeightedBinary
 from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes
+from sed_lab.method.base import Parts
 from sed_lab.method.phased import PhasedMethod
-from sed_lab.model.crnn import CRNN
 from sed_lab.model.encoder import LSTMEncoder
 
 pytestmark = [
@@ -40,21 +42,23 @@ def data_of(clips: int = 24) -> SedData:
     return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, evaluation=40)
 
 
+def parts_of(data: SedData, model: Any) -> Parts:
+    labels, weight = (
+        torch.from_numpy(weak_labels(data.corpus)),
+        WeightedBinary().class_weight(training_statistics(data.corpus, 1.0, 1)),
+    )
+    return Parts(PointFeature(), model, WeightedBinary(), data.corpus.classes, weight, labels)
+
+
 def method_of(data: SedData, baseline: bool = False, **settings: Any) -> Any:
     torch.manual_seed(0)
-    loss = WeightedBinary()
-    given: dict[str, Any] = {"detector_epochs": 3, "patience": 5}
+    given: dict[str, Any] = {"detector_epochs": 3, "patience": 5, "cluster_counts": None}
     if not baseline:
         given |= {"embedding_epochs": [2, 1], "centroid_epochs": 1}
         given |= {"alpha": 10.0, "same_margin": 5.0, "other_margin": 0.0}
+        given |= {"balance": "greedy", "keep_embeddings": False}
     return (WeightedDetector if baseline else EmbeddingClusters)(
-        feature=PointFeature(),
-        model=LSTMEncoder(20, 3),
-        loss=loss,
-        weak_labels=data.weak_labels(),
-        optimizer=functools.partial(torch.optim.Adam, lr=0.02),
-        class_weight=loss.class_weight(data.class_statistics()),
-        **{**given, **settings},
+        parts_of(data, LSTMEncoder(20, 3)), functools.partial(torch.optim.Adam, lr=0.02), **{**given, **settings}
     )
 
 
@@ -139,7 +143,7 @@ def test_frozen_embeddings_are_those_of_the_encoder(tmp_path: Path) -> None:
     method = method_of(data)
     fit(method, data, tmp_path, Watch(stop_after=6))  # within the output layer's phase
     assert method.phase.trains == "output"
-    (batch,) = list(data._loader([next(iter(data.sampler()))]))
+    ((batch, _),) = list(data._loader([next(iter(data.sampler()))]))
     with torch.no_grad():
         e = method.network.encoder(method.feature(batch.audio))
     torch.testing.assert_close(method.embedding[batch.index], e)
@@ -228,11 +232,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         fit(method_of(data), data, tmp_path, max_epochs=10)
     with pytest.raises(InputError, match=r"check_val_every_n_epoch=1"):
         fit(method_of(data), data, tmp_path, check_val_every_n_epoch=2)
-    with pytest.raises(InputError, match=r"CRNN is no encoder of clips; use model=lstm or model=cnn"):
-        WeightedDetector(PointFeature(), CRNN(3, 128), Binary(), data.weak_labels(), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"weak labels, of which the dataset has none"):
-        WeightedDetector(PointFeature(), LSTMEncoder(), Binary(), torch.zeros(0, 3), torch.optim.Adam, 1, 1)  # type: ignore[arg-type]
-    other = data_of()
-    other.clips = {"weak": 20, "weak_validation": 4}
-    with pytest.raises(InputError, match=r"set batch.clips.weak_validation=0"):
-        fit(method_of(data), other, tmp_path)
+        WeightedDetector(
+            replace(parts_of(data, LSTMEncoder(20, 3)), weak_labels=torch.zeros(0, 3)), torch.optim.Adam, 1, 1, None
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from sed_lab.errors import InputError
 from sed_lab.feature.vggish import VggishEmbedding
 from sed_lab.loss import Binary, Categorical, Focal, probability
 from sed_lab.method.aziz2020 import RowClassifier
-from sed_lab.model.chunk_net import ChunkNet
+from sed_lab.method.base import Parts
 from sed_lab.model.embedding_net import RowCNN, RowFNN
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Part, Shares
 
 CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 ONE_HOT = torch.eye(4)[[2, 0, 3, 0, 1]]
@@ -34,7 +33,9 @@ def method_of(loss: Any = None, model: Any = None, feature: Any = None, **settin
     model = RowFNN(hidden=(6, 5)) if model is None else model
     optimizer = functools.partial(torch.optim.Adam, lr=1e-3)
     feature = VggishEmbedding() if feature is None else feature
-    method = RowClassifier(feature, model, Binary() if loss is None else loss, CLASSES, optimizer, **settings)
+    weight = settings.pop("class_weight", None)
+    parts = Parts(feature, model, Binary() if loss is None else loss, CLASSES, weight)
+    method = RowClassifier(parts, optimizer, **{"normalise": True, "multi_output": False, **settings})
     for parameter in method.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # biases that are not 0
     method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -71,7 +72,7 @@ def logits_by_hand(method: RowClassifier, rows: np.ndarray) -> np.ndarray:
 def clip_scores(method: RowClassifier, batch: Batch) -> np.ndarray:
     with torch.no_grad():
         found = method.predict(batch)
-    assert list(found) == list(method.outputs) == ["model"]
+    assert list(found) == list(method.systems) == ["model"]
     assert found["model"].frame is None
     assert found["model"].clip is not None
     return found["model"].clip.numpy()
@@ -130,16 +131,9 @@ def test_audio_goes_through_the_front_end_and_embeddings_past_it() -> None:
 def test_other_features_are_no_rows_of_embeddings() -> None:
     method, batch = method_of(), batch_of(feature=torch.zeros(5, 10, 64))
     said = r"this method works on rows of embeddings, but the dataset gives none; choose another"
-    for step in (method.predict, lambda one: method.training_step(one, 0)):
+    for step in (method.predict, lambda one: method.training_step(Part(one, Shares()), 0)):
         with pytest.raises(InputError, match=said):
             step(batch)
-
-
-def test_networks_of_frames_are_refused() -> None:
-    for model in (ChunkNet(16, (2, 3), (4, 2), 4, 2, "reverse", 5, 0.3), nn.Linear(1280, 4)):
-        said = rf"{type(model).__name__} takes no rows of embeddings; use model=row_cnn or model=row_fnn"
-        with pytest.raises(InputError, match=said):
-            method_of(model=model)
 
 
 # The categorical losses.
@@ -197,7 +191,7 @@ def test_clips_of_several_classes_or_none_have_no_categorical_loss(sparse: bool,
     with pytest.raises(InputError, match=said):
         Categorical(sparse)(torch.zeros(3, 4), targets)
     with pytest.raises(InputError, match=said):
-        method_of(Categorical(sparse)).training_step(batch_of(targets), 0)
+        method_of(Categorical(sparse)).training_step(Part(batch_of(targets), Shares()), 0)
     mask = torch.tensor([True, False, True])  # a clip that is left out may have any labels
     assert Categorical(sparse)(torch.zeros(3, 4), targets, mask=mask).item() == pytest.approx(math.log(4))
 
@@ -257,7 +251,7 @@ def test_several_outputs_have_the_sum_of_their_losses(weight: torch.Tensor | Non
     w = torch.ones(4) if weight is None else weight
     expected = sum(w[c] * bce_by_hand(z[:, c], SEVERAL[:, c]).mean() for c in range(4))
     assert isinstance(expected, torch.Tensor)
-    found = method.training_step(batch, 0)
+    found = method.training_step(Part(batch, Shares()), 0)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     ours, theirs = gradients(method, found), gradients(method, expected)
     for name, gradient in ours.items():
@@ -271,7 +265,7 @@ def test_one_output_has_the_mean_over_classes() -> None:
         method, batch = method_of(class_weight=given_weight), batch_of(SEVERAL)
         each = bce_by_hand(hand_logits(method, batch), SEVERAL)
         expected = (each if given_weight is None else each * weight).mean()
-        torch.testing.assert_close(method.training_step(batch, 0), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(method.training_step(Part(batch, Shares()), 0), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_categorical_steps_are_those_of_cross_entropy() -> None:
@@ -280,7 +274,7 @@ def test_categorical_steps_are_those_of_cross_entropy() -> None:
     for loss in (Categorical(), Categorical(sparse=True)):
         method = method_of(loss)
         expected = F.cross_entropy(hand_logits(method, batch), numbers)
-        found = method.training_step(batch, 0)
+        found = method.training_step(Part(batch, Shares()), 0)
         torch.testing.assert_close(found, expected)
         theirs = gradients(method, expected)
         for name, gradient in gradients(method, found).items():
@@ -304,16 +298,15 @@ def test_a_head_learns_from_its_own_class_alone() -> None:
     method = method_of(multi_output=True)
     other = SEVERAL.clone()
     other[:, 2] = 1 - other[:, 2]
-    both = [gradients(method, method.training_step(batch_of(weak), 0)) for weak in (SEVERAL, other)]
+    both = [gradients(method, method.training_step(Part(batch_of(weak), Shares()), 0)) for weak in (SEVERAL, other)]
     changed = {name for name in both[0] if not torch.equal(both[0][name], both[1][name])}
     assert {name for name in changed if name.startswith("heads.")} == {"heads.is_Music.weight", "heads.is_Music.bias"}
 
 
 def test_a_part_of_a_batch_counts_by_its_share() -> None:
     method, batch = method_of(), batch_of()
-    whole = method.training_step(batch, 0)
-    batch.share_all = 0.25
-    torch.testing.assert_close(method.training_step(batch, 0), whole / 4)
+    whole = method.training_step(Part(batch, Shares()), 0)
+    torch.testing.assert_close(method.training_step(Part(batch, Shares(all=0.25)), 0), whole / 4)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -327,10 +320,10 @@ def test_the_optimiser_has_network_and_heads_and_lowers_the_loss() -> None:
     method, batch = method_of(multi_output=True), batch_of(SEVERAL)
     optimizer = method.configure_optimizers()
     assert {id(one) for group in optimizer.param_groups for one in group["params"]} == set(map(id, method.parameters()))
-    before = method.training_step(batch, 0)
+    before = method.training_step(Part(batch, Shares()), 0)
     before.backward()
     optimizer.step()
-    assert method.training_step(batch, 0) < before
+    assert method.training_step(Part(batch, Shares()), 0) < before
 
 
 def test_the_cnn_is_classified_as_the_dense_network_is() -> None:
@@ -341,14 +334,3 @@ def test_the_cnn_is_classified_as_the_dense_network_is() -> None:
     assert batch.embedding is not None
     batch.embedding[:, 1::2] = 0  # rows that it does not read
     np.testing.assert_array_equal(clip_scores(method, batch), scores)
-
-
-def test_only_weak_clips_train() -> None:
-    method = method_of()
-    clips = {"synthetic": 0, "weak": 20, "unlabelled": 0}
-    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(clips=clips))
-    method._trainer = trainer
-    method.on_fit_start()
-    clips["unlabelled"] = 4
-    with pytest.raises(InputError, match=r"this method trains on weak clips alone; set batch\.clips\.unlabelled=0"):
-        method.on_fit_start()

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sed_lab.analysis.huang2021 import frames_of_run
 from sed_lab.errors import InputError
 from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary
+from sed_lab.method.base import Parts
 from sed_lab.method.huang2021 import (
     KEPT_FRAMES,
     WeakSynthetic,
@@ -22,10 +24,8 @@ from sed_lab.method.huang2021 import (
     middle_frames,
     write_frames,
 )
-from sed_lab.metric.embedding import frames_of_run
 from sed_lab.model.attention_pool import AttentionPool
-from sed_lab.model.encoder import LSTMEncoder
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Part, Shares
 
 FRAMES = 9
 
@@ -57,12 +57,12 @@ def method_of(**changes: Any) -> WeakSynthetic:
     }  # fmt: skip
     model = given.pop("model", None) or AttentionPool(3, 8, (6, 5), (3, 3), (4, 2))
     feature = LogMel(n_fft=256, win_length=256, hop_length=256, n_mels=8)
-    method = WeakSynthetic(feature, model, Binary(), functools.partial(torch.optim.Adam, lr=1e-3), **given)
+    parts = Parts(feature, model, Binary(), ("a", "b", "c"))
+    method = WeakSynthetic(parts, functools.partial(torch.optim.Adam, lr=1e-3), **given)
     trainer: Any = SimpleNamespace(current_epoch=3)
     method._trainer = trainer
     logged: dict[str, Any] = {}
-    method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
-    method.log_dict = lambda facts, **kwargs: logged.update(facts)  # type: ignore[method-assign]
+    method.log = lambda name, value, **kwargs: logged.update({name: value})  # type: ignore[method-assign]
     method.logged = logged  # type: ignore[assignment]
     return method
 
@@ -99,8 +99,8 @@ def test_the_four_models(ifd: bool, sedb: bool) -> None:
             getattr(method, name).load_state_dict(getattr(whole, name).state_dict())
     atp, pairs, frames = parts(whole, batch)
     expected = atp + 0.7 * ifd * pairs + 0.4 * sedb * frames
-    torch.testing.assert_close(method.training_step(batch, 0), expected)
-    names = {"train/loss", "train/loss_weak", *(["train/loss_ifd", "train/anchors"] if ifd else [])}
+    torch.testing.assert_close(method.training_step(Part(batch, Shares()), 0), expected)
+    names = {"loss", "train/loss", "train/loss_weak", *(["train/loss_ifd", "train/anchors"] if ifd else [])}
     assert set(method.logged) == names | ({"train/loss_sedb"} if sedb else set())  # type: ignore[arg-type]
 
 
@@ -108,7 +108,9 @@ def test_the_distance_waits_for_its_epoch() -> None:
     batch = batch_of()
     waiting, without = method_of(ifd_from_epoch=4, sedb=False), method_of(ifd=False, sedb=False)
     without.model.load_state_dict(waiting.model.state_dict())
-    torch.testing.assert_close(waiting.training_step(batch, 0), without.training_step(batch, 0))
+    torch.testing.assert_close(
+        waiting.training_step(Part(batch, Shares()), 0), without.training_step(Part(batch, Shares()), 0)
+    )
 
 
 def test_the_distance_reaches_the_encoder_and_not_the_pseudo_labels() -> None:
@@ -185,5 +187,3 @@ def test_training_ends_after_its_patience_and_stays_ended_when_resumed() -> None
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match=r"method.form='cheap' is unknown; use exact or mean"):
         method_of(form="cheap")
-    with pytest.raises(InputError, match=r"LSTMEncoder has no frames to compare; use model=attention_pool"):
-        method_of(model=LSTMEncoder(8, 4))

@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from sed_lab.errors import InputError
 from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary, TimeBalancedFocal
+from sed_lab.method.base import Parts
 from sed_lab.method.park2022 import MeanTeacher
 from sed_lab.model.crnn import CRNN
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Part, Shares
 
 # Lightning's advice on loaders and logging, and its use of a torch function that is to be renamed.
 pytestmark = [
@@ -66,14 +67,20 @@ def crnn(dropout: float = 0.0) -> CRNN:
 def method(model: nn.Module | None = None, **changes: Any) -> MeanTeacher:
     arguments: dict[str, Any] = {
         "feature": feature(),
-        "model": crnn() if model is None else model,
         "loss": TimeBalancedFocal(gamma=2, k=1000),
         "class_weight": torch.tensor([0.5, 1.0, 1.5]),
+        "seed": 0,
         "optimizer": functools.partial(torch.optim.Adam, lr=1e-3),
         "mixup": MIXUP,
+        "consistency_max": 2.0,
         "rampup_epochs": 2,
+        "ema_decay": 0.999,
+        "teacher_train_mode": True,
+        "first_step_full_rate": True,
+        **changes,
     }
-    return MeanTeacher(**{**arguments, **changes})
+    own = {name: arguments.pop(name) for name in ("feature", "loss", "class_weight", "seed")}
+    return MeanTeacher(Parts(model=crnn() if model is None else model, classes=("a", "b", "c"), **own), **arguments)
 
 
 class Record(pl.Callback):
@@ -109,11 +116,12 @@ def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer
     )
 
 
-def fit(module: pl.LightningModule, batches: Sequence[Batch], run: pl.Trainer, **options: Any) -> None:
-    run.fit(module, loader_of(batches), **options)
+def fit(module: pl.LightningModule, batches: Sequence[Batch | Part], run: pl.Trainer, **options: Any) -> None:
+    parts = [one if isinstance(one, Part) else Part(one, Shares()) for one in batches]
+    run.fit(module, loader_of(parts), **options)
 
 
-def loader_of(batches: Sequence[Batch]) -> torch.utils.data.DataLoader[Batch]:
+def loader_of(batches: Sequence[Any]) -> torch.utils.data.DataLoader[Any]:
     return torch.utils.data.DataLoader(list(batches), batch_size=None, collate_fn=_same)  # type: ignore[arg-type]
 
 
@@ -204,13 +212,12 @@ class Linear(nn.Module):
         return frame, frame.mean(1)
 
 
-def part_of(batch: Batch, rows: list[int], parts: int) -> Batch:
+def part_of(batch: Batch, rows: list[int], parts: int) -> Part:
     fields = ("strong", "weak", "has_strong", "has_weak", "synthetic", "valid_frames", "index", "audio")
     part = Batch(**{name: getattr(batch, name)[rows] for name in fields}, clip_id=[batch.clip_id[i] for i in rows])
-    part.share_strong = float(part.has_strong.sum() * parts / batch.has_strong.sum())
-    part.share_weak = float(part.has_weak.sum() * parts / batch.has_weak.sum())
-    part.share_all = len(rows) * parts / len(batch)
-    return part
+    strong = float(part.has_strong.sum() * parts / batch.has_strong.sum())
+    weak = float(part.has_weak.sum() * parts / batch.has_weak.sum())
+    return Part(part, Shares(strong, weak, len(rows) * parts / len(batch)))
 
 
 def test_a_batch_accumulated_in_uneven_parts_trains_the_same(tmp_path: Path) -> None:
@@ -310,7 +317,7 @@ def test_validation_gives_both_systems_and_logs_their_losses(tmp_path: Path) -> 
     run = trainer(tmp_path, Collect())
     loaders = [loader_of([batch_of(0), batch_of(1)]), loader_of([batch_of(2)])]
     (logged, *_) = run.validate(module, loaders, verbose=False)
-    assert list(got[0]) == list(module.outputs) == ["student", "teacher"]
+    assert list(got[0]) == list(module.systems) == ["student", "teacher"]
     module.eval()
     frames, targets = [], []
     for seed in range(3):

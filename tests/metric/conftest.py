@@ -1,4 +1,4 @@
-"""What the metric tests read: reference results of the field's own tools, where they are at hand."""
+"""What the metric tests read: reference results of the field's own tools (tests/data)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import zipfile
 from collections.abc import Callable, Iterable
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ from sed_lab.scores import read_scores_folder
 from sed_lab.types import Event, Scores
 
 Events = dict[str, tuple[Event, ...]]
-FIXTURES = Path(__file__).resolve().parents[2] / ".." / "shared" / "fixtures"
+DATA = Path(__file__).resolve().parents[1] / "data"
+UNPACK = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
 class Material:
@@ -31,20 +35,15 @@ class Material:
         return self.folder / name
 
     def rows(self, name: str) -> list[dict[str, str]]:
-        data = (self.folder / name).read_bytes()
-        text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
+        path = self.folder / name
+        text = UNPACK.get(path.suffix, bytes)(path.read_bytes()).decode()
         return list(csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in text.split("\n", 1)[0] else ","))
 
     def durations(self, name: str) -> dict[str, float]:
         return {row["filename"]: float(row["duration"]) for row in self.rows(name)}
 
     def events(self, name: str, clips: Iterable[str] = ()) -> Events:
-        found: dict[str, list[Event]] = {clip: [] for clip in clips}
-        for row in self.rows(name):
-            here = found.setdefault(row["filename"], [])
-            if row["event_label"] and float(row["onset"]) < float(row["offset"]):
-                here.append(Event(float(row["onset"]), float(row["offset"]), row["event_label"]))
-        return {clip: tuple(events) for clip, events in found.items()}
+        return events_of(self.rows(name), clips)
 
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())
@@ -58,25 +57,33 @@ class Material:
         return read_scores_folder(folder, durations)
 
 
+def events_of(rows: Iterable[dict[str, str]], clips: Iterable[str] = ()) -> Events:
+    """The events of a table's rows by clip; ``clips`` are there without events too."""
+    found: dict[str, list[Event]] = {clip: [] for clip in clips}
+    for row in rows:
+        here = found.setdefault(row["filename"], [])
+        if row["event_label"] and float(row["onset"]) < float(row["offset"]):
+            here.append(Event(float(row["onset"]), float(row["offset"]), row["event_label"]))
+    return {clip: tuple(events) for clip, events in found.items()}
+
+
 @pytest.fixture(scope="session")
 def material() -> Material:
-    if not FIXTURES.is_dir():
-        pytest.skip("the shared reference data are not at hand")
-    return Material(FIXTURES)
+    return Material(DATA)
 
 
 @pytest.fixture(scope="session")
 def teacher(material: Material) -> dict[str, Any]:
     """The DCASE 2021 baseline's predictions on DESED's validation set."""
     durations = material.durations("dcase2021_teacher/validation_durations.tsv")
-    truth = material.events("dcase2021_teacher/validation.tsv", durations)
-    paths = sorted(material.path("dcase2021_teacher/operating_points").glob("*.tsv"))
+    truth = material.events("desed_metadata/validation.tsv", durations)
+    rows = groupby(material.rows("dcase2021_teacher/operating_points.tsv.xz"), itemgetter("threshold"))
     return {
         "truth": truth,
         "durations": durations,
         "classes": sorted({event.event_label for events in truth.values() for event in events}),
         "detections": material.events("dcase2021_teacher/predictions_0.5.tsv"),
-        "points": [material.events(f"dcase2021_teacher/operating_points/{path.name}") for path in paths],
+        "points": [events_of(point) for _, point in rows],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed_lab.decoder.median import MedianDecoder
-from sed_lab.metric.accuracy import Reported, accuracy_of, add_gaps
+from sed_lab.metric.accuracy import Reported, accuracy_of
 from sed_lab.metric.measure import flatten, measure
 from sed_lab.metric.names import is_metric
 from sed_lab.types import Scores
@@ -148,29 +147,3 @@ def test_it_stands_among_the_measures_where_it_is_asked_for() -> None:
     assert sorted(name.split("/")[-1] for name in names) == ["argmax", "element_wise", "precision", "reported"]
     assert all(is_metric(name) for name in names)
     assert "accuracy" not in measured()["systems"]["model"]
-
-
-def test_gaps_are_training_less_test() -> None:
-    def of(**values: float | None) -> dict[str, Any]:
-        return {"systems": {"model": {"accuracy": values}}}
-
-    ours = of(argmax=0.6, element_wise=0.8, precision=0.5, reported=0.6)
-    add_gaps(ours, {"training": of(argmax=0.9, element_wise=0.75, precision=0.9, reported=0.9)})
-    expected = {"argmax_gap": pytest.approx(0.3), "element_wise_gap": pytest.approx(-0.05)}
-    block = ours["systems"]["model"]["accuracy"]
-    assert {name: value for name, value in block.items() if name.endswith("_gap")} == expected
-    assert all(is_metric(name) for name in flatten(ours))
-    for mine, theirs in ((None, 0.5), (0.5, None), (None, None)):
-        ours = of(argmax=mine, element_wise=0.8)
-        add_gaps(ours, {"training": of(argmax=theirs, element_wise=0.9)})
-        assert set(ours["systems"]["model"]["accuracy"]) == {"argmax", "element_wise", "element_wise_gap"}
-
-
-@pytest.mark.parametrize("others", [{}, {"devtest": {"systems": {"model": {"accuracy": {"argmax": 1.0}}}}}])
-def test_without_training_clips_there_is_no_gap(others: dict[str, Any]) -> None:
-    ours = {"systems": {"model": {"accuracy": {"argmax": 0.5}}, "other": {"eer": {}}}}
-    before = copy.deepcopy(ours)
-    add_gaps(ours, others)
-    assert ours == before
-    add_gaps(ours, {"training": {"systems": {"other": {"accuracy": {"argmax": 1.0}}}}})  # measured there only
-    assert ours == before

@@ -50,7 +50,7 @@ def test_scores_made_give_the_stored_values(material: Any, tmp_path: Any) -> Non
     durations = {k.removesuffix(".wav"): v for k, v in material.durations("scores_made/durations.tsv").items()}
     found = material.events("scores_made/ground_truth.tsv")
     truth = dict.fromkeys(durations, ()) | {k.removesuffix(".wav"): v for k, v in found.items()}
-    scores = material.scores("scores_made/scores", tmp_path, durations)
+    scores = material.scores("scores_made/scores.zip", tmp_path, durations)
     decoder = MedianDecoder(median_seconds=0)
     best = exact_class_thresholds(scores, truth, decoder)
     thresholds = {label: threshold for label, (threshold, _) in best.items()}

@@ -149,9 +149,9 @@ def test_scores_at_fifty_thresholds_and_exactly(material: Any, tmp_path: Path, n
     points = EventTable(*decoder.points(table.select(truth), GRID))
     blocks = expected["psds_eval_50_thresholds"]
     blocks = blocks.get(NEW, blocks)
+    listed = points.by_point(list(truth), table.classes)
     for setting in ("half_half_0.3", "scenario1", "scenario2"):
         block = blocks[setting]
-        listed = points.by_point(list(truth), table.classes)
         check_stored({**block, "operating_point_details": {}}, listed, truth, durations)
         middle = listed[25]
         check_stored({**block, "psds": {}}, [middle], truth, durations)

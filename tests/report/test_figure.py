@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
+from sed_lab.files import read_json, write_json
+from sed_lab.metric.det import det
 from sed_lab.report import figure, style
 from sed_lab.report.clip_view import judge
+from sed_lab.report.page import write_page
 from sed_lab.report.run_folder import read_run
 from sed_lab.types import Event
 
@@ -82,7 +87,7 @@ def test_classes_are_told_apart_by_colour_and_line(index: int) -> None:
 
 
 def test_write_figures_of_a_run(run_folder: Path) -> None:
-    written = figure.write_figures(run_folder, 3)
+    written = figure.write_figures(run_folder, n_clips=3)
     names = {path.name for path in written}
     curves = {f"{name}.{kind}" for name in ("learning_curves", "per_class_f1", "psd_roc") for kind in ("png", "svg")}
     assert names == curves | {"clip_01.png", "clip_02.png", "clip_03.png"}
@@ -93,8 +98,28 @@ def test_write_figures_of_a_run(run_folder: Path) -> None:
             assert height > 200
 
 
+def test_analyses_add_figures_but_a_record_s_foreign_ones_are_not_imported(
+    make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(n_clips=2)
+    (tmp_path / "own_figures.py").write_text(
+        "from sed_lab.report.figure import per_class_f1\n"
+        "def figures(run):\n    return {'again': (per_class_f1(run.metrics), 'The same <again>')}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    record = read_json(folder / "run.json")
+    record["config"]["analysis"] = ["own_figures", "sed_lab.analysis.arora2019"]
+    write_json(folder / "run.json", record)
+    write_json(folder / "curves.json", {"student": {"det": det(np.eye(4), np.eye(4, dtype=bool), "abcd")}})
+    assert set(figure.curve_figures(read_run(folder))) == {"learning_curves", "per_class_f1", "trade_off"}
+    assert "The same" not in write_page(folder).read_text()
+    assert "own_figures" not in sys.modules
+    assert {path.name for path in figure.write_figures(folder, ["own_figures"], 0)} >= {"again.png", "again.svg"}
+    assert "The same &lt;again&gt;" in write_page(folder, analysis=["own_figures"]).read_text()
+
+
 def test_the_same_run_gives_the_same_bytes(run_folder: Path) -> None:
     def drawn() -> list[str]:
-        return [style.svg_text(picture) for picture in figure.curve_figures(read_run(run_folder)).values()]
+        return [style.svg_text(picture) for picture, _ in figure.curve_figures(read_run(run_folder)).values()]
 
     assert drawn() == drawn()

@@ -27,6 +27,7 @@ BASE = config()
     "override",
     [
         "logger=[csv,wandb]",
+        "analysis=[]",
         "paths.runs=/elsewhere",
         "paths.cache=/elsewhere",
         "batch.workers=4",

@@ -98,8 +98,8 @@ class ProceduralBank:
         return finished(audio, self.sample_rate, fade=0.001)
 
     def _rng(self, split: str, kind: int, index: int) -> Rng:
-        place = [self.seed, DOMAINS.index(self.domain), SPLITS.index(split), kind, index]
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(place)))
+        entropy = [self.seed, DOMAINS.index(self.domain), SPLITS.index(split), kind, index]
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def _recorded(self, rng: Rng, audio: np.ndarray) -> np.ndarray:
         """As a phone in a small room hears it: reflections, a coloured response, gentle compression."""

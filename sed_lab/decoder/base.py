@@ -1,0 +1,58 @@
+"""What a decoder is to the rest: fitted on held-out clips, it smooths scores and turns them into events."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from sed_lab.types import Event, Scores
+
+Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Events of many operating points as arrays ``[E]``: operating point, clip, class (indices), onset, offset [s]."""
+
+Threshold = float | Mapping[str, float]
+Events = Mapping[str, tuple[Event, ...]]
+
+
+class Decoder(ABC):
+    """From frame scores to events; a frozen dataclass whose fields are its settings.
+
+    ``threshold`` is one number, or one a class by event label.
+    """
+
+    threshold: Threshold
+    tunable: ClassVar[Mapping[str, tuple[float, ...]]] = {}
+    """A setting that may differ from class to class, and the values to choose from, see `sed_lab.metric.tune`."""
+
+    def fit(self, events: Iterable[Event], classes: Sequence[str]) -> Self:
+        """This decoder with what it takes from ``events`` of held-out clips; most take nothing."""
+        return self
+
+    @abstractmethod
+    def smooth(self, scores: Scores) -> Scores:
+        """The frame scores that are compared with thresholds, and what PSDS is computed from."""
+
+    @abstractmethod
+    def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
+        """Events at each of ``thresholds [K]`` or ``[K, C]``."""
+
+    @abstractmethod
+    def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
+        """Events of every clip of ``scores`` by clip_id, in time order; clips without events are there too."""
+
+    def gate(self, frame: np.ndarray, clip: np.ndarray | None) -> np.ndarray:
+        """Frame scores ``[B, T, C]`` of windows of a recording, as the clip scores ``[B, C]`` let them through."""
+        return frame
+
+    @abstractmethod
+    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+        """Events of long recordings whose windows went through `gate`; ``seconds`` is the length of a training clip."""
+
+    def settings(self) -> dict[str, Any]:
+        """Every number of this decoder by name, and its class."""
+        plain = {name: dict(v) if isinstance(v, Mapping) else v for name, v in asdict(self).items()}  # type: ignore[call-overload]
+        return {"decoder": type(self).__name__, **plain}

@@ -1,0 +1,40 @@
+"""The clip that a run keeps for a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sed_lab.analysis.amiriparian2018 import example, measure
+from sed_lab.clip.annotation import write_durations, write_strong
+from sed_lab.decoder.median import MedianDecoder
+from sed_lab.decoder.onset import OnsetDecoder
+from sed_lab.scores import save_scores
+from sed_lab.types import Event, Scores
+
+
+def test_the_first_clip_with_an_event(tmp_path: Path) -> None:
+    frame = np.zeros((2, 40, 2), np.float32)
+    frame[1, 10:14, 1] = 0.6, 0.7, 0.9, 0.2
+    scores = Scores(("a", "b"), ("Dog", "Cat"), np.full(2, 4.0), 0.1, tuple(frame))
+    truth = {"a": (), "b": (Event(1.05, 1.4, "Cat"),)}
+    decoder = OnsetDecoder({"Dog": 0.5, "Cat": 0.8}, 0.5)
+    found = example(scores, truth, decoder)
+    assert found is not None
+    assert (found["clip_id"], found["event_label"], found["threshold"], found["onset_threshold"]) == (
+        "b",
+        "Cat",
+        0.8,
+        0.5,
+    )
+    assert found["posterior"][9:15] == [0.0, 0.6, 0.7, 0.9, 0.2, 0.0]
+    assert found["detected"] == [[1.0, 1.3]]
+    assert found["reference"] == [[1.05, 1.4]]
+    assert example(scores, {"a": (), "b": ()}, OnsetDecoder()) is None
+    place = tmp_path / "scores/test"
+    save_scores(place / "t3.npz", scores)
+    write_strong(place / "ground_truth.tsv", {f"{name}.wav": events for name, events in truth.items()})
+    write_durations(place / "durations.tsv", {"a.wav": 4.0, "b.wav": 4.0})
+    assert measure(tmp_path, {"settings": {"decoder": decoder.settings()}}) == ({}, {"t3": {"example": found}})
+    assert measure(tmp_path, {"settings": {"decoder": MedianDecoder().settings()}}) == ({}, {})

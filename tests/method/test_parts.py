@@ -1,0 +1,161 @@
+"""One global batch on one part or on several, uneven ones too, has the same gradient: all methods, real loader."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sed_lab.clip.batch import CompositionSampler, CorpusLoader
+from sed_lab.loss import Binary, TimeBalancedFocal, WeightedBinary
+from sed_lab.method.amiriparian2018 import RareEnsemble
+from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector
+from sed_lab.method.aziz2020 import RowClassifier
+from sed_lab.method.base import Parts, SedMethod, total_loss
+from sed_lab.method.huang2021 import WeakSynthetic
+from sed_lab.method.park2022 import MeanTeacher
+from sed_lab.model.attention_pool import AttentionPool
+from sed_lab.model.chunk_net import ChunkNet
+from sed_lab.model.crnn import CRNN
+from sed_lab.model.embedding_net import RowCNN
+from sed_lab.model.encoder import LSTMEncoder
+from sed_lab.types import Clip, Event, Part
+
+CLASSES = ("a", "b", "c")
+FRAMES, MELS, HOP = 12, 8, 0.1
+CLIPS = {"synthetic": 6, "weak": 5, "unlabelled": 2}
+ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
+
+
+class Made:
+    """Random recordings, or embeddings; every strongly labelled clip is about one class only."""
+
+    def __init__(self, name: str, embeddings: bool) -> None:
+        rng = np.random.default_rng(len(name))
+        shape = (10, 128) if embeddings else (FRAMES * MELS,)
+        self.arrays = rng.standard_normal((20, *shape)) * 0.5
+        self.clips = []
+        for i in range(20):
+            label, start = CLASSES[i % 3], 0.1 * float(rng.integers(0, 8))
+            path = Path(f"{name}{i}.wav")
+            if name == "synthetic":
+                event = Event(start, start + 0.3, label)
+                clip = Clip(path.stem, path, 1.2, (event,), (label,), synthetic=True, annotated=(label,))
+            else:
+                clip = Clip(path.stem, path, 1.2, None, (label,) if name == "weak" else None)
+            self.clips.append(clip)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
+        return self.clips[index], self.arrays[index]
+
+
+class Frames(nn.Module):
+    """A front end in float64 that takes samples for a spectrogram."""
+
+    def mel(self, audio: torch.Tensor) -> torch.Tensor:
+        return audio.unflatten(1, (FRAMES, MELS))
+
+    def scale(self, mel: torch.Tensor) -> torch.Tensor:
+        return mel
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return self.mel(audio)
+
+
+def parts_of(model: nn.Module, loss: Any, weighted: bool = False, **given: Any) -> Parts:
+    weight = torch.tensor([0.5, 1.0, 2.0]).double() if weighted else None
+    return Parts(Frames(), model, loss, CLASSES, weight, **given)
+
+
+def park() -> SedMethod:
+    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), 0.0, 0.0, 4, 1, 0.1, 1e-3, "classes", 1e-7)
+    mixup = {"probability": 0.0, "alpha": 0.2, "labels": "soft"}
+    method = MeanTeacher(parts_of(model, TimeBalancedFocal(k=1000), True), ADAM, mixup, 2.0, 0, 0.999, False, True)
+    for p in method.teacher.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return method
+
+
+def huang(ifd: bool) -> SedMethod:
+    model = AttentionPool(3, MELS, (4, 5), (3, 3), (4, 2))
+    return WeakSynthetic(parts_of(model, Binary()), ADAM, ifd, True, 0.7, 0.4, "exact", 0.1, 6, 0.5, 0, 0.8, 10, 2)
+
+
+def amiriparian() -> SedMethod:
+    model = ChunkNet(MELS, (2, 3), (4, 2), 4, 2, "reverse", 5, 0.0)
+    timesteps = {"a": [3, 5], "b": [3], "c": [0]}
+    return RareEnsemble(parts_of(model, Binary()), ADAM, timesteps, 0.01, 3, 2, True)
+
+
+def arora(phase: int | None) -> SedMethod:
+    labels = torch.eye(3, dtype=torch.bool)[torch.arange(20) % 3]
+    parts = parts_of(LSTMEncoder(MELS, 4, 1.0), WeightedBinary(), True, weak_labels=labels)
+    if phase is None:
+        return WeightedDetector(parts, ADAM, 1, 1, None)
+    method = EmbeddingClusters(parts, ADAM, [1], 1, 10.0, 5.0, 0.0, 1, 1, "greedy", [2, 3, 1], False)
+    method.place["phase"] = phase
+    method.embedding = torch.randn(method.embedding.shape).double()
+    method.cluster = torch.arange(20) % 6
+    return method
+
+
+def aziz(multi_output: bool) -> SedMethod:
+    model = RowCNN(10, 128, False, "valid")
+    return RowClassifier(parts_of(model, Binary(), True), ADAM, False, multi_output)
+
+
+PAIRS = pytest.mark.xfail(
+    strict=True, reason="pairs of clips are found within a part, so parts are counted as identity"
+)
+METHODS = [
+    pytest.param(park, id="park2022"),
+    pytest.param(functools.partial(huang, False), id="huang2021"),
+    pytest.param(functools.partial(huang, True), id="huang2021-pairs", marks=PAIRS),
+    pytest.param(amiriparian, id="amiriparian2018"),
+    *(pytest.param(functools.partial(arora, k), id=f"arora2019-{k}") for k in (None, 0, 1, 2, 3)),
+    pytest.param(functools.partial(aziz, False), id="aziz2020"),
+    pytest.param(functools.partial(aziz, True), id="aziz2020-multi_output"),
+]
+
+
+def gradient(make: Callable[[], SedMethod], number: int) -> torch.Tensor:
+    """The gradient of a global batch that lies in ``number`` parts, in float64, normalisation in evaluation mode."""
+    torch.manual_seed(0)
+    method = make().double().eval()
+    method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    optimizer = SimpleNamespace(param_groups=[{"lr": 1e-3}])
+    trainer: Any = SimpleNamespace(global_step=4, current_epoch=3, optimizers=[optimizer])
+    method._trainer = trainer
+    clips = {name: count for name, count in CLIPS.items() if name in method.trains_on}
+    loader = CorpusLoader({name: Made(name, isinstance(method, RowClassifier)) for name in clips}, CLASSES, FRAMES, HOP)
+    sampler = CompositionSampler(dict.fromkeys(clips, 20), clips, seed=1, accumulate=number)
+    sizes = set()
+    for request in list(sampler)[:number]:
+        part = loader[request]
+        assert isinstance(part, Part)
+        sizes.add(len(part.batch))
+        loss = total_loss(method.losses(part.batch), part.shares) / number  # as devices and passes average
+        if loss.requires_grad:
+            loss.backward()
+    assert number < 4 or len(sizes) > 1, "the parts should be uneven"
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in method.parameters() if p.requires_grad]
+    return torch.cat([grad.flatten() for grad in grads])
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_parts_of_a_global_batch_have_the_gradient_of_the_whole(make: Callable[[], SedMethod]) -> None:
+    whole = gradient(make, 1)
+    assert whole.norm() > 0
+    for number in (2, 3, 4):
+        difference = (gradient(make, number) - whole).norm() / whole.norm()
+        assert difference <= 1e-9, f"{number} parts: relative difference {difference:.1e}"

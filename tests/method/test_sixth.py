@@ -1,0 +1,97 @@
+"""A sixth method from outside: one file, one YAML, nothing shared edited; linear softmax pooling (Wang et al. 2019)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+METHOD = '''
+"""Clip probabilities as the mean of frame probabilities weighted by themselves, p = sum p_t^2 / sum p_t."""
+
+import torch
+
+from sed_lab.method.base import LossTerm, Prediction, SedMethod
+
+
+class LinearSoftmax(SedMethod):
+    systems = ("pooled",)
+    trains_on = ("synthetic", "weak")
+
+    def __init__(self, parts, optimizer, weak_weight):
+        super().__init__(parts, optimizer)
+        self.model, self.weak_weight = parts.model, weak_weight
+
+    def forward(self, x):
+        frame = self.model(self.feature(x.waveform))[0]
+        p = frame.sigmoid()
+        return frame, (p.square().sum(1) / p.sum(1)).clamp(1e-6, 1 - 1e-6)
+
+    def losses(self, batch):
+        frame, clip = self(batch)
+        strong = self.loss(frame, batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
+        weak = self.loss(clip.logit(), batch.weak, class_weight=self.class_weight, mask=batch.has_weak)
+        return {"loss_strong": LossTerm(strong, "strong"), "loss_weak": LossTerm(weak, "weak", self.weak_weight)}
+
+    def predict(self, x):
+        frame, clip = self(x)
+        return {"pooled": Prediction(frame.sigmoid(), clip)}
+'''
+YAML = """\
+_target_: pooling.LinearSoftmax
+optimizer: {_target_: torch.optim.Adam, _partial_: true, lr: 1.0e-3}
+weak_weight: 0.5
+"""
+EXPERIMENT = """\
+paper: mine
+item: table
+title: Pooling
+place: here
+base: ["hydra.searchpath=[file://{conf}]", method=pooling, trainer=smoke, report.page_clips=2, dataset.bank_share=0.05,
+  "dataset.sizes={sizes}"]
+scales: {{smoke: {{seeds: [0]}}}}
+columns: {{f1: {{metric: "{{system}}/event_f1/macro"}}}}
+rows: {{bce: {{overrides: [loss=bce], system: pooled}}}}
+"""
+SIZES = "{synthetic:10,weak:6,unlabelled:4,synthetic_validation:3,weak_validation:3,validation:3,test:3}"
+
+
+def sed(command: str, *words: str, cwd: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": f"{cwd}:{os.environ.get('PYTHONPATH', '')}"}
+    call = [sys.executable, "-m", f"sed_lab.{command}", *words]
+    done = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SED_LAB_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    (tmp_path / "experiments" / "mine").mkdir(parents=True)
+    (tmp_path / "pooling.py").write_text(METHOD)
+    (tmp_path / "conf" / "method" / "pooling.yaml").write_text(YAML)
+    given = EXPERIMENT.format(conf=tmp_path / "conf", sizes=SIZES)
+    (tmp_path / "experiments" / "mine" / "table.yaml").write_text(given)
+    said = sed("reproduce", "mine/table", "--scale", "smoke", cwd=tmp_path)
+    assert "table.md" in said
+    (record,) = (tmp_path / "runs").glob("*/run.json")
+    run = json.loads(record.read_text())
+    assert (run["status"], record.parent.name.split("-")[1]) == ("complete", "LinearSoftmax")
+    assert {"event_f1", "psds1"} <= json.loads((record.parent / "metrics.json").read_text())["systems"]["pooled"].keys()
+    assert "pooled" in (record.parent / "page.html").read_text()
+    assert list((record.parent / "figures").glob("*.png"))
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 12), 16000)
+    events = sed("predict", str(record.parent), "a.wav", "--trust", "pooling", "--threshold", "0.1", cwd=tmp_path)
+    assert events.startswith("filename\tonset\toffset\tevent_label\n")
+    words = (f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "trainer=smoke", "report.page=false")
+    assert "run: " in sed("train", "--config-dir", "conf", "method=pooling", *words, cwd=tmp_path)
+    assert len(METHOD.splitlines()) <= 100
+    assert len(YAML.splitlines()) <= 6

@@ -1,0 +1,103 @@
+"""What fits together: every method with every network, before any data is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sed_lab.app import conf_folder
+from sed_lab.errors import InputError
+from sed_lab.method.base import LossTerm, total_loss
+from sed_lab.run.assemble import Facts, assemble, check_fit, check_targets, method_class
+from sed_lab.run.record import register_resolvers
+from sed_lab.train import composition
+from sed_lab.types import Shares
+
+METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+FITTING = {
+    "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
+    "arora2019": {"cnn", "cnn_small", "lstm", "lstm_small"},
+    "arora2019_baseline": {"cnn", "cnn_small", "lstm", "lstm_small"},
+    "aziz2020": {"row_cnn", "row_fnn"},
+    "huang2021": {"attention_pool", "attention_pool_small"},
+    "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
+    "park2022_short": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
+}
+
+
+def config_of(*overrides: str) -> dict[str, Any]:
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = compose("config", overrides=list(overrides))
+        groups = ("dataset", "feature", "model", "loss", "method", "decoder")
+        return {group: OmegaConf.to_container(cfg[group], resolve=True) for group in groups}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_network_fits_or_is_refused_with_those_that_do(method: str) -> None:
+    for model in MODELS:
+        config, chosen = config_of(f"method={method}", f"model={model}"), {"method": method, "model": model}
+        if model in FITTING[method]:
+            check_fit(config, conf_folder(), chosen)
+            continue
+        with pytest.raises(InputError) as refused:
+            check_fit(config, conf_folder(), chosen)
+        said = str(refused.value)
+        takes = method_class(config).takes
+        assert said.startswith(f"method={method} needs a model with {takes}, but model={model} has")
+        assert all(f"model={name}" in said for name in FITTING[method])
+        assert f"--config-name {method.split('_')[0]}" in said or method.startswith("park2022")
+
+
+def test_the_refusal_names_the_configuration_that_has_it() -> None:
+    with pytest.raises(
+        InputError,
+        match="method=huang2021 needs a model with encoded frames and their pooling, but model=crnn_small has frame and"
+        " clip logits; use model=attention_pool or model=attention_pool_small, or --config-name huang2021",
+    ):
+        check_fit(config_of("method=huang2021"), conf_folder(), {"method": "huang2021", "model": "crnn_small"})
+
+
+def test_front_end_and_corpus_must_have_one_rate() -> None:
+    with pytest.raises(InputError, match=r"feature.sample_rate=16000 but dataset.sample_rate=44100; set both alike"):
+        assemble(config_of(), Facts(("Dog",), 10.0, sample_rate=44100), seed=0)
+
+
+def test_a_trained_detector_is_made_without_its_data() -> None:
+    config = config_of("method=arora2019", "feature=standard_mel", "model=lstm", "loss=weighted_bce")
+    facts = Facts(("Dog", "Cat"), 10.0, class_weight=torch.ones(2), decided={"cluster_counts": [2, 1, 3]})
+    made = assemble(config, facts, seed=0)
+    assert made.method.state_dict()["network.clusters.weight"].shape == (6, 128)
+    assert made.method.decided() == {"cluster_counts": [2, 1, 3]}
+    assert not any("weak_labels" in name for name in made.method.detector_state())  # no training label leaves with it
+
+
+def test_classes_of_other_packages_are_built_only_if_trusted() -> None:
+    node = {"_target_": "mine.Net", "inner": [{"_target_": "torch.optim.Adam"}]}
+    with pytest.raises(InputError, match=r"run.json: model._target_=mine.Net is not sed_lab's own.*--trust mine"):
+        check_targets(node, "model")
+    check_targets(node, "model", ["mine"])
+    with pytest.raises(InputError, match="is not sed_lab's own"):
+        check_targets({"_target_": "miner.Net"}, "model", ["mine"])
+
+
+def test_subsets_that_a_method_cannot_use_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert composition({"synthetic": 8, "weak": 2, "unlabelled": 0}, ("weak",)) == {"weak": 2}
+    assert "trains on weak clips; left out of its batches: synthetic (8)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("over", "of_class"), [("strong", None), ("weak", None), ("all", None), (None, None), ("strong", 1)]
+)
+def test_means_of_parts_are_weighed_by_their_clips(over: str | None, of_class: int | None) -> None:
+    shares = Shares(strong=0.5, weak=1.5, all=0.75, strong_of_class=(0.0, 2.0), parts=2)
+    factor = {"strong": 0.5, "weak": 1.5, "all": 0.75, None: 1.0}[over] if of_class is None else 2.0
+    term = LossTerm(torch.tensor(3.0), over, 0.1, of_class)  # type: ignore[arg-type]
+    assert float(total_loss({"a": term, "b": LossTerm(torch.tensor(1.0), None)}, shares)) == pytest.approx(
+        0.3 * factor + 1
+    )
