@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any
 
 from sed_lab.app import conf_folder, sentence, shipped
 from sed_lab.errors import InputError
-from sed_lab.experiment.spec import Experiment
+from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.run.record import analyses, is_complete, register_resolvers, run_name
 from sed_lab.run.sweep import needed_gpus, places
@@ -36,6 +37,27 @@ def experiments_folder() -> Path:
     """``experiments`` of the working folder, or the one that comes with the code."""
     here = Path("experiments")
     return here if here.is_dir() else shipped("experiments")
+
+
+def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The files of ``names`` (``park2022/fig3``, or ``park2022`` for all of a paper), or all, in sorted order.
+
+    Raises:
+        InputError: there is no experiment of that name.
+    """
+    every = sorted(path for path in folder.glob("*/*.yaml") if path.name != SHARED)
+    if not every:
+        raise InputError(f"{folder} holds no experiment files; give --folder, or run it where experiments/ lies")
+    if not names:
+        return every
+    found = []
+    for name in names:
+        here = [path for path in every if name in (f"{path.parent.name}/{path.stem}", path.parent.name)]
+        if not here:
+            known = ", ".join(f"{path.parent.name}/{path.stem}" for path in every)
+            raise InputError(f"no experiment {name!r} in {folder}; there are: {known}")
+        found += here
+    return list(dict.fromkeys(found))
 
 
 def expand(experiment: Experiment, scale_name: str) -> list[Job]:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from sed_lab import tables
 from sed_lab.errors import InputError, run_command
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
+from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import write_json
-from sed_lab.plan import Job, check_columns, distinct, estimate, expand, experiments_folder
+from sed_lab.plan import Job, check_columns, distinct, estimate, expand, experiment_files, experiments_folder
 from sed_lab.run.sweep import end_with_parent, places
 
 if TYPE_CHECKING:

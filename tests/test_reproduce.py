@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import experiment_files
 from sed_lab.files import read_json
+from sed_lab.plan import experiment_files
 from sed_lab.run.sweep import places
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,14 +65,11 @@ class _Reader:
         return value
 
     def _walk(self, path: Path, node: yaml.Node, place: Place) -> None:
-        items = node.value if isinstance(node, yaml.MappingNode) else ()
-        for key, value in items:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             inner, line = (*place, key.value), key.start_mark.line + 1
             if inner in self.lines:
-                raise InputError(
-                    f"{path}:{line}: {_dotted(inner)} stands here a second time (first on line {self.lines[inner][1]});"
-                    " give each its own name"
-                )
+                again = f"{_dotted(inner)} stands here a second time (first on line {self.lines[inner][1]})"
+                raise InputError(f"{path}:{line}: {again}; give each its own name")
             self.lines[inner] = (path, line)
             self._walk(path, value, inner)
         for number, item in enumerate(node.value if isinstance(node, yaml.SequenceNode) else ()):
@@ -102,8 +99,7 @@ class _Reader:
             if name in self.read.only:
                 more = self._used(self.read.use, name, "use")
                 scales[name] = scale.model_copy(update={"overrides": (*scale.overrides, *more)})
-        self._relative(self.read.relative)
-        self._figure(self.read.figure)
+        self._figure()
         claims = tuple(self._claim(claim, "claims", number) for number, claim in enumerate(self.read.claims))
         made = {"scales": scales, "columns": self.columns, "families": self.families, "rows": self.rows}
         return self.read.model_copy(update={**made, "claims": claims, "path": self.path})
@@ -117,9 +113,9 @@ class _Reader:
             self.fail(f"{_dotted(place[:-1]) or 'the file'} needs {place[-1]!r}", *place)
         if kind == "string_type" and isinstance(place[-1], int):  # an item of a list of words
             place, kind = place[:-1], "tuple_type"
+        number, mapping = f"must be a number, not {error['input']!r}", "must be a mapping"
         words = {"tuple_type": "must be a list of words", "too_short": "is empty; name at least one"}
-        words |= dict.fromkeys(("float_type", "int_type"), f"must be a number, not {error['input']!r}")
-        words |= dict.fromkeys(("dict_type", "model_type"), "must be a mapping")
+        words |= {"float_type": number, "int_type": number, "dict_type": mapping, "model_type": mapping}
         said = words.get(kind) or f"is {error['input']!r}: {error['msg'].lower()}"
         self.fail(f"{_dotted(place) or 'the file'} {said}", *place)
 
@@ -144,8 +140,7 @@ class _Reader:
                 metric = item.metric.replace(CLASS, given.get("event_label", ""))
                 if not could_be_metric(metric.replace(SYSTEM, "system")):
                     self.fail(f"no run writes a metric {metric!r}", *place, "metric")
-                made = {**given, "metric": metric, "line": self.lines[place][1]}
-                self.columns[key] = item.model_copy(update=made)
+                self.columns[key] = item.model_copy(update={**given, "metric": metric, "line": self.lines[place][1]})
         for name, column in self.columns.items():
             if self.families and not column.family:
                 self.known(column.of, self.families, "beside class-wise columns, a column of", "columns", name)
@@ -157,17 +152,16 @@ class _Reader:
             of = [level for _, level in levels]
             rows["_".join(name for name, _ in levels)] = Row(
                 label=", ".join(level.label for level in of if level.label),
-                overrides=tuple(word for level in of for word in level.overrides),
-                use=tuple(word for level in of for word in level.use),
-                at={scale: tuple(word for level in of for word in level.at.get(scale, ())) for scale in SCALES},
+                overrides=tuple(chain.from_iterable(level.overrides for level in of)),
+                use=tuple(chain.from_iterable(level.use for level in of)),
+                at={scale: tuple(chain.from_iterable(level.at.get(scale, ()) for level in of)) for scale in SCALES},
                 scales=tuple(scale for scale in SCALES if all(scale in level.scales for level in of)),
                 system="".join(level.system for level in of),
             )
         for name, row in self.read.rows.items():
             if name not in rows and not row.model_fields_set & {"overrides", "use", "mean_of"}:
                 self.fail(f"rows.{name} needs 'overrides'", "rows", name)
-            given = {key: getattr(row, key) for key in row.model_fields_set}
-            rows[name] = rows[name].model_copy(update=given) if name in rows else row
+            rows[name] = rows[name].model_copy(update=row.model_dump(exclude_unset=True)) if name in rows else row
         if not rows:
             self.fail("the file needs 'rows'")
         own = [name for name, row in rows.items() if "mean_of" not in row.model_fields_set]
@@ -189,45 +183,47 @@ class _Reader:
             where = (*place, "paper", column)
             if column in self.families and not isinstance(number, dict):
                 self.fail(f"{_dotted(where)} must be a mapping", *where)
-            classes = {f"{column}/{label}": one for label, one in number.items()} if column in self.families else {}
-            for key, one in (classes or {column: number}).items():
+            by_class = {f"{column}/{label}": one for label, one in number.items()} if column in self.families else None
+            for key, one in (by_class or {column: number}).items():
                 self.known(key, self.columns, "no column", *where)
-                parts = one if isinstance(one, list) else [one]
-                if one is not None and (len(parts) > 2 or not all(isinstance(part, int | float) for part in parts)):
-                    self.fail("a paper's number is a number, [mean, sd] or null", *where)
-                paper[key] = None if one is None else (float(parts[0]), float(parts[1]) if len(parts) == 2 else None)
+                paper[key] = self._number(one, *where)
         at = {s: (*self._used(row.use, s, *place, "use"), *row.at.get(s, ())) for s in SCALES}
         line = self.lines[place if place in self.lines else ("grid",)][1]
         made = {"label": row.label or name, "paper": paper, "at": at, "mean_of": tuple(means), "line": line}
         return row.model_copy(update=made)
 
-    def _relative(self, relative: Mapping[str, Any]) -> None:
-        for key in ("of", "to", "columns") if relative else ():
-            if key not in relative:
-                self.fail(f"relative needs {key!r}", "relative")
-            for name in relative[key] if key == "columns" else [relative[key]]:
-                known = self.families if key == "columns" else self.rows
-                self.known(name, known, f"relative.{key} names", "relative", key)
+    def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
+        if value is None:
+            return None
+        mean, *sd = value if isinstance(value, list) and value else [value]
+        if len(sd) > 1 or not all(isinstance(part, int | float) for part in (mean, *sd)):
+            self.fail("a paper's number is a number, [mean, sd] or null", *place)
+        return float(mean), float(sd[0]) if sd else None
 
-    def _figure(self, figure: Mapping[str, Any]) -> None:
+    def _figure(self) -> None:
+        """Check the names in the figure, and in what is divided by what."""
+        relative, figure, place = self.read.relative, self.read.figure, ("figure",)
+        if relative:
+            for name in (relative.get("of"), relative.get("to")):
+                self.known(name, self.rows, "relative names row", "relative")
+            for name in relative.get("columns", ()):
+                self.known(name, self.families, "relative names class-wise column", "relative")
         if not figure or "draw" in figure:
             return  # a function's arguments are checked against the function's before the first run
-        kind, place = str(figure.get("kind")), ("figure",)
+        kind = figure.get("kind", "")
         self.known(kind, FIGURES, "no kind of figure", *place)
         for key in sorted({"kind", *FIGURES[kind]} ^ {*figure}):
             self.fail(f"unknown key {key!r}" if key in figure else f"figure needs {key!r}", *place, key)
         if kind in CLASS_WISE and not self.families:
             self.fail(f"a figure of kind {kind} needs class-wise columns", *place)
-        if kind == "relative" and not self.read.relative:
+        if kind == "relative" and not relative:
             self.fail("a figure of kind relative needs `relative:`, which rows to divide", *place)
-        named = [name for key in ("columns", "against", "dots") for name in figure.get(key, ())]
-        for name in [figure["column"]] if "column" in figure else named:
+        columns, dots = figure.get("columns", ()), figure.get("dots", ())
+        for name in [figure["column"]] if "column" in figure else [*columns, *figure.get("against", ()), *dots]:
             self.known(name, self.families if kind in CLASS_WISE else self.columns, "the figure names column", *place)
-        if len(figure.get("dots", ())) != len(figure.get("columns", ())) and kind == "grid":
+        if kind == "grid" and len(dots) != len(columns):
             self.fail("a grid needs as many dots as columns", *place, "dots")
         for title, groups in figure.get("panels", {}).items():
-            if not isinstance(groups, dict):
-                self.fail(f"figure.panels.{title} must be a mapping", *place, "panels", title)
             for group, names in groups.items():
                 for name in names:
                     self.known(name, self.rows, "the figure names row", *place, "panels", title, group)
@@ -249,17 +245,16 @@ class _Reader:
             easiest = options.pop("easiest")
             self.known(easiest, self.read.classes, f"claim {claim.id} names class", *place)
             chosen.sort(key=lambda key: self.columns[key].event_label != easiest)  # it first
-        rows = claim.rows if claim.kind != "best" or len(claim.rows) > 1 else dict.fromkeys([*claim.rows, *self.rows])
-        return claim.model_copy(update={"columns": tuple(chosen), "rows": tuple(rows), "options": options})
+        others = self.rows if claim.kind == "best" and len(claim.rows) == 1 else ()
+        rows = tuple(dict.fromkeys([*claim.rows, *others]))
+        return claim.model_copy(update={"columns": tuple(chosen), "rows": rows, "options": options})
 
 
 def _merged(shared: Any, own: Any, key: str = "") -> Any:
     """``own`` over ``shared``: mappings key by key, lists of overrides one after the other."""
     if isinstance(shared, dict) and isinstance(own, dict):
         return {**shared, **{name: _merged(shared.get(name), value, name) for name, value in own.items()}}
-    return (
-        [*shared, *own] if key in ("base", "overrides") and isinstance(shared, list) and isinstance(own, list) else own
-    )
+    return [*shared, *own] if key in ("base", "overrides") and type(shared) is type(own) is list else own
 
 
 def _dotted(place: Place) -> str:

@@ -1,49 +1,20 @@
 """An experiment: one printed table or figure of a paper as rows, columns, the paper's numbers and its claims.
 
-``experiments/<paper>/<item>.yaml``. What the tables of a paper share stands once, in ``scale.yaml`` beside them, which
-may hold any of these keys: lists called ``base`` and ``overrides`` go on, what else a table says takes its place::
-
-    title: Relative PSDS, class by class
-    place: where the paper shows it, and what is known of its numbers
-    classes: [Cat, Dog]   # what {class} in a column's metric stands for
-    base: [overrides of every run]
-    needs: esc10          # a folder the runs read, if it does not come with sed_lab
-    scales:   # smoke, mini, medium, full: overrides and seeds of a size, and minutes one run of it takes
-      mini: {seeds: [0, 1, 2], overrides: [...], minutes: 5, hardware: one core}
-    only: [mini]          # the sizes of this table, where it has not all of its paper's
-    alone: true           # this table takes nothing from scale.yaml
-    settings: {cnn: {mini: [model=cnn_small], full: [model=cnn]}}   # overrides by scale, to be used by name
-    use: [cnn]            # settings of every run
-    columns:  # {system} in a metric stands for the row's system; better: higher (default) or lower;
-              # of: the class-wise column a total stands over; shared: of the data
-      event_f1: {label: all (macro), metric: student/event_f1/macro, of: f1}
-      f1: {label: F1, metric: "student/event_f1/per_class/{class}/f1"}
-    grid:     # a row for every combination of the factors' levels, such as raw_bce, labelled "raw, BCE"
-      input: {raw: {label: raw, overrides: [method.normalise=false]}, norm: {label: normalised}}
-      loss: {bce: {label: BCE}, cce: {label: CCE, overrides: [loss=categorical]}}
-    rows:     # paper: a number, [mean, sd], or null where the print has none; note: where the print is wrong;
-              # scales: the sizes that have this row (default: all); use: settings; at: more overrides by scale;
-              # system: which of the method's it shows, so that rows can share a run; mean_of, instead of overrides:
-              # rows (norm_*: all of such names) whose mean it is, seed by seed. Naming a row of the grid adds to it
-      bce: {label: BCE, overrides: [loss=bce], paper: {event_f1: null}}
-    relative: {of: tbfl, to: bce, columns: [psds1]}   # also show one row's number divided by another's
-    claims:   # see CLAIMS; f1/Dog is the number of one class in a class-wise column
-      - {id: 1, say: ..., better: k1000, than: bce, column: event_f1}
-    welch: 20 # compare rows by Welch's test, not by paired seeds; the paper's [mean, sd] are over so many runs
-    figure: {kind: points}   # what to draw, see sed_lab.report.drawing; {draw: a function, ...}: a paper's own
-
-`sed_lab.experiment.reader` reads and checks it, before the first run.
+The classes are the mappings of ``experiments/<paper>/<item>.yaml`` with the keys such a file may have, which
+docs/reproduction.md explains. `sed_lab.experiment.reader` reads a file, with what its paper's tables share in
+``scale.yaml`` beside it, and checks it before the first run.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from sed_lab.errors import InputError
 
@@ -53,8 +24,7 @@ SYSTEM = "{system}"
 
 
 class Kind(NamedTuple):
-    """A kind of claim: the keys that name its rows, in order, what else it needs, what it may have; ``wide``: it is
-    about all classes of a class-wise column."""
+    """A kind of claim: keys that name its rows, in order, others it needs or may have; ``wide``: of all classes."""
 
     rows: tuple[str, ...]
     needs: tuple[str, ...] = ()
@@ -83,17 +53,12 @@ def refuse(text: str, key: Any = None) -> NoReturn:
     raise PydanticCustomError("said", "{text}", {"text": text, "key": key})
 
 
-def nearest(name: Any, known: Iterable[str]) -> str:
-    """``, did you mean 'paper'?`` for the known name that ``name`` is most like; empty where none is."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
 def check_keys(value: Any, known: Iterable[str]) -> None:
     """Refuse a mapping with a key beside ``known`` ones."""
-    for key in value if isinstance(value, dict) else ():
-        if key not in (known := sorted(known)):
-            refuse(f"unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}", key)
+    known = sorted(known)
+    for key in {*value} - {*known} if isinstance(value, dict) else ():
+        near = "".join(f", did you mean {name!r}?" for name in difflib.get_close_matches(str(key), known, n=1))
+        refuse(f"unknown key {key!r}{near}; known: {', '.join(known)}", key)
 
 
 def _scale(value: str) -> str:
@@ -118,7 +83,9 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _given(cls, value: Any) -> Any:
-        check_keys(value, {*cls.model_fields} - {*cls.made})
+        mean = isinstance(value, dict) and "mean_of" in value  # such a row has no runs of its own
+        of_runs = ("overrides", "use", "at", "system") if mean else ()
+        check_keys(value, {*cls.model_fields} - {*cls.made, *of_runs})
         return value
 
 
@@ -154,11 +121,12 @@ class Column(Part):
 class Row(Part):
     """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None).
 
-    A row is there at its ``scales`` only, so that a small scale can have a coarser grid, and ``at`` adds overrides at a
-    scale. Rows may share a run and show another ``system`` of it. With ``mean_of`` it has no runs of its own: its
+    A row is there at its ``scales`` only, so that a small scale can have a coarser grid; ``use`` and ``at`` add
+    overrides. Rows may share a run and show another ``system`` of it. With ``mean_of`` it has no runs of its own: its
     numbers are the means over these rows, those that are there at the scale.
     """
 
+    made = ("line",)
     label: str = ""
     overrides: Words = ()
     use: Words = ()
@@ -169,13 +137,6 @@ class Row(Part):
     scales: tuple[ScaleName, ...] = SCALES
     mean_of: Words = ()
     line: int = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _given(cls, value: Any) -> Any:
-        mean = isinstance(value, dict) and "mean_of" in value
-        check_keys(value, {*cls.model_fields} - {"line", *(("overrides", "use", "at", "system") if mean else ())})
-        return value
 
     def metric(self, column: Column) -> str:
         """The name of the row's number in a column."""
@@ -205,21 +166,37 @@ class Claim(Part):
         kind = CLAIMS[found[0]]
         needed = [key for key in ("id", "say", found[0], *kind.rows, *kind.needs, "column") if key not in kind.may]
         check_keys(given, {*needed, *kind.may})
-        for key in needed:
-            if key not in given:
-                refuse(f"claim {given.get('id', '')} needs {key!r}")
-        for key in ("value", "more_than", "within"):
-            if isinstance(given.get(key, 0), bool) or not isinstance(given.get(key, 0), int | float):
+        for key in {*needed} - {*given}:
+            refuse(f"claim {given.get('id', '')} needs {key!r}")
+        for key in {*given} & {"value", "more_than", "within"}:
+            if isinstance(given[key], bool) or not isinstance(given[key], int | float):
                 refuse(f"claim {given['id']}: {key} must be a number, not {given[key]!r}", key)
-        listed = [given[key] if isinstance(given[key], list) else [given[key]] for key in kind.rows if key in given]
-        return {
-            "id": given["id"],
-            "say": given["say"],
-            "kind": found[0],
-            "columns": [given["column"]],
-            "rows": list(dict.fromkeys(name for names in listed for name in names)),
-            "options": {key: given[key] for key in given if key not in (*kind.rows, "id", "say", "column")},
-        }
+        named = [given[key] for key in kind.rows if key in given]
+        rows = [name for one in named for name in (one if isinstance(one, list) else [one])]
+        options = {key: given[key] for key in given if key not in (*kind.rows, "id", "say", "column")}
+        own = {"kind": found[0], "columns": [given["column"]], "rows": rows, "options": options}
+        return {"id": given["id"], "say": given["say"], **own}
+
+
+class Relative(TypedDict, total=False):
+    """Which row's numbers are divided by which other's, in class-wise columns."""
+
+    of: str
+    to: str
+    columns: Words
+
+
+class Figure(TypedDict, total=False):
+    """A kind of `sed_lab.report.drawing` and what it draws, or ``draw``, a function, and its arguments."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    kind: str
+    column: str
+    columns: Words
+    against: Words
+    dots: Words
+    bars: Words
+    panels: dict[str, dict[str, Words]]
 
 
 class Experiment(Part):
@@ -234,16 +211,16 @@ class Experiment(Part):
     columns: Annotated[dict[str, Column], Field(min_length=1)]
     rows: Annotated[dict[str, Row], Field(min_length=1)] = {}
     classes: Words = ()
-    base: Words = ()
-    only: tuple[ScaleName, ...] = SCALES
-    settings: dict[str, AtScales] = {}
-    use: Words = ()
-    grid: dict[str, dict[str, Row]] = {}
-    relative: dict[str, Any] = {}
+    base: Words = ()  # overrides of every run
+    only: tuple[ScaleName, ...] = SCALES  # the sizes of this table, where it has not all of its paper's
+    settings: dict[str, AtScales] = {}  # overrides by scale, to be used by name
+    use: Words = ()  # settings of every run
+    grid: dict[str, dict[str, Row]] = {}  # levels by factor: a row for every combination, such as raw_bce
+    relative: Relative = {}
     claims: tuple[Claim, ...] = ()
     needs: str = ""  # a folder of the user's that the runs read; empty where there is none
     welch: Annotated[StrictInt, Field(ge=2)] | None = None  # judge by Welch's test; runs behind the paper's numbers
-    figure: dict[str, Any] = {}
+    figure: Figure = {}
     path: Path = Path()
     families: dict[str, str] = {}  # label of each class-wise column
 
@@ -269,48 +246,23 @@ class Experiment(Part):
         Raises:
             InputError: there is no such scale.
         """
-        asked = self.scale(scale)
-        scales = {**self.scales, scale: asked.model_copy(update={} if seeds is None else {"seeds": seeds})}
-        rows = {
-            name: row.model_copy(update={"overrides": (*row.overrides, *row.at.get(scale, ())), "at": {}})
-            for name, row in self.rows.items()
-            if scale in row.scales
-        }
-        own = {name: row for name, row in rows.items() if not row.mean_of}
-        means = {name: tuple(one for one in row.mean_of if one in own) for name, row in rows.items()}
-        rows = {name: own.get(name, row.model_copy(update={"mean_of": means[name]})) for name, row in rows.items()}
-        rows = {name: row for name, row in rows.items() if name in own or row.mean_of}
+        asked = self.scale(scale).model_copy(update={} if seeds is None else {"seeds": seeds})
+        rows = {}
+        for name, row in self.rows.items():
+            means = tuple(one for one in row.mean_of if scale in self.rows[one].scales)
+            if scale in row.scales and (means or not row.mean_of):
+                overrides = (*row.overrides, *row.at.get(scale, ()))
+                rows[name] = row.model_copy(update={"overrides": overrides, "at": {}, "mean_of": means})
         claims = []
         for claim in self.claims:
             there = tuple(name for name in claim.rows if name in rows)
             loose = claim.kind in ("best", "order") and len(there) > 1 and there[0] == claim.rows[0]
             if loose or there == claim.rows:
                 claims.append(claim.model_copy(update={"rows": there}))
-        divided = {self.relative.get(key) for key in ("of", "to")} <= {*rows, None}
-        relative = self.relative if divided else {}
-        return self.model_copy(update={"scales": scales, "rows": rows, "claims": tuple(claims), "relative": relative})
+        divided = {self.relative.get("of"), self.relative.get("to")} <= {*rows, None}
+        made = {"rows": rows, "claims": tuple(claims), "relative": self.relative if divided else {}}
+        return self.model_copy(update={**made, "scales": {**self.scales, scale: asked}})
 
     def family(self, name: str) -> list[str]:
         """The columns of a class-wise column, in the order of the classes."""
         return [key for key, column in self.columns.items() if column.family == name]
-
-
-def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The files of ``names`` (``park2022/fig3``, or ``park2022`` for all of a paper), or all, in sorted order.
-
-    Raises:
-        InputError: there is no experiment of that name.
-    """
-    every = sorted(path for path in folder.glob("*/*.yaml") if path.name != SHARED)
-    if not every:
-        raise InputError(f"{folder} holds no experiment files; give --folder, or run it where experiments/ lies")
-    if not names:
-        return every
-    found = []
-    for name in names:
-        here = [path for path in every if name in (f"{path.parent.name}/{path.stem}", path.parent.name)]
-        if not here:
-            known = ", ".join(f"{path.parent.name}/{path.stem}" for path in every)
-            raise InputError(f"no experiment {name!r} in {folder}; there are: {known}")
-        found += here
-    return list(dict.fromkeys(found))

@@ -69,7 +69,7 @@ def _class_grid(table: Table) -> Grid:
             for name, line in zip(names, lines, strict=True):
                 line += _words(table, row, keys[name], paper) if name in keys else [""] * (3 if paper else 1)
         if family in experiment.relative.get("columns", ()):
-            of, to = (experiment.relative[key] for key in ("of", "to"))
+            of, to = experiment.relative["of"], experiment.relative["to"]
             head.append(f"{label}, {experiment.rows[of].label} / {experiment.rows[to].label}")
             for name, line in zip(names, lines, strict=True):
                 line.append(_ratio(table.cells[of][keys[name]], table.cells[to][keys[name]]) if name in keys else "")

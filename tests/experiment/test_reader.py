@@ -8,8 +8,7 @@ import pytest
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import experiment_files
-from sed_lab.plan import check_columns, distinct, expand
+from sed_lab.plan import check_columns, distinct, expand, experiment_files
 from sed_lab.reproduce import reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
