@@ -1,4 +1,4 @@
-# Every target makes the virtual environment it needs. Another interpreter: make demo PYTHON=/path/to/python3.12
+# Every target makes the virtual environment it needs. Another interpreter: make demo PYTHON=/path/to/python3.13
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv

@@ -14,14 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from sed_lab.app import conf_folder
+from benchmarks.assembled import method_of
 from sed_lab.method.huang2021 import inter_frame_distance
 from sed_lab.run.memory import keep_freed_memory
-from sed_lab.types import Batch
+from sed_lab.types import Batch, Part, Shares
 
 FRAMES, CLASSES = 500, 10
 
@@ -29,13 +27,8 @@ FRAMES, CLASSES = 500, 10
 def work(clips: int, distance: bool) -> Callable[[], object]:
     """One step, with or without the distance."""
     keep_freed_memory()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        words = ["feature=natural_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}"]
-        cfg = compose("huang2021", overrides=[*words, "method.ifd_from_epoch=0"])
-    feature = instantiate(cfg.feature)
-    model = instantiate(cfg.model, n_classes=CLASSES, n_mels=64, _convert_="all")
-    make = instantiate(cfg.method, _partial_=True, _convert_="all")
-    method = make(feature=feature, model=model, loss=instantiate(cfg.loss))
+    words = ("feature=ln_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}")
+    method = method_of("huang2021", *words, "method.ifd_from_epoch=0")
     trainer: Any = SimpleNamespace(current_epoch=9)
     method._trainer = trainer
     method.log = method.log_dict = lambda *args, **kwargs: None
@@ -43,7 +36,7 @@ def work(clips: int, distance: bool) -> Callable[[], object]:
     batch = batch_of(clips)
 
     def step() -> None:
-        loss = method.training_step(batch, 0)
+        loss = method.training_step(Part(batch, Shares()), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

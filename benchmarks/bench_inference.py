@@ -27,12 +27,12 @@ def plain(clips: int) -> Callable[[], object]:
 
 def ours(clips: int) -> Callable[[], object]:
     """The same by sed_lab."""
-    from sed_lab.feature.log_mel import LogMel
-    from sed_lab.model.crnn import CRNN
+    from benchmarks.assembled import method_of
     from sed_lab.run.memory import keep_freed_memory
 
     keep_freed_memory()
-    feature, model, audio = LogMel(), CRNN(n_classes=10, n_mels=128).eval(), torch.randn(clips, 160000) * 0.1
+    method, audio = method_of("dcase2021").eval(), torch.randn(clips, 160000) * 0.1
+    feature, model = method.feature, method.student
 
     def score() -> None:
         with torch.no_grad():

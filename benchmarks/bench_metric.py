@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.psds import SCENARIOS, psds_exact, psds_from_points
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.metric.table import EventTable
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+
+MedianDecoder = configured("decoder/default")
 
 CLASSES = ("Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog", "Electric_shaver_toothbrush", "Frying",
            "Running_water", "Speech", "Vacuum_cleaner")  # fmt: skip

@@ -38,7 +38,7 @@ def work(clips: int, score: Score) -> Callable[[], object]:
     """One repetition: so many clips, one after the other."""
     keep_freed_memory()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        cfg = compose("amiriparian2018", overrides=["feature=standard_mel_rare", "model=chunk_crnn"])
+        cfg = compose("amiriparian2018", overrides=["feature=standardised_mel_rare", "model=chunk_crnn"])
     feature = instantiate(cfg.feature)
     networks = {t: instantiate(cfg.model, n_mels=feature.n_mels, _convert_="all").eval() for t in TIMESTEPS}
     audio = torch.randn(clips, SECONDS * feature.sample_rate) * 0.1

@@ -8,7 +8,6 @@ before the clock starts. Lightning is on neither side.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -30,21 +29,12 @@ def plain(clips: int) -> Callable[[], object]:
 
 def ours(clips: int) -> Callable[[], object]:
     """The same step by sed_lab: MeanTeacher.training_step, backward, teacher, Adam."""
-    from sed_lab.feature.log_mel import LogMel
-    from sed_lab.loss import Binary
-    from sed_lab.method.park2022 import MeanTeacher
-    from sed_lab.model.crnn import CRNN
+    from benchmarks.assembled import method_of
     from sed_lab.run.memory import keep_freed_memory
-    from sed_lab.types import Batch
+    from sed_lab.types import Batch, Part, Shares
 
     keep_freed_memory()
-    method = MeanTeacher(
-        LogMel(),
-        CRNN(n_classes=10, n_mels=128),
-        Binary(),
-        functools.partial(torch.optim.Adam, lr=1e-3),
-        mixup={"probability": 0.5, "alpha": 0.2, "labels": "soft"},
-    )
+    method = method_of("dcase2021")
     optimizer = method.make_optimizer([p for p in method.parameters() if p.requires_grad])
     # As much of a trainer as the step asks for.
     trainer: Any = SimpleNamespace(global_step=0, optimizers=[optimizer])
@@ -65,7 +55,7 @@ def ours(clips: int) -> Callable[[], object]:
     )
 
     def step() -> None:
-        loss = method.training_step(batch, 0)
+        loss = method.training_step(Part(batch, Shares()), 0)
         optimizer.zero_grad()
         loss.backward()
         method.on_before_optimizer_step(optimizer)

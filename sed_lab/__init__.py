@@ -3,12 +3,15 @@
 The way data flows, and a good order to read in::
 
     types.py        the words: Clip, Event, Batch, Scores
-    dataset/        audio and annotation files -> Clip -> Batch
-    method/         Batch -> loss, Batch -> scores (one file per paper; networks in model/, losses in loss.py)
-    evaluation.py   gathers scores of all ranks while training
-    decoder.py      scores -> events
+    dataset/        a corpus, one file each, from audio and annotation files (clip/), or made from sounds (bank/)
+    clip/           Clip -> Batch
+    method/         Batch -> loss terms, Batch -> probabilities: one file a paper
+                    (front ends in feature/, networks in model/, losses in loss.py)
+    decoder/        scores -> events
     metric/         scores, events -> numbers
-    run.py          a run's identity, files and record
-    report/         record and scores -> figures, tables, the page to look at and listen to clips
+    analysis/       what one paper alone measures and draws
+    run/            a run's parts, identity, record and jobs
+    experiment/     a paper's table: rows, columns, claims
+    report/         records and scores -> figures, tables, the page to look at and listen to clips
     train.py        one run, from configuration to record: the table of contents
 """

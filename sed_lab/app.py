@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
-from sed_lab.run.record import register_resolvers
+from sed_lab.run.identity import register_resolvers
 
 
 def conf_folder() -> Path:

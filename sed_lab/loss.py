@@ -110,7 +110,7 @@ class Categorical:
         InputError: a target is not one class.
     """
 
-    sparse: bool = False
+    sparse: bool
     exclusive = True
 
     def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
@@ -150,8 +150,8 @@ class Focal:
     ``alpha`` None leaves out both factors, so gamma 0 is binary cross-entropy; alpha 0.5 is half of that.
     """
 
-    gamma: float = 2.0
-    alpha: float | None = None
+    gamma: float
+    alpha: float | None
 
     def __post_init__(self) -> None:
         _check_gamma(self.gamma)
@@ -180,7 +180,7 @@ class ClassBalancedFocal(Focal):
     learning rate keeps its meaning. ``samples`` says what n_c counts: ``events``, ``clips`` or ``frames``.
     """
 
-    samples: str = "events"
+    samples: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -207,9 +207,9 @@ class TimeBalancedFocal(Focal):
         strict: refuse a k for which ``floor(k r_c)`` is 0; otherwise it counts as 1.
     """
 
-    k: float = 1000.0
-    statistics: str = "dataset"
-    strict: bool = False
+    k: float
+    statistics: str
+    strict: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -14,7 +14,8 @@ from sed_lab.app import conf_folder, sentence, shipped
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.run.record import analyses, is_complete, register_resolvers, run_name
+from sed_lab.run.identity import is_complete, register_resolvers, run_name
+from sed_lab.run.record import analyses
 from sed_lab.run.sweep import needed_gpus, places
 
 
@@ -60,8 +61,8 @@ def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def expand(experiment: Experiment, scale_name: str) -> list[Job]:
-    """Every run of the experiment at a scale, composed as ``sed-train`` would.
+def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | None = None) -> list[Job]:
+    """Every run of the experiment at a scale, composed as ``sed-train`` would; ``kept`` are content keys of data.
 
     Raises:
         InputError: an override names an unknown key or option, or two rows are the same run; with file and line.
@@ -79,14 +80,15 @@ def expand(experiment: Experiment, scale_name: str) -> list[Job]:
             runs = Path(str(cfg.paths.runs))
             for seed in scale.seeds:
                 cfg.seed = seed
-                folder = runs / run_name(cfg)
+                folder = runs / run_name(cfg, kept)
                 if (folder.name, row.system) in met:
                     twin = met[folder.name, row.system]
                     raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                 met[folder.name, row.system] = name
                 arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
                 parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
-                jobs.append(Job(name, seed, arguments, folder, is_complete(folder, cfg), *parts, needed_gpus(cfg)))
+                complete = is_complete(folder, cfg, kept)
+                jobs.append(Job(name, seed, arguments, folder, complete, *parts, needed_gpus(cfg)))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
             raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None

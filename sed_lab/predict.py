@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
 
 def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
-    from sed_lab.clip.audio import track
+    from sed_lab.clip.audio_folder import track
     from sed_lab.clip.tfrecord import encode_embedding, write_records
     from sed_lab.feature.embedded import embedded
     from sed_lab.feature.vggish import VggishEmbedding
@@ -125,7 +125,7 @@ def find_audio(places: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a place does not exist, a folder holds no audio, or two files share a name without suffix.
     """
-    from sed_lab.clip.audio import list_audio
+    from sed_lab.clip.audio_folder import list_audio
 
     files: list[Path] = []
     for place in places:

@@ -177,7 +177,7 @@ def add_resample(commands: Commands) -> None:
 
 def resample(options: argparse.Namespace) -> int:
     """``sed-prepare resample SOURCE TARGET``."""
-    from sed_lab.clip.audio import resample_folder
+    from sed_lab.clip.audio_folder import resample_folder
 
     made, kept = resample_folder(options.source, options.target, options.sample_rate, options.jobs)
     print(f"{made} recordings written to {options.target}, {kept} were there")

@@ -108,7 +108,7 @@ def _command(name: str, *arguments: str) -> int:
     names = getattr(options, "experiment", ())
     experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
     if name == "list":
-        return tables.list_tables(experiments, options.scale)
+        return tables.list_tables(experiments, options.scale, options.results)
     if name == "site":
         return tables.site(experiments, options.results, options.output)
     if name == "keep":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import Experiment
-from sed_lab.files import read_json, write_text
+from sed_lab.files import read_json, write_json, write_text
 from sed_lab.plan import Job, distinct, expand, overrides_of, runs_folder
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BLOCK = re.compile(r"<!-- (table|summary|verdicts): ([^\n]*) -->\n(.*?)<!-- end 
 KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
 
 
-def list_tables(experiments: list[Experiment], only: str | None) -> int:
+def list_tables(experiments: list[Experiment], only: str | None, results: Path) -> int:
     """Print every table at every scale, or at one; where there is no run yet, nothing needs to be composed."""
     from rich.box import SIMPLE
     from rich.console import Console
@@ -41,7 +41,8 @@ def list_tables(experiments: list[Experiment], only: str | None) -> int:
             if only in (None, name):
                 there = experiment.at(name)
                 runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
-                complete = sum(job.complete for job in distinct(expand(there, name))) if some else 0
+                known = kept_data(results / name, absent=True)
+                complete = sum(job.complete for job in distinct(expand(there, name, known))) if some else 0
                 minutes = None if scale.minutes is None else (runs - complete) * scale.minutes
                 time = f"{minutes:.0f} min, {scale.minutes:g} min a run on {scale.hardware}" if minutes else ""
                 printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
@@ -57,7 +58,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     found = []
     for experiment in experiments:
         for scale in experiment.scales:
-            jobs = expand(experiment.at(scale), scale)
+            jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
             table = table_of(experiment.at(scale), scale, jobs, places)
             if complete_runs(table):
@@ -72,8 +73,10 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
     """Copy the records of the complete runs; local paths are removed from them."""
     jobs = {job.folder: job for experiment in experiments if scale in experiment.scales
             for job in expand(experiment.at(scale), scale) if job.complete}  # fmt: skip
+    data = kept_data(place)
     for folder in jobs:
-        config = read_json(folder / "run.json")["config"]
+        record = read_json(folder / "run.json")
+        config = record["config"]
         known = {word: Path(word).name for word in config["dataset"].values() if str(word).startswith("/")}
         known |= {str(folder.resolve().parent): "runs", config["paths"]["cache"]: "~/.cache/sed_lab"}
         for path in [found for pattern in KEPT for found in sorted(folder.glob(pattern))]:
@@ -86,8 +89,17 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
             for here, anywhere in known.items():
                 text = text.replace(here, anywhere)
             write_text(kept, text)
+        data |= {known.get(name, name): key for name, key in record.get("data", {}).items()}
+    if data:
+        write_json(place / "data.json", data)
     print(f"{len(jobs)} records in {place}")
     return 0
+
+
+def kept_data(place: Path, absent: bool = False) -> dict[str, str]:
+    """Content keys by path of the data behind the records kept in ``place``; with ``absent`` of what is not here."""
+    known: dict[str, str] = read_json(place / "data.json") if (place / "data.json").exists() else {}
+    return {name: key for name, key in known.items() if not (absent and Path(name).exists())}
 
 
 def rebuild(file: Path, experiments: list[Experiment], results: Path, write: bool) -> int:
@@ -153,7 +165,7 @@ def _block(
 
 def kept_table(experiment: Experiment, scale: str, results: Path) -> Table:
     """The table of the records that are kept in ``results``."""
-    jobs = expand(experiment.at(scale), scale)
+    jobs = expand(experiment.at(scale), scale, kept_data(results / scale))
     return table_of(experiment.at(scale), scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
 
 

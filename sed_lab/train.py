@@ -22,6 +22,7 @@ from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
+from sed_lab.run.identity import is_complete, notice, provenance
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -49,9 +50,9 @@ def task(cfg: DictConfig) -> float | None:
         return sweep.run_job(cfg)
     folder = Path(hydra.runtime.output_dir)
     with run.alone(folder) if _is_first_rank() else nullcontext():
-        if run.is_complete(folder, cfg) and not cfg.rerun:
-            print(f"already complete: {folder} (rerun=true trains it again)")
-        else:
+        if _is_first_rank() and (said := notice(folder, cfg)):
+            print(said)
+        if cfg.rerun or not is_complete(folder, cfg):
             train(cfg, folder)
     return None
 
@@ -64,12 +65,14 @@ def train(cfg: DictConfig, folder: Path) -> None:
     import pytorch_lightning as pl
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    record = run.start_record(folder, cfg) if _is_first_rank() else {}
+    record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
     loggers: list[Any] = []
     try:
         started = time.monotonic()
         data, made = build(cfg)
         method = made.method
+        dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
+        run.note_data(folder, record, dataset, cfg.rerun)
         loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
@@ -224,7 +227,7 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except InputError as error:
-        from sed_lab.clip.audio import check_audio
+        from sed_lab.clip.audio_folder import check_audio
 
         bad = check_audio([clip.path for subset in data.corpus.subsets.values() for clip in subset.clips])
         if len(bad) > 1:
@@ -267,7 +270,6 @@ def finish(
         "n_frames": made.n_frames,
         "decided": made.method.decided(),
     }
-    record["dataset"] = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
     if statistics := training_statistics(data.corpus, made.frame_hop, made.n_frames):
         rows = statistics_rows(statistics)
         record["dataset"]["per_class"] = {row.pop("event_label"): row for row in rows}

@@ -97,6 +97,51 @@ def test_parts_without_target_bind_to_the_call_they_are_spread_into(part: str) -
     assert not errors, "\n".join(errors)
 
 
+def given_to_targets() -> dict[str, dict[str, set[str]]]:
+    """Which parameters each file gives to each class or function of sed_lab's: target -> ``group/option`` -> names."""
+    given: dict[str, dict[str, set[str]]] = {}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = {(group, option): compose(f"{group}/{option}") for group, option in OPTIONS}
+    for (group, option), config in composed.items():
+        plain_config = OmegaConf.to_container(config, resolve=False)
+        found = list(nodes(plain_config))
+        if group in SPREAD:
+            found.append((group, {"_target_": SPREAD[group], **plain_config[group]}))  # type: ignore[call-overload, index]
+        for _, node in found:
+            if node["_target_"].startswith("sed_lab."):
+                given.setdefault(node["_target_"], {})[f"{group}/{option}"] = set(node) - HYDRA_KEYS
+    for part in set(SPREAD) - {group for group, _ in OPTIONS}:
+        given[SPREAD[part]] = {"config": set(ROOT[part])}
+    return given
+
+
+GIVEN = given_to_targets()
+
+
+@pytest.mark.parametrize("target", GIVEN)
+def test_defaults_stand_in_yaml_or_in_the_signature_never_in_both(target: str) -> None:
+    """Two places drift apart. What a file of conf/ gives has no default in the code, not in a parent's either."""
+    found = get_object(target)
+    makers = [base for base in found.__mro__ if "__init__" in vars(base)] if isinstance(found, type) else [found]
+    defaults = {
+        f"{name}={parameter.default!r} of {maker.__qualname__}": name
+        for maker in makers
+        if maker.__module__.startswith("sed_lab.")
+        for name, parameter in inspect.signature(maker).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    in_yaml = set().union(*GIVEN[target].values())
+    twice = [place for place, name in defaults.items() if name in in_yaml]
+    assert not twice, f"conf/ gives them too, take the default away: {', '.join(twice)}"
+
+
+@pytest.mark.parametrize("target", GIVEN)
+def test_files_of_one_target_give_the_same_parameters(target: str) -> None:
+    in_yaml = set().union(*GIVEN[target].values())
+    lacking = {file: sorted(in_yaml - names) for file, names in GIVEN[target].items() if in_yaml - names}
+    assert not lacking, f"a base file gives them all, the others start from it by their defaults list: {lacking}"
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [

@@ -11,15 +11,21 @@ from omegaconf import OmegaConf
 
 from sed_lab.analysis.huang2021 import NUMBERS, domain_similarity
 from sed_lab.clip.annotation import write_durations, write_strong
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
-from sed_lab.metric.measure import flatten, measure
+from sed_lab.metric import measure as measuring
+from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.scores import save_scores
 from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
+from tests.configured import configured, option
+
+MedianDecoder = configured("decoder/default")
+
+measure = configured("metric/default", measuring.measure)
+METRIC = option("metric/default")
 
 CLASSES = ("Cat", "Dog")
 
@@ -46,12 +52,12 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
     for seed, subset in enumerate(("test", "validation")):
         scored(tmp_path, subset, seed)
     decoder = MedianDecoder(median_share=0.5)
-    fitted = measure_run(tmp_path, decoder, {}, "validation", target=tmp_path / "a")
-    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), {}, "validation")
+    fitted = measure_run(tmp_path, decoder, METRIC, "validation", target=tmp_path / "a")
+    given = measure_run(tmp_path, MedianDecoder(median_seconds={"Cat": 0.5, "Dog": 0.5}), METRIC, "validation")
     assert fitted["systems"] == given["systems"]
     assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
     with pytest.raises(InputError, match=r"median_share needs events of held-out clips; name a subset with strong"):
-        measure_run(tmp_path, decoder, {}, "weak", target=tmp_path / "b")
+        measure_run(tmp_path, decoder, METRIC, "weak", target=tmp_path / "b")
 
 
 def test_kept_frames_are_measured(tmp_path: Path) -> None:
@@ -60,8 +66,8 @@ def test_kept_frames_are_measured(tmp_path: Path) -> None:
     arrays = {"embedding": rng.normal(size=(30, 4)), "event_label": np.arange(30) % 3, "synthetic": np.arange(30) > 14}
     (tmp_path / "embeddings").mkdir()
     np.savez(tmp_path / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
-    assert "embedding" not in measure_run(tmp_path, MedianDecoder(), {}, None)["systems"]["model"]
-    metrics = measure_run(tmp_path, MedianDecoder(), {}, None, ["sed_lab.analysis.huang2021"])
+    assert "embedding" not in measure_run(tmp_path, MedianDecoder(), METRIC, None)["systems"]["model"]
+    metrics = measure_run(tmp_path, MedianDecoder(), METRIC, None, ["sed_lab.analysis.huang2021"])
     assert metrics["systems"]["model"]["embedding"] == domain_similarity(**arrays)
     assert all(is_metric(name, NUMBERS) for name in flatten(metrics))
 
@@ -75,18 +81,18 @@ def test_an_analysis_of_one_s_own_adds_numbers_and_curves(tmp_path: Path, monkey
         "    return {'model': {'psds1': {'twice': 2 * psds}, 'size': {'clips': 6}}}, {'model': {'x': {'y': [1.0]}}}\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "code")
-    plain = measure_run(tmp_path, MedianDecoder(), {}, None)["systems"]["model"]
-    found = measure_run(tmp_path, MedianDecoder(), {}, None, ["own_analysis"])["systems"]["model"]
+    plain = measure_run(tmp_path, MedianDecoder(), METRIC, None)["systems"]["model"]
+    found = measure_run(tmp_path, MedianDecoder(), METRIC, None, ["own_analysis"])["systems"]["model"]
     assert found == {**plain, "psds1": {**plain["psds1"], "twice": 2 * plain["psds1"]["exact"]}, "size": {"clips": 6}}
     assert set(read_json(tmp_path / "curves.json")["model"]) == {"psds1", "psds2", "det", "x"}
     with pytest.raises(InputError, match=r"analysis=no_such: No module named 'no_such'; name modules as those of sed"):
-        measure_run(tmp_path, MedianDecoder(), {}, None, ["no_such"])
+        measure_run(tmp_path, MedianDecoder(), METRIC, None, ["no_such"])
 
 
 def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
     decoder = MedianDecoder(median_seconds=0.3)
     given = {subset: scored(tmp_path, subset, seed) for seed, subset in enumerate(("test", "synthetic_test"))}
-    metrics = measure_run(tmp_path, decoder, {"collar": 0.3}, None)
+    metrics = measure_run(tmp_path, decoder, {**METRIC, "collar": 0.3}, None)
     for subset, (scores, truth) in given.items():
         block = metrics if subset == "test" else metrics["others"][subset]
         expected, _ = measure({"model": scores}, truth, dict.fromkeys(truth, 4.0), decoder, subset=subset, collar=0.3)
@@ -107,16 +113,17 @@ def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("subset", ["test", "synthetic_test"])
 def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> None:
     good = {"tune_on": "validation", "objective": ["validation/model/tagging_f1"], "batch": {"clips": {"weak": 4}}}
-    refuse_test_clips(OmegaConf.create(good))
+    refuse_test_clips(OmegaConf.create(good), good["objective"])
     for change, message in (
         ({"tune_on": subset}, f"tune_on={subset} would choose the threshold"),
         ({"objective": [f"{subset}/model/tagging_f1"]}, f"objective names {subset}, whose clips"),
         ({"batch": {"clips": {"weak": 4, subset: 2}}}, f"batch.clips.{subset} would train on the clips"),
     ):
+        changed = {**good, **change}
         with pytest.raises(InputError, match=message):
-            refuse_test_clips(OmegaConf.create({**good, **change}))
+            refuse_test_clips(OmegaConf.create(changed), changed["objective"])
     scored(tmp_path, "test", 0)
     scored(tmp_path, "synthetic_test", 1)
     with pytest.raises(InputError, match=f"tune_on={subset} would choose the threshold"):
-        measure_run(tmp_path, MedianDecoder(), {}, subset)
+        measure_run(tmp_path, MedianDecoder(), METRIC, subset)
     assert not (tmp_path / "metrics.json").exists()

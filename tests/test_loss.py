@@ -12,16 +12,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.loss import (
-    TABLE_1,
-    Binary,
-    ClassBalancedFocal,
-    Focal,
-    TimeBalancedFocal,
-    WeightedBinary,
-    time_balanced_weight,
-)
+from sed_lab.loss import TABLE_1, Binary, WeightedBinary, time_balanced_weight
 from sed_lab.types import ClassStatistics
+from tests.configured import configured
+
+ClassBalancedFocal = configured("loss/class_balanced_focal")
+Focal = configured("loss/focal")
+TimeBalancedFocal = configured("loss/tbfl")
 
 SOURCES, SHARES = np.array(list(TABLE_1.values())).T
 # Weights computed separately with exact arithmetic from Table 1, classes in alphabetical order.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sed_lab.clip.annotation import write_strong, write_weak
-from sed_lab.clip.audio import list_audio, write_audio
+from sed_lab.clip.audio import write_audio
+from sed_lab.clip.audio_folder import list_audio
 from sed_lab.prepare import main, prepare
 from sed_lab.types import Event
 

@@ -16,12 +16,12 @@ from sed_lab.scores import load_scores
 from tests.test_smoke import sed
 
 TOY = [
-    "--config-name", "arora2019", "dataset=toy_points", "feature=point", "model=lstm", "model.n_units=3",
+    "--config-name", "arora2019", "dataset=toy_points", "feature=point", "model=clip_lstm", "model.n_units=3",
     "batch.clips.weak=64", "method.embedding_epochs=[1,1]", "method.centroid_epochs=1", "method.detector_epochs=1",
     "method.keep_embeddings=true", "metric.bootstrap=20", "report.figures=false", "report.page=false",
 ]  # fmt: skip
 CLIPS = [
-    "--config-name", "arora2019", "feature=standard_mel_small", "model=cnn_small", "batch.clips.weak=64",
+    "--config-name", "arora2019", "feature=standardised_mel_small", "model=clip_cnn_small", "batch.clips.weak=64",
     "dataset.counts={weak: {Dog: 24, babycry: 4, gunshot: 8, background: 64}, weak_validation: {Dog: 4, babycry: 2, "
     "gunshot: 2, background: 4}, test: {Dog: 4, babycry: 4, gunshot: 4, background: 8}}",
     "dataset.instances={train: 4, validation: 2, test: 2}", "method.embedding_epochs=[1,1]",

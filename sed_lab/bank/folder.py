@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from sed_lab.bank.base import SPLITS, active_runs, loop
-from sed_lab.clip.audio import SUFFIXES, read_audio, refuse_bad, short_reason
+from sed_lab.clip.audio import SUFFIXES, read_audio
+from sed_lab.clip.audio_folder import refuse_bad, short_reason
 from sed_lab.errors import InputError
 
 BACKGROUNDS = (

@@ -20,22 +20,14 @@ from sed_lab.bank.base import Bank
 from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
 from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.clip.audio import track
-from sed_lab.clip.corpus import labels_of
+from sed_lab.clip.audio import labels_of
+from sed_lab.clip.audio_folder import track
 from sed_lab.clip.layout import LAYOUT, Split, read_layout, soundbank_of
 from sed_lab.errors import InputError
 from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
 
-SIZES = {
-    "synthetic": 600,
-    "weak": 300,
-    "unlabelled": 300,
-    "synthetic_validation": 100,
-    "weak_validation": 80,
-    "validation": 100,
-    "test": 150,
-}
+SUBSETS = ("synthetic", "weak", "unlabelled", "synthetic_validation", "weak_validation", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,8 @@ def soundscape_corpus(
         return corpus
     banks = opened[0]
     scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
-    marked = hashlib.sha256(f"{corpus.fingerprint} live {sizes['synthetic']}".encode()).hexdigest()
-    return replace(corpus, subsets={"synthetic": scenes, **corpus.subsets}, fingerprint=marked)
+    whole = replace(corpus, subsets={"synthetic": scenes, **corpus.subsets})
+    return marked(whole, f"live {sizes['synthetic']}")
 
 
 def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts: Callable[[], Made]) -> Corpus:
@@ -123,23 +115,29 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
 
         make_once(folder, write, sum(part.size for part in made.parts))
     rate, seconds = settings["sample_rate"], settings["clip_seconds"]
-    return read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
+    corpus = read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
+    return marked(corpus, folder.name)
 
 
-def sizes_of(sizes: Mapping[str, int] | None) -> dict[str, int]:
-    """Soundscapes per subset: those given, `SIZES` for the others; ``synthetic_test`` is there where it is given.
+def marked(corpus: Corpus, word: str) -> Corpus:
+    """``corpus`` with a fingerprint that stands for ``word`` too, as the name of a made folder: settings and code."""
+    return replace(corpus, fingerprint=hashlib.sha256(f"{corpus.fingerprint} {word}".encode()).hexdigest())
+
+
+def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Soundscapes per subset: those given, 0 for the others; ``synthetic_test`` is there where it is given.
 
     Raises:
         InputError: an unknown subset, or a size that is no whole number of at least 0.
     """
-    known = (*SIZES, "synthetic_test")
-    unknown = sorted(set(sizes or {}) - set(known))
+    known = (*SUBSETS, "synthetic_test")
+    unknown = sorted(set(sizes) - set(known))
     if unknown:
         raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
-    wrong = [f"{subset}: {size!r}" for subset, size in (sizes or {}).items() if type(size) is not int or size < 0]
+    wrong = [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]
     if wrong:
         raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
-    return {**SIZES, **(sizes or {})}
+    return {**dict.fromkeys(SUBSETS, 0), **sizes}
 
 
 def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
@@ -196,6 +194,7 @@ def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> N
     try:
         for _ in track(write(beside), total, f"making {folder.name}"):
             pass
+        (beside / ".made").touch()  # where this lies in a folder of data, it is no part of the data
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -11,7 +11,7 @@ from scipy.linalg.blas import saxpy
 
 from sed_lab.bank.base import Bank, CachedBank
 from sed_lab.bank.soundscape import Ingredient, Recipe, Specification, draw_recipe
-from sed_lab.clip.corpus import labels_of
+from sed_lab.clip.audio import labels_of
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Event
 

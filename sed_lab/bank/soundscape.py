@@ -278,24 +278,3 @@ def _fits(
 def write_recipes(path: Path, recipes: Iterable[Recipe]) -> None:
     """One JSON object a line."""
     write_text(path, "".join(json.dumps(asdict(recipe)) + "\n" for recipe in recipes))
-
-
-def read_recipes(path: Path) -> list[Recipe]:
-    """Recipes as written by `write_recipes`.
-
-    Raises:
-        InputError: the file is missing or a line is not a recipe.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; it holds one recipe a line") from None
-    recipes = []
-    for number, line in enumerate(lines, 1):
-        try:
-            fields = json.loads(line)
-            fields["events"] = tuple(Ingredient(**event) for event in fields["events"])
-            recipes.append(Recipe(**fields))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}, line {number}: not a recipe ({error}); make the corpus again") from None
-    return recipes

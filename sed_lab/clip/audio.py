@@ -1,4 +1,4 @@
-"""Audio files: mono float32 at one rate, in parts or whole; bad files are named, never passed on.
+"""Audio files: mono float32 at one rate, in parts or whole, and clips loaded from them; bad files are never passed on.
 
 ``N`` samples, times in seconds. Reading is by libsndfile (WAV, FLAC, OGG, MP3), resampling by soxr.
 """
@@ -9,27 +9,21 @@ import io
 import math
 import os
 import struct
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
-from filelock import FileLock
 
 from sed_lab.errors import InputError
 from sed_lab.files import replacing
 
 if TYPE_CHECKING:  # sed_lab.types imports torch, for which `sed-prepare resample` need not wait
-    from sed_lab.types import Event
+    from sed_lab.types import Clip, Event
 
-P = TypeVar("P")
-R = TypeVar("R")
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _MARGIN = 0.1  # seconds decoded on each side of a resampled part; soxr's filter is shorter
 
@@ -77,21 +71,25 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, seconds: float 
     if seconds is not None:
         last = min(last, first + round(seconds * sample_rate))
     if info.sample_rate == sample_rate:
-        return _decode(path, first, last, info)
+        return decode_part(path, first, last, info)
     # Output sample k lies at k / sample_rate; parts start where both rates have a sample, so that grids agree.
     common = math.gcd(sample_rate, info.sample_rate)
     step_in, step_out = info.sample_rate // common, sample_rate // common
     margin = math.ceil(_MARGIN * common)
     block_first = max(0, first // step_out - margin)
     block_last = -(-last // step_out) + margin
-    part = _decode(path, block_first * step_in, min(info.frames, block_last * step_in), info)
+    part = decode_part(path, block_first * step_in, min(info.frames, block_last * step_in), info)
     resampled = soxr.resample(part, info.sample_rate, sample_rate)
     skipped = block_first * step_out
     return np.ascontiguousarray(resampled[first - skipped : last - skipped], dtype=np.float32)
 
 
-def _decode(path: Path, first: int, last: int, info: AudioInfo) -> np.ndarray:
-    """Source samples ``[first, last)``, channels averaged."""
+def decode_part(path: Path, first: int, last: int, info: AudioInfo) -> np.ndarray:
+    """The file's own samples ``[first, last)``, channels averaged, float32.
+
+    Raises:
+        InputError: the file is unreadable, shorter than ``info`` says, or not finite.
+    """
     try:
         audio, _ = soundfile.read(str(path), last - first, first, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
@@ -142,20 +140,6 @@ def _check_riff(path: Path, frames: int, channels: int) -> None:
     )
 
 
-def list_audio(folder: Path) -> list[Path]:
-    """Audio files directly in ``folder``, sorted by name; hidden ones (unfinished writes) are left out.
-
-    Raises:
-        InputError: the folder does not exist.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder} is not a folder; name the folder that holds the audio files") from None
-    return [folder / name for name in sorted(names) if os.path.splitext(name)[1].lower() in SUFFIXES]
-
-
 def move_events(events: Iterable[Event], start: float, seconds: float) -> tuple[Event, ...]:
     """Events as seen from a part ``[start, start + seconds)``: shifted, clipped to it, those outside dropped."""
     moved = []
@@ -195,149 +179,56 @@ def write_audio(path: Path, audio: np.ndarray, sample_rate: int, subtype: str = 
         beside.write_bytes(encoded.getbuffer())
 
 
-def check_audio(
-    paths: Sequence[Path], jobs: int | None = None, decode: bool = True, label: str = ""
-) -> list[tuple[Path, str]]:
-    """(path, reason) of all files that are missing, empty, unreadable, truncated or not finite.
+def labels_of(events: Iterable[Event]) -> tuple[str, ...]:
+    """The weak label that strong labels imply: each class once, in order of first onset."""
+    return tuple(dict.fromkeys(event.event_label for event in sorted(events)))
 
-    Without ``decode`` only headers are read. With ``label`` progress is shown under this name.
+
+class ClipFiles:
+    """Clips whose audio lies in files, loaded at one length (implements `sed_lab.types.Subset`).
+
+    Shorter recordings get zeros at the end. Longer ones are cropped: at a place drawn from (seed, index, epoch) with
+    ``random_crop`` (training), at the start otherwise (validation, test), and the labels move along.
     """
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        reasons = pool.map(partial(_why_bad, decode=decode), paths)
-        tracked = track(reasons, len(paths), label, show=bool(label))
-        return [(path, reason) for path, reason in zip(paths, tracked, strict=True) if reason]
 
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        sample_rate: int,
+        clip_seconds: float,
+        random_crop: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.clips: Sequence[Clip] = tuple(clips)
+        self.sample_rate = sample_rate
+        self.clip_seconds = clip_seconds
+        self.random_crop = random_crop
+        self.seed = seed
 
-def _why_bad(path: Path, decode: bool) -> str:
-    try:
-        info = audio_info(path)
-        block = 60 * info.sample_rate  # bounded memory for recordings of hours
-        for first in range(0, info.frames if decode else 0, block):
-            _decode(path, first, min(info.frames, first + block), info)
-    except InputError as error:
-        return short_reason(path, error)
-    return ""
+    def __len__(self) -> int:
+        return len(self.clips)
 
+    def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
+        """Clip ``index`` as it is heard in ``epoch``, and its audio ``[N]``, float32.
 
-def short_reason(path: Path, error: InputError) -> str:
-    """The reason alone, without the path before and the advice after it."""
-    return str(error).removeprefix(f"{path}: ").removesuffix("; replace or remove the file")
+        The clip's events are clipped to the audio, its labels are those of the events left, and its duration is the
+        recorded part (below ``clip_seconds`` where zeros were added).
 
+        Raises:
+            InputError: the file is missing, unreadable, truncated or not finite.
+        """
+        clip = self.clips[index]
+        start = self._start(clip, index, epoch)
+        audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
+        recorded = len(audio) / self.sample_rate
+        audio, _ = fit_length(audio, None, round(self.clip_seconds * self.sample_rate), self.sample_rate)
+        if clip.events is None:
+            return replace(clip, duration=recorded), audio
+        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
+        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events)), audio
 
-def refuse_bad(bad: Sequence[tuple[Path, str]], n_files: int) -> None:
-    """Raise one InputError that names every bad file; do nothing where there is none."""
-    if bad:
-        named = ", ".join(f"{path} ({reason})" for path, reason in bad)
-        raise InputError(f"{len(bad)} of {n_files} audio files cannot be used: {named}; replace or remove them")
-
-
-def resample_folder(
-    source: Path, target: Path, sample_rate: int, jobs: int | None = None, progress: bool = True
-) -> tuple[int, int]:
-    """Write every recording of ``source`` to ``target`` at ``sample_rate``, mono, PCM 16 bit; return (made, kept).
-
-    Files already there and not older than their source are kept, each file appears whole or not at all, and a lock
-    keeps a second process waiting: an interrupted call is resumed by calling it again. WAV and FLAC keep their name;
-    other formats become WAV. 16 bits put the rounding noise below the -50 dB at which the DCASE front end clamps.
-
-    Raises:
-        InputError: ``source`` is no folder or holds no audio, files cannot be used (all named, after the others are
-            done), or the disk is full.
-    """
-    sources = list_audio(source)
-    if not sources:
-        raise InputError(f"{source} holds no audio files ({', '.join(SUFFIXES)})")
-    pairs = [(path, resampled_path(path, target)) for path in sources]
-    if not any(_stale(*pair) for pair in pairs):
-        return 0, len(pairs)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock")).acquire()
-    except OSError as error:
-        raise InputError(
-            f"cannot write copies at {sample_rate} Hz to {target}: {error.strerror or error}; make the folder "
-            "writable, or set resampled to false to resample while reading"
-        ) from None
-    with lock:
-        for left_over in target.glob(".*.part*"):  # of a killed process: only the holder of the lock writes here
-            left_over.unlink(missing_ok=True)
-        waiting = [pair for pair in pairs if _stale(*pair)]
-        results = _in_threads(partial(_resample_file, sample_rate=sample_rate), waiting, jobs)
-        label = f"resampling {source} to {sample_rate} Hz"
-        bad = sorted(item for item in track(results, len(waiting), label, show=progress) if item)
-    refuse_bad(bad, len(sources))
-    return len(waiting), len(pairs) - len(waiting)
-
-
-def resampled_path(path: Path, target: Path) -> Path:
-    """Where `resample_folder` puts a recording."""
-    return target / (path.name if path.suffix.lower() in (".wav", ".flac") else f"{path.stem}.wav")
-
-
-def _stale(source: Path, target: Path) -> bool:
-    try:
-        return target.stat().st_mtime < source.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-
-
-def _resample_file(pair: tuple[Path, Path], sample_rate: int) -> tuple[Path, str] | None:
-    source, target = pair
-    try:
-        audio = read_audio(source, sample_rate)
-    except InputError as error:
-        return source, short_reason(source, error)
-    write_audio(target, np.clip(audio, -1, 1), sample_rate)
-    return None
-
-
-def _in_threads(function: Callable[[P], R], items: Sequence[P], jobs: int | None) -> Iterator[R]:
-    """Results as they come. Threads: libsndfile and soxr work without the interpreter's lock, and unlike spawned
-    processes threads do not run the caller's script again."""
-    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
-    tasks = [pool.submit(function, item) for item in items]
-    try:
-        for task in as_completed(tasks):
-            yield task.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
-    """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
-    sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
-    own = list_audio(folder) if folder.is_dir() else []
-    if not own:
-        return list_audio(sibling) if sibling.is_dir() else []
-    if not resampled or _first_rate(own) == sample_rate:
-        return own
-    resample_folder(folder, sibling, sample_rate, jobs)
-    return list_audio(sibling)
-
-
-def _first_rate(paths: Iterable[Path]) -> int | None:
-    """Rate of the first readable recording; a folder with others among them is still read right, only slower."""
-    for path in paths:
-        try:
-            return audio_info(path).sample_rate
-        except InputError:
-            continue
-    return None
-
-
-def track(items: Iterable[R], total: int, label: str, show: bool = True) -> Iterator[R]:
-    """Pass items on and show how many have come: a bar on a terminal, ten plain lines on stderr elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not show:
-        yield from items
-    elif console.is_terminal:
-        with Progress(console=console) as bar:
-            yield from bar.track(items, total=total, description=label)
-    else:
-        for count, item in enumerate(items, 1):
-            yield item
-            if count == total or count % max(1, total // 10) == 0:
-                print(f"{label}: {count} of {total}", file=sys.stderr, flush=True)
+    def _start(self, clip: Clip, index: int, epoch: int) -> int:
+        spare = int((clip.duration - self.clip_seconds) * self.sample_rate)
+        if not self.random_crop or spare <= 0:
+            return 0
+        return int(np.random.default_rng((self.seed, index, epoch)).integers(spare + 1))

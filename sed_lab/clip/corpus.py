@@ -1,74 +1,18 @@
-"""Clips on disk as a subset that loads them, their statistics, and a fingerprint of the files."""
+"""What is known of a corpus without its audio: class statistics, and a fingerprint of the files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from sed_lab.clip.audio import SUFFIXES, fit_length, move_events, read_audio
-from sed_lab.clip.label import encode_strong, encode_weak
+from sed_lab.clip.audio import SUFFIXES, labels_of
+from sed_lab.clip.batch import encode_strong, encode_weak
 from sed_lab.errors import InputError
-from sed_lab.types import ClassStatistics, Clip, Corpus, Event, Subset
-
-
-class ClipFiles:
-    """Clips whose audio lies in files, loaded at one length (implements `sed_lab.types.Subset`).
-
-    Shorter recordings get zeros at the end. Longer ones are cropped: at a place drawn from (seed, index, epoch) with
-    ``random_crop`` (training), at the start otherwise (validation, test), and the labels move along.
-    """
-
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        sample_rate: int,
-        clip_seconds: float,
-        random_crop: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.clips: Sequence[Clip] = tuple(clips)
-        self.sample_rate = sample_rate
-        self.clip_seconds = clip_seconds
-        self.random_crop = random_crop
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
-        """Clip ``index`` as it is heard in ``epoch``, and its audio ``[N]``, float32.
-
-        The clip's events are clipped to the audio, its labels are those of the events left, and its duration is the
-        recorded part (below ``clip_seconds`` where zeros were added).
-
-        Raises:
-            InputError: the file is missing, unreadable, truncated or not finite.
-        """
-        clip = self.clips[index]
-        start = self._start(clip, index, epoch)
-        audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
-        recorded = len(audio) / self.sample_rate
-        audio, _ = fit_length(audio, None, round(self.clip_seconds * self.sample_rate), self.sample_rate)
-        if clip.events is None:
-            return replace(clip, duration=recorded), audio
-        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
-        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events)), audio
-
-    def _start(self, clip: Clip, index: int, epoch: int) -> int:
-        spare = int((clip.duration - self.clip_seconds) * self.sample_rate)
-        if not self.random_crop or spare <= 0:
-            return 0
-        return int(np.random.default_rng((self.seed, index, epoch)).integers(spare + 1))
-
-
-def labels_of(events: Iterable[Event]) -> tuple[str, ...]:
-    """The weak label that strong labels imply: each class once, in order of first onset."""
-    return tuple(dict.fromkeys(event.event_label for event in sorted(events)))
+from sed_lab.types import ClassStatistics, Corpus, Subset
 
 
 def class_statistics(

@@ -38,8 +38,9 @@ from sed_lab.clip.annotation import (
     read_unlabelled,
     read_weak,
 )
-from sed_lab.clip.audio import AudioInfo, audio_info, list_audio, refuse_bad, short_reason, usable_audio
-from sed_lab.clip.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.clip.audio import AudioInfo, ClipFiles, audio_info, labels_of
+from sed_lab.clip.audio_folder import list_audio, refuse_bad, short_reason, usable_audio
+from sed_lab.clip.corpus import fingerprint
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
 

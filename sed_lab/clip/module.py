@@ -35,10 +35,10 @@ class SedData(pl.LightningDataModule):
         validation: Iterable[str],
         test: Iterable[str],
         seed: int,
-        epoch: str = "smallest",
-        evaluation: int = 24,
-        max_clips_per_device: int | None = None,
-        workers: int = 0,
+        epoch: str,
+        evaluation: int,
+        max_clips_per_device: int | None,
+        workers: int,
     ) -> None:
         super().__init__()
         self.corpus, self.clips, self.seed, self.epoch = corpus, dict(clips), seed, epoch

@@ -18,7 +18,7 @@ from typing import overload
 
 import numpy as np
 
-from sed_lab.clip.audio import track
+from sed_lab.clip.audio_folder import track
 from sed_lab.clip.embedding_store import SHARDS, EmbeddingStore, Shard, convert, list_shards
 from sed_lab.clip.tfrecord import SECONDS, Tally, read_clips
 from sed_lab.dataset.check import SplitCheck
@@ -50,12 +50,12 @@ def read_audioset_embeddings(
     folder: Path | str,
     cache: Path | str,
     classes: Mapping[str, int],
-    labels: str = "single",
-    subsets: Sequence[str] = ("bal_train", "eval"),
-    train_share: float = 0.6,
-    per_class: int | None = 5000,
-    row_exchange: str = "training",
-    seed: int = 0,
+    labels: str,
+    subsets: Sequence[str],
+    train_share: float,
+    per_class: int | None,
+    row_exchange: str,
+    seed: int,
     name: str = "audioset_embeddings",
 ) -> Corpus:
     """The clips of ``folder``: AudioSet's ``audioset_v1_embeddings``, or what ``sed-prepare embeddings`` made of it.

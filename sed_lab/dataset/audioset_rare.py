@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sed_lab.clip.audio import list_audio
-from sed_lab.clip.corpus import ClipFiles, fingerprint
+from sed_lab.clip.audio import ClipFiles
+from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
 from sed_lab.dataset.check import SplitCheck
 from sed_lab.dataset.rare_clips import BACKGROUND
@@ -49,11 +50,11 @@ class Segment:
 def read_audioset_rare(
     folder: Path | str,
     classes: Mapping[str, Sequence[str]],
-    exclude: Sequence[str] = (),
-    counts: Mapping[str, Mapping[str, int]] | None = None,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    seed: int = 0,
+    exclude: Sequence[str],
+    counts: Mapping[str, Mapping[str, int]] | None,
+    sample_rate: int,
+    clip_seconds: float,
+    seed: int,
 ) -> Corpus:
     """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and ``audio/``.
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sed_lab.clip.audio import AudioInfo, audio_info, check_audio, list_audio
-from sed_lab.clip.corpus import ClipFiles, class_statistics
+from sed_lab.clip.audio import AudioInfo, ClipFiles, audio_info
+from sed_lab.clip.audio_folder import check_audio, list_audio
+from sed_lab.clip.corpus import class_statistics
 from sed_lab.clip.layout import (
     LAYOUT,
     SPLITS,

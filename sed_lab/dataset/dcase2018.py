@@ -74,11 +74,11 @@ def dcase2018_layout(folder: Path) -> tuple[Split, ...]:
 
 def read_dcase2018(
     folder: Path | str,
-    sample_rate: int = 44100,
-    clip_seconds: float = 10.0,
-    resampled: bool = True,
+    sample_rate: int,
+    clip_seconds: float,
+    resampled: bool,
+    seed: int,
     jobs: int | None = None,
-    seed: int = 0,
 ) -> Corpus:
     """The corpus below ``folder``; arguments as `sed_lab.clip.layout.read_layout`. All weak clips train.
 

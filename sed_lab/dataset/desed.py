@@ -54,14 +54,14 @@ DESED_EXPECTED = {
 
 def read_desed(
     folder: Path | str,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    weak_split: float = 0.9,
-    weak_split_seed: int = 42,
-    resampled: bool = True,
-    source_clips: Mapping[str, int] | str = "table1",
+    sample_rate: int,
+    clip_seconds: float,
+    weak_split: float,
+    weak_split_seed: int,
+    resampled: bool,
+    source_clips: Mapping[str, int] | str,
+    seed: int,
     jobs: int | None = None,
-    seed: int = 0,
 ) -> Corpus:
     """DESED from ``folder``, which holds ``audio/`` and ``metadata/`` of the 2021 layout.
 

@@ -80,15 +80,15 @@ def desed_occurrence() -> Occurrence:
 
 def mini_desed(
     folder: Path | str,
-    sizes: Mapping[str, int] | None = None,
-    bank_share: float = 0.3,
-    snr: Sequence[Any] = ("uniform", 6, 30),
-    real_snr: Sequence[Any] = ("uniform", 0, 20),
-    empty_share: float = 0.08,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    live: bool = False,
-    seed: int = 0,
+    sizes: Mapping[str, int],
+    bank_share: float,
+    snr: Sequence[Any],
+    real_snr: Sequence[Any],
+    empty_share: float,
+    sample_rate: int,
+    clip_seconds: float,
+    live: bool,
+    seed: int,
 ) -> Corpus:
     """Soundscapes of DESED's ten classes from procedural sounds, made once below ``folder``.
 
@@ -96,7 +96,7 @@ def mini_desed(
     test) has other timbres, rooms, backgrounds and the lower ``real_snr``. Every split draws its own sounds. A class
     has ``bank_share`` times as many training sounds as DESED's sound bank has recordings of it (Table 1), so their
     imbalance is kept. ``snr``, ``real_snr`` and ``bank_share`` decide how hard it is. ``sizes`` are soundscapes per
-    subset (`making.SIZES` for those not named); with ``live`` the synthetic subset is mixed anew each epoch.
+    subset; with ``live`` the synthetic subset is mixed anew each epoch.
 
     Raises:
         InputError: a wrong distribution, size or share; ``folder`` cannot be written to.

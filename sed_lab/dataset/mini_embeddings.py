@@ -10,21 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sed_lab.bank.making import code_of, make_once
+from sed_lab.bank.making import code_of, make_once, marked
 from sed_lab.bank.procedural import backgrounds, dsp, scenes, textures, voices
 from sed_lab.bank.procedural.dsp import Rng, uniform
 from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
 from sed_lab.dataset.audioset_embeddings import SECONDS, read_audioset_embeddings
 from sed_lab.errors import InputError
 from sed_lab.feature import vggish
-from sed_lab.feature.vggish import VggishEmbedding, stand_in
+from sed_lab.feature.vggish import CELLS, EMBEDDING, LAYERS, VggishEmbedding, embed, network_of, read_weights
+from sed_lab.files import replacing
 from sed_lab.types import Corpus
 
 RATE = 16000
@@ -49,11 +52,11 @@ def mini_embeddings(
     short: int,
     snr: Sequence[float],
     classes: Mapping[str, int],
-    labels: str = "single",
-    train_share: float = 0.6,
-    per_class: int | None = None,
-    row_exchange: str = "training",
-    seed: int = 0,
+    labels: str,
+    train_share: float,
+    per_class: int | None,
+    row_exchange: str,
+    seed: int,
 ) -> Corpus:
     """Embeddings of procedural clips, made once below ``folder`` and read as AudioSet's.
 
@@ -80,7 +83,8 @@ def mini_embeddings(
         front_end = mini_vggish(folder)
         make_once(place, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
     choice = (labels, [*SHARDS], train_share, per_class, row_exchange, seed)
-    return read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
+    read = read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
+    return marked(read, place.name)
 
 
 def mini_vggish(folder: Path | str) -> VggishEmbedding:
@@ -159,6 +163,66 @@ def _write_stand_in(beside: Path) -> Iterator[str]:
         yield kind
     with one_thread():
         stand_in(beside, clips)
+
+
+def stand_in(
+    folder: Path,
+    sounds: Iterable[np.ndarray | torch.Tensor],
+    seed: int = 0,
+    widths: Sequence[int] = (16, 32, 64, 64, 128, 128),
+    dense: Sequence[int] = (256, 256),
+) -> None:
+    """Write ``weights.npz`` and ``vggish_pca_params.npz`` of a small network, to use where VGGish's cannot be had.
+
+    The network has VGGish's form with random weights (He et al. 2015; biases 0), never trained. The PCA is fitted to
+    its rows of ``sounds``, each component whitened to mean 0 and deviation 1 over them, as the published one is over
+    its own data. On one machine the same arguments give the same files.
+
+    Args:
+        folder: made if it is not there. sounds: clips ``[N]`` at 16 kHz, taken one by one.
+        seed: of the weights. widths, dense: as `VggishNetwork`.
+
+    Raises:
+        InputError: there are no sounds, one is too short, or a file cannot be written.
+    """
+    with replacing(folder / "weights.npz") as weights, replacing(folder / "vggish_pca_params.npz") as pca:
+        np.savez(weights, **_random_weights(seed, widths, dense))  # type: ignore[arg-type]
+        network = network_of(read_weights(weights))
+        means, covariance = _moments(embed(network, torch.as_tensor(sound)).double().numpy() for sound in sounds)
+        variances, vectors = np.linalg.eigh(covariance)
+        variances, vectors = variances[::-1], vectors[:, ::-1]
+        # Eigenvectors have no sign of their own: the largest entry decides it, whatever the library.
+        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(EMBEDDING)])
+        # Where so few or so like sounds leave no variance, rounding errors are not blown up to a deviation of 1.
+        scales = np.sqrt(np.maximum(variances, max(variances[0] * 1e-8, 1e-12)))
+        np.savez(pca, pca_eigen_vectors=(vectors / scales).T.astype(np.float32), pca_means=means.astype(np.float32))
+
+
+def _random_weights(seed: int, widths: Sequence[int], dense: Sequence[int]) -> dict[str, np.ndarray]:
+    """TensorFlow's variables of a network with weights of deviation ``sqrt(2 / inputs)`` and biases 0."""
+    rng = np.random.default_rng(seed)
+    convolutions = [(3, 3, n_in, n_out) for n_in, n_out in pairwise((1, *widths))]
+    layers = [*convolutions, *pairwise((CELLS * widths[-1], *dense, EMBEDDING))]
+    variables = {}
+    for name, shape in zip(LAYERS.values(), layers, strict=True):
+        deviation = np.float32((2 / prod(shape[:-1])) ** 0.5)
+        variables[f"{name}/weights"] = rng.standard_normal(shape, np.float32) * deviation
+        variables[f"{name}/biases"] = np.zeros(shape[-1], np.float32)
+    return variables
+
+
+def _moments(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean ``[128]`` and covariance ``[128, 128]`` of all rows of ``parts``, float64 ``[R, 128]`` each."""
+    count, means, products = 0, np.zeros(EMBEDDING), np.zeros((EMBEDDING, EMBEDDING))
+    for rows in parts:
+        # Chan, Golub and LeVeque 1979: products about means, so that no digits are lost.
+        shift, both = rows.mean(0) - means, count + len(rows)
+        inner = rows - rows.mean(0)
+        products += inner.T @ inner + np.outer(shift, shift) * (count * len(rows) / both)
+        means, count = means + shift * len(rows) / both, both
+    if count == 0:
+        raise InputError("there are no sounds to fit the stand-in for VGGish's PCA to; give at least one")
+    return means, products / count
 
 
 def _code() -> str:

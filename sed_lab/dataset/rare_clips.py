@@ -34,11 +34,11 @@ def mini_rare_clips(
     folder: Path | str,
     counts: Mapping[str, Mapping[str, int]],
     instances: Mapping[str, int],
-    snr: Sequence[Any] = ("uniform", -5, 15),
-    others: int = 2,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    seed: int = 0,
+    snr: Sequence[Any],
+    others: int,
+    sample_rate: int,
+    clip_seconds: float,
+    seed: int,
 ) -> Corpus:
     """Clips of procedural sounds, made once below ``folder``.
 
@@ -70,12 +70,12 @@ def bank_rare_clips(
     bank_folder: Path | str,
     classes: Sequence[str],
     counts: Mapping[str, Mapping[str, int]],
-    folds: Mapping[str, Sequence[int]] | None = None,
-    snr: Sequence[Any] = ("uniform", -5, 15),
-    others: int = 2,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    seed: int = 0,
+    folds: Mapping[str, Sequence[int]] | None,
+    snr: Sequence[Any],
+    others: int,
+    sample_rate: int,
+    clip_seconds: float,
+    seed: int,
 ) -> Corpus:
     """The same from the recordings of ``bank_folder`` (see `FolderBank`): ``classes`` are rare, all others are not.
 

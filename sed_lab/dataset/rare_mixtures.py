@@ -18,7 +18,7 @@ from sed_lab.bank import procedural as _procedural
 from sed_lab.bank import recipe as rare_recipe
 from sed_lab.bank.base import SPLITS, Bank
 from sed_lab.bank.folder import FolderBank
-from sed_lab.bank.making import code_of, make_once
+from sed_lab.bank.making import code_of, make_once, marked
 from sed_lab.bank.procedural.bank import ProceduralBank
 from sed_lab.bank.recipe import CLASSES, SECONDS, write_mixtures
 from sed_lab.dataset.tut_rare import mixing_of, mixtures_corpus
@@ -39,8 +39,8 @@ def mini_rare_mixtures(
     folder: Path | str,
     mixtures: Mapping[str, Mapping[str, Any]],
     instances: Mapping[str, int],
-    sample_rate: int = 16000,
-    seed: int = 0,
+    sample_rate: int,
+    seed: int,
 ) -> Corpus:
     """Mixtures of procedural baby cries, breaking glass and gun shots, made once below ``folder``.
 
@@ -66,10 +66,10 @@ def bank_rare_mixtures(
     bank_folder: Path | str,
     classes: Sequence[str],
     mixtures: Mapping[str, Mapping[str, Any]],
-    backgrounds: Sequence[str] | None = None,
-    folds: Mapping[str, Sequence[int]] | None = None,
-    sample_rate: int = 44100,
-    seed: int = 0,
+    backgrounds: Sequence[str] | None,
+    folds: Mapping[str, Sequence[int]] | None,
+    sample_rate: int,
+    seed: int,
 ) -> Corpus:
     """The same from the recordings of ``bank_folder`` (see `FolderBank`): events of ``classes`` over ``backgrounds``.
 
@@ -126,7 +126,7 @@ def _made(
         make_once(folder, lambda beside: _write_all(bank, beside, mixings, classes), total)
     sets = {subset: [folder / SUBSETS[subset][0] / mixing.folder()] for subset, mixing in mixings.items()}
     origin = {subset: SUBSETS[subset][0] for subset in mixings}
-    return mixtures_corpus(name, sets, origin, classes, settings["rate"], settings["seed"])
+    return marked(mixtures_corpus(name, sets, origin, classes, settings["rate"], settings["seed"]), folder.name)
 
 
 def _write_all(bank: Bank, target: Path, mixings: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:

@@ -23,36 +23,35 @@ from sed_lab.types import Corpus
 def soundbank(
     bank_folder: Path | str,
     folder: Path | str,
-    classes: Sequence[str] | None = None,
-    backgrounds: Sequence[str] | None = None,
-    folds: Mapping[str, Sequence[int]] | None = None,
-    sizes: Mapping[str, int] | None = None,
-    snr: Sequence[Any] = ("uniform", 10, 30),
-    real_snr: Sequence[Any] = ("uniform", 10, 30),
-    event_range_db: float = 20.0,
-    event_gap_seconds: float = 0.3,
-    variants: int = 4,
-    max_events: int = 5,
-    statistics: Path | str | None = None,
-    polyphony: int = 3,
-    room: bool = False,
-    empty_share: float = 0.08,
-    sample_rate: int = 16000,
-    clip_seconds: float = 10.0,
-    live: bool = False,
-    seed: int = 0,
+    classes: Sequence[str] | None,
+    backgrounds: Sequence[str] | None,
+    folds: Mapping[str, Sequence[int]] | None,
+    sizes: Mapping[str, int],
+    snr: Sequence[Any],
+    real_snr: Sequence[Any],
+    event_range_db: float,
+    event_gap_seconds: float,
+    variants: int,
+    max_events: int,
+    statistics: Path | str | None,
+    polyphony: int,
+    room: bool,
+    empty_share: float,
+    sample_rate: int,
+    clip_seconds: float,
+    live: bool,
+    seed: int,
 ) -> Corpus:
     """Soundscapes from ``bank_folder`` (see `FolderBank`), made once below ``folder``.
 
     The subsets draw from disjoint recordings: training ones from the bank's ``train`` split, validation ones from
     ``validation``, test from ``test``. Both domains come from the same bank; the "real" one (weak, unlabelled,
     validation, test) differs in its ``real_snr``, in ``empty_share`` of clips without events, and with ``room``
-    in being heard in random small rooms (`RoomBank`). ``sizes`` are soundscapes per subset (`making.SIZES` for those
-    not named). An event is what lies within ``event_range_db`` of its recording's loudest frame: quieter tails cannot
-    be heard, or their ends found, over a background; pauses up to ``event_gap_seconds`` do not end it. Training sounds
-    come in ``variants`` pitches (`VariedBank`). ``statistics`` is a file in the form of DESED's
-    event_occurences_train.json; without it all classes are as frequent, with 1 to ``max_events`` events a clip. With
-    ``live`` the synthetic subset is mixed anew each epoch.
+    in being heard in random small rooms (`RoomBank`). ``sizes`` are soundscapes per subset. An event is what lies
+    within ``event_range_db`` of its recording's loudest frame: quieter tails cannot be heard, or their ends found, over
+    a background; pauses up to ``event_gap_seconds`` do not end it. Training sounds come in ``variants`` pitches
+    (`VariedBank`). ``statistics`` is a file in the form of DESED's event_occurences_train.json; without it all classes
+    are as frequent, with 1 to ``max_events`` events a clip. ``live`` mixes the synthetic subset anew each epoch.
 
     Raises:
         InputError: as `FolderBank`; a wrong distribution, size or statistics file; ``folder`` cannot be written to.

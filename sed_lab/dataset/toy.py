@@ -38,9 +38,9 @@ class Points:
 def toy_points(
     counts: Mapping[str, Mapping[str, int]],
     blobs: Mapping[str, int],
-    dimensions: int = 20,
-    distance: float = 4.0,
-    seed: int = 0,
+    dimensions: int,
+    distance: float,
+    seed: int,
 ) -> Corpus:
     """A corpus of points with weak labels.
 
@@ -70,7 +70,7 @@ def toy_points(
 class PointFeature(nn.Module):
     """A front end that takes a point for one frame: ``[B, D]`` to ``[B, 1, D]``."""
 
-    def __init__(self, dimensions: int = 20) -> None:
+    def __init__(self, dimensions: int) -> None:
         super().__init__()
         self.sample_rate = self.hop_length = self.n_mels = dimensions
 

@@ -21,8 +21,9 @@ from typing import Any
 
 from sed_lab.bank.making import make_once
 from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
-from sed_lab.clip.audio import list_audio
-from sed_lab.clip.corpus import ClipFiles, fingerprint, labels_of
+from sed_lab.clip.audio import ClipFiles, labels_of
+from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
@@ -35,9 +36,9 @@ EVALTEST = "bbb81504db15a03680a0044474633b67"  # the published evaluation mixtur
 def read_tut_rare(
     folder: Path | str,
     train: Sequence[Mapping[str, Any]],
-    sample_rate: int = 44100,
-    test: str = "evaltest",
-    seed: int = 0,
+    sample_rate: int,
+    test: str,
+    seed: int,
 ) -> Corpus:
     """Subsets ``synthetic`` (training), ``validation`` (the default devtrain mixtures), ``devtest`` and ``test``.
 

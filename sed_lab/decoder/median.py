@@ -44,13 +44,13 @@ class MedianDecoder(Decoder):
     """
 
     tunable: ClassVar[Mapping[str, tuple[float, ...]]] = {"median_seconds": (0.05, 0.2, 0.32, 0.45, 0.7, 1.0, 1.6, 2.5)}
-    threshold: Threshold = 0.5
-    median_seconds: float | Mapping[str, float] = 0.45
-    median_share: float | None = None
-    median_passes: int = 1
-    clip_gate: float | None = None
-    min_event_seconds: float = 0.0
-    merge_gap_seconds: float = 0.0
+    threshold: Threshold
+    median_seconds: float | Mapping[str, float]
+    median_share: float | None
+    median_passes: int
+    clip_gate: float | None
+    min_event_seconds: float
+    merge_gap_seconds: float
 
     def fit(self, events: Iterable[Event], classes: Sequence[str]) -> MedianDecoder:
         """With ``median_share``, this decoder with each class's window, taken from held-out ``events``.

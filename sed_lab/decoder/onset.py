@@ -26,9 +26,9 @@ class OnsetDecoder(Decoder):
             last less than 2.5 s in the mean.
     """
 
-    threshold: Threshold = 0.5
-    onset_threshold: Threshold = 0.5
-    lookback_seconds: float = 2.5
+    threshold: Threshold
+    onset_threshold: Threshold
+    lookback_seconds: float
 
     def smooth(self, scores: Scores) -> Scores:
         """The scores as they are: this decoder filters nothing."""

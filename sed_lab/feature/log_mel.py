@@ -14,7 +14,7 @@ PAD_MODES = ("reflect", "constant")
 
 
 class LogMel(nn.Module):
-    """Log mel spectrogram of mono audio, with the settings of the DCASE 2021 task 4 baseline as defaults.
+    """Log mel spectrogram of mono audio; conf/feature/log_mel.yaml has the settings of the DCASE 2021 task 4 baseline.
 
     Args:
         sample_rate: of the audio, Hz.
@@ -39,23 +39,23 @@ class LogMel(nn.Module):
 
     def __init__(
         self,
-        sample_rate: int = 16000,
-        n_fft: int = 2048,
-        win_length: int = 2048,
-        hop_length: int = 256,
-        n_mels: int = 128,
-        f_min: float = 0.0,
-        f_max: float | None = 8000.0,
-        window: str = "hamming",
-        periodic: bool = False,
-        power: float = 1.0,
-        amin: float = 1e-5,
-        db_range: tuple[float, float] | None = (-50.0, 80.0),
-        scaler: str = "clip_minmax",
-        mel_scale: str = "htk",
-        mel_norm: str | None = None,
-        pad_mode: str = "reflect",
-        last_frame: bool = True,
+        sample_rate: int,
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float,
+        f_max: float | None,
+        window: str,
+        periodic: bool,
+        power: float,
+        amin: float,
+        db_range: tuple[float, float] | None,
+        scaler: str,
+        mel_scale: str,
+        mel_norm: str | None,
+        pad_mode: str,
+        last_frame: bool,
     ) -> None:
         super().__init__()
         f_max = sample_rate / 2 if f_max is None else f_max

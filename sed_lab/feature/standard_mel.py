@@ -31,19 +31,36 @@ class StandardLogMel(LogMel):
 
     def __init__(
         self,
-        sample_rate: int = 16000,
-        n_fft: int = 512,
-        win_length: int = 400,
-        hop_length: int = 160,
-        n_mels: int = 64,
-        f_min: float = 125.0,
-        f_max: float = 7500.0,
-        log_offset: float = 0.01,
+        sample_rate: int,
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float,
+        f_max: float,
+        log_offset: float,
     ) -> None:
-        super().__init__(sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max, "hann", periodic=True)
+        super().__init__(
+            sample_rate,
+            n_fft,
+            win_length,
+            hop_length,
+            n_mels,
+            f_min,
+            f_max,
+            window="hann",
+            periodic=True,
+            power=1.0,
+            amin=log_offset,
+            db_range=None,
+            scaler="natural",
+            mel_scale="htk",
+            mel_norm=None,
+            pad_mode="reflect",
+            last_frame=True,
+        )
         if not log_offset > 0:
             raise InputError(f"feature.log_offset={log_offset} must be above 0; VGGish uses 0.01")
-        self.log_offset = log_offset
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("deviation", torch.ones(n_mels))
         self.register_buffer("fitted", torch.tensor(False))
@@ -58,7 +75,7 @@ class StandardLogMel(LogMel):
         """
         count, average, squares = 0, torch.zeros(self.n_mels).double(), torch.zeros(self.n_mels).double()
         for audio, seconds in parts:
-            values = self._log(self.mel(audio)).double()
+            values = super().scale(self.mel(audio)).double()
             frames = (seconds / self.hop_seconds).ceil().clamp(1, values.shape[1]).to(values.device)
             inside = torch.arange(values.shape[1], device=values.device)[None, :] < frames[:, None]
             chosen = values[inside]
@@ -78,7 +95,4 @@ class StandardLogMel(LogMel):
     @torch.no_grad()
     def scale(self, mel: torch.Tensor) -> torch.Tensor:
         """Normalised log of linear ``mel [B, F, M]``; same shape."""
-        return (self._log(mel) - self.mean) / self.deviation
-
-    def _log(self, mel: torch.Tensor) -> torch.Tensor:
-        return torch.log(mel + self.log_offset)
+        return (super().scale(mel) - self.mean) / self.deviation

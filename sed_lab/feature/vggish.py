@@ -1,17 +1,16 @@
 """AudioSet's embeddings from audio: VGGish, its PCA and its eight bits, as tensorflow/models' research/audioset/vggish.
 
 A row covers 0.975 s and comes every 0.96 s, so that a clip of 10 s gives ten rows of 128 numbers from 0 to 255. The
-network's weights and the PCA are files of the user's; :func:`stand_in` makes a small pair in the same formats.
+network's weights and the PCA are files of the user's.
 
 B clips, N samples at 16 kHz, R rows of a clip, P rows or patches of whatever clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import torch
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.files import replacing
 
 SAMPLE_RATE = 16000  # Hz
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples
@@ -255,7 +253,7 @@ class VggishEmbedding:
 
     hop_length = ROW_HOP
 
-    def __init__(self, weights: str | None = None, pca: str | None = None, sample_rate: int = SAMPLE_RATE) -> None:
+    def __init__(self, weights: str | None, pca: str | None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
             raise InputError(f"feature.sample_rate={sample_rate} cannot be used; VGGish takes audio at {SAMPLE_RATE}")
         self.weights, self.pca, self.sample_rate = weights, pca, sample_rate
@@ -288,63 +286,3 @@ class VggishEmbedding:
         if matrix.device != torch.device(device):
             self._read = (network.to(device), matrix.to(device), means.to(device))
         return self._read
-
-
-def stand_in(
-    folder: Path,
-    sounds: Iterable[np.ndarray | torch.Tensor],
-    seed: int = 0,
-    widths: Sequence[int] = (16, 32, 64, 64, 128, 128),
-    dense: Sequence[int] = (256, 256),
-) -> None:
-    """Write ``weights.npz`` and ``vggish_pca_params.npz`` of a small network, to use where VGGish's cannot be had.
-
-    The network has VGGish's form with random weights (He et al. 2015; biases 0), never trained. The PCA is fitted to
-    its rows of ``sounds``, each component whitened to mean 0 and deviation 1 over them, as the published one is over
-    its own data. On one machine the same arguments give the same files.
-
-    Args:
-        folder: made if it is not there. sounds: clips ``[N]`` at 16 kHz, taken one by one.
-        seed: of the weights. widths, dense: as `VggishNetwork`.
-
-    Raises:
-        InputError: there are no sounds, one is too short, or a file cannot be written.
-    """
-    with replacing(folder / "weights.npz") as weights, replacing(folder / "vggish_pca_params.npz") as pca:
-        np.savez(weights, **_random_weights(seed, widths, dense))  # type: ignore[arg-type]
-        network = network_of(read_weights(weights))
-        means, covariance = _moments(embed(network, torch.as_tensor(sound)).double().numpy() for sound in sounds)
-        variances, vectors = np.linalg.eigh(covariance)
-        variances, vectors = variances[::-1], vectors[:, ::-1]
-        # Eigenvectors have no sign of their own: the largest entry decides it, whatever the library.
-        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(EMBEDDING)])
-        # Where so few or so like sounds leave no variance, rounding errors are not blown up to a deviation of 1.
-        scales = np.sqrt(np.maximum(variances, max(variances[0] * 1e-8, 1e-12)))
-        np.savez(pca, pca_eigen_vectors=(vectors / scales).T.astype(np.float32), pca_means=means.astype(np.float32))
-
-
-def _random_weights(seed: int, widths: Sequence[int], dense: Sequence[int]) -> dict[str, np.ndarray]:
-    """TensorFlow's variables of a network with weights of deviation ``sqrt(2 / inputs)`` and biases 0."""
-    rng = np.random.default_rng(seed)
-    convolutions = [(3, 3, n_in, n_out) for n_in, n_out in pairwise((1, *widths))]
-    layers = [*convolutions, *pairwise((CELLS * widths[-1], *dense, EMBEDDING))]
-    variables = {}
-    for name, shape in zip(LAYERS.values(), layers, strict=True):
-        deviation = np.float32((2 / prod(shape[:-1])) ** 0.5)
-        variables[f"{name}/weights"] = rng.standard_normal(shape, np.float32) * deviation
-        variables[f"{name}/biases"] = np.zeros(shape[-1], np.float32)
-    return variables
-
-
-def _moments(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean ``[128]`` and covariance ``[128, 128]`` of all rows of ``parts``, float64 ``[R, 128]`` each."""
-    count, means, products = 0, np.zeros(EMBEDDING), np.zeros((EMBEDDING, EMBEDDING))
-    for rows in parts:
-        # Chan, Golub and LeVeque 1979: products about means, so that no digits are lost.
-        shift, both = rows.mean(0) - means, count + len(rows)
-        inner = rows - rows.mean(0)
-        products += inner.T @ inner + np.outer(shift, shift) * (count * len(rows) / both)
-        means, count = means + shift * len(rows) / both, both
-    if count == 0:
-        raise InputError("there are no sounds to fit the stand-in for VGGish's PCA to; give at least one")
-    return means, products / count

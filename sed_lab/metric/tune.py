@@ -12,9 +12,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from sed_lab.decoder.base import Decoder
 from sed_lab.decoder.median import per_class
 from sed_lab.metric.intersection import f1
-from sed_lab.metric.psds import event_lists, sed_scores_eval
 from sed_lab.metric.table import Events, EventTable, event_table
-from sed_lab.scores import to_sed_scores_eval
 from sed_lab.types import Scores
 
 D = TypeVar("D", bound=Decoder)
@@ -37,22 +35,6 @@ def tune_threshold(
     values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
     there = ~np.isnan(values).all(axis=0)
     return _best(values[:, there].mean(axis=1)) if there.any() else 0.5
-
-
-def tune_class_thresholds(
-    scores: Scores,
-    truth: Events,
-    decoder: Decoder,
-    *,
-    collar: float = 0.2,
-    offset_share: float = 0.2,
-    onset_only: bool = False,
-) -> dict[str, float]:
-    """Each class's best threshold of the same grid; 0.5 for a class without reference events."""
-    values = _curves(scores, truth, decoder, collar, offset_share, onset_only)
-    return {
-        label: 0.5 if np.isnan(values[:, i]).all() else _best(values[:, i]) for i, label in enumerate(scores.classes)
-    }
 
 
 def tune_decoder(
@@ -137,31 +119,3 @@ def collar_hits(
     matched = rows[maximum_bipartite_matching(graph, perm_type="column") >= 0]
     point, label = matched // len(truth), truth.label[matched % len(truth)]
     return np.bincount(point * c + label, minlength=k * c).reshape(k, c).astype(float), detected
-
-
-def exact_class_thresholds(
-    scores: Scores,
-    truth: Events,
-    decoder: Decoder,
-    *,
-    collar: float = 0.2,
-    offset_share: float = 0.2,
-    onset_only: bool = False,
-) -> dict[str, tuple[float, float]]:
-    """Each class's best threshold of all and its event F1, by sed_scores_eval; classes without reference left out.
-
-    It lies between two scores of the class, so it fits this subset closely. Ground truth of a class that overlaps or
-    touches is joined; times count to the microsecond, where `event_f1` compares them unrounded. The clips are those
-    of ``truth``; the decoder's filter applies, its removal of short events and gaps does not.
-    """
-    reference = event_table([truth], list(truth), scores.classes)
-    present = [scores.classes[i] for i in np.unique(reference.label)]
-    if not present:
-        return {}
-    frames = to_sed_scores_eval(decoder.smooth(scores.select(truth)), present)
-    with sed_scores_eval() as tool:
-        best, _, _, thresholds, _ = tool.collar_based.best_fscore(
-            frames, event_lists(truth), onset_collar=collar, offset_collar=1e6 if onset_only else collar,
-            offset_collar_rate=0.0 if onset_only else offset_share,
-        )  # fmt: skip
-    return {label: (float(thresholds[label]), float(best[label])) for label in present}

@@ -106,15 +106,17 @@ class ChunkNet(nn.Module):
         chunks = len(x) - timesteps + 1
         if timesteps < 3 or (self.direction == "both" and self.lstm is not None):
             return _summed(self(x.unfold(0, timesteps, 1).transpose(1, 2)).sigmoid())
-        kinds = self._kinds(x)
+        kinds = self._kinds(x)  # three times [T, size]
+        # As the LSTM runs: a chunk's last frame first, unless forward.
         order = range(timesteps) if self.direction == "forward" else range(timesteps - 1, -1, -1)
         walk = None if self.lstm is None else _Walk(self.lstm, chunks)
+        # Per kind: [T, 4 H] the first layer's gates, or [T, size] without an LSTM.
         given = kinds if walk is None else {kind: walk.project(part) for kind, part in kinds.items()}
-        judged = (
+        judged = (  # per kind [T]: without an LSTM a frame's probability depends on its kind alone
             {} if walk is not None else {kind: self._judged(part[None])[0].sigmoid() for kind, part in kinds.items()}
         )
         total = x.new_zeros(len(x))
-        for place in order:
+        for place in order:  # of all chunks at once, the frame at this index: [chunks] frames of the recording
             kind = "first" if place == 0 else "last" if place == timesteps - 1 else "inner"
             part = slice(place, place + chunks)
             total[part] += (
@@ -124,14 +126,14 @@ class ChunkNet(nn.Module):
 
     def _kinds(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """``[T, size]`` of every frame as a chunk's first (nothing before it), inner, and last one (nothing after)."""
-        around = F.pad(x, (0, 0, 1, 1)).unfold(0, 3, 1).transpose(1, 2)  # [T, 3, M]
+        around = F.pad(x, (0, 0, 1, 1)).unfold(0, 3, 1).transpose(1, 2)  # [T, 3, M]: each frame between its neighbours
         kinds = {}
         for kind, missing in (("first", 0), ("inner", None), ("last", 2)):
             three = around.clone()
             if missing is not None:
-                three[:, missing] = 0
-            one = F.conv2d(three[:, None], self.conv1.weight, self.conv1.bias, padding=(0, 1))
-            kinds[kind] = self._convolved(one)[:, 0]
+                three[:, missing] = 0  # as the convolution pads a chunk
+            one = F.conv2d(three[:, None], self.conv1.weight, self.conv1.bias, padding=(0, 1))  # [T, K, 1, M]
+            kinds[kind] = self._convolved(one)[:, 0]  # [T, 1, size] -> [T, size]
         return kinds
 
 
@@ -139,9 +141,11 @@ class _Walk:
     """The states of an LSTM's layers in many chunks at once, step by step (gates in torch's order i, f, g, o)."""
 
     def __init__(self, lstm: nn.LSTM, chunks: int) -> None:
+        # Per layer: W [4 H, inputs], U [4 H, H] and two biases [4 H].
         self.layers = [[getattr(lstm, f"{part}_l{k}") for part in PARTS] for k in range(lstm.num_layers)]
         shape = (chunks, lstm.hidden_size)
         like = self.layers[0][0]
+        # Per layer [chunks, H]: what it gave last, and its cells.
         self.h, self.c = ([like.new_zeros(shape) for _ in self.layers] for _ in range(2))
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
@@ -152,8 +156,8 @@ class _Walk:
     def step(self, gates: torch.Tensor) -> torch.Tensor:
         """The last layer's output ``[chunks, H]`` after one more frame, given `project`'s part of it."""
         for k, (w, u, b, b2) in enumerate(self.layers):
-            gates = gates if k == 0 else torch.addmm(b + b2, self.h[k - 1], w.T)
-            i, f, g, o = torch.addmm(gates, self.h[k], u.T).chunk(4, dim=1)
+            gates = gates if k == 0 else torch.addmm(b + b2, self.h[k - 1], w.T)  # [chunks, 4 H]
+            i, f, g, o = torch.addmm(gates, self.h[k], u.T).chunk(4, dim=1)  # [chunks, H] each
             self.c[k] = f.sigmoid() * self.c[k] + i.sigmoid() * _tanh(g)
             self.h[k] = o.sigmoid() * _tanh(self.c[k])
         return self.h[-1]

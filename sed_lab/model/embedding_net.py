@@ -24,7 +24,7 @@ class RowCNN(ClipNetwork):
     rows, one row high: every second row never reaches the network. The poolings are 2 x 2 with stride 1.
 
     Args:
-        n_frames, n_mels: R and the length of an embedding, 10 and 128.
+        n_rows, n_values: R and the length of an embedding, 10 and 128.
         last_pooling: also pool after the third convolution (the paper's optional layer 6).
         padding: of the first convolution, ``valid`` or ``same``; the paper says *same* of the other two only.
 
@@ -35,14 +35,12 @@ class RowCNN(ClipNetwork):
     gives = ("features of embedding rows",)
     normalises_batches = False
 
-    def __init__(
-        self, n_frames: int = 10, n_mels: int = 128, last_pooling: bool = False, padding: str = "valid"
-    ) -> None:
+    def __init__(self, n_rows: int, n_values: int, last_pooling: bool, padding: str) -> None:
         super().__init__()
         if padding not in PADDINGS:
             raise InputError(f"model.padding={padding!r} is unknown; use {' or '.join(PADDINGS)}")
-        if n_frames < 7:
-            raise InputError(f"the CNN of rows needs at least 7 of them a clip, not {n_frames}; use longer clips")
+        if n_rows < 7:
+            raise InputError(f"the CNN of rows needs at least 7 of them a clip, not {n_rows}; use longer clips")
         # TensorFlow's *same* with stride 2 over an even length: (6 - 2) / 2 on each side.
         first = nn.Conv2d(1, 16, (1, 6), stride=2, padding=(0, 2 if padding == "same" else 0))
         layers: list[nn.Module] = [first, nn.ReLU(), nn.MaxPool2d(2, stride=1)]
@@ -52,7 +50,7 @@ class RowCNN(ClipNetwork):
         layers += [nn.MaxPool2d(2, stride=1)] if last_pooling else []
         self.layers = nn.Sequential(*layers, nn.Flatten()).apply(keras_start)
         with torch.no_grad():
-            self.n_features = self.layers(torch.zeros(1, 1, n_frames, n_mels)).shape[1]
+            self.n_features = self.layers(torch.zeros(1, 1, n_rows, n_values)).shape[1]
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
@@ -64,16 +62,16 @@ class RowFNN(ClipNetwork):
     """All rows one after the other through dense layers with ReLU: the paper's ONN, ``1280/10-100-1000``.
 
     Args:
-        n_frames, n_mels: R and the length of an embedding, 10 and 128.
+        n_rows, n_values: R and the length of an embedding, 10 and 128.
         hidden: units of each layer. The paper's notation is read as three layers one after the other.
     """
 
     gives = ("features of embedding rows",)
     normalises_batches = False
 
-    def __init__(self, n_frames: int = 10, n_mels: int = 128, hidden: Sequence[int] = (10, 100, 1000)) -> None:
+    def __init__(self, n_rows: int, n_values: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        sizes = (n_frames * n_mels, *hidden)
+        sizes = (n_rows * n_values, *hidden)
         layers = [layer for sides in pairwise(sizes) for layer in (nn.Linear(*sides), nn.ReLU())]
         self.layers = nn.Sequential(nn.Flatten(), *layers).apply(keras_start)
         self.n_features = sizes[-1]

@@ -32,7 +32,7 @@ class LSTMEncoder(ClipNetwork):
     gives = ("one embedding a clip",)
     normalises_batches = False
 
-    def __init__(self, n_mels: int = 64, n_units: int = 128, forget_bias: float = 1.0) -> None:
+    def __init__(self, n_mels: int, n_units: int, forget_bias: float) -> None:
         super().__init__()
         self.lstm = nn.LSTM(n_mels, n_units, batch_first=True)
         bias = dict(self.lstm.named_parameters())
@@ -69,12 +69,12 @@ class CNNEncoder(ClipNetwork):
 
     def __init__(
         self,
-        n_mels: int = 64,
-        n_frames: int = 998,
-        filters: Sequence[int] = (32, 64),
-        kernel: int = 7,
-        pooling: Sequence[Sequence[int]] = ((5, 4), (100, 4)),
-        dropout: float = 0.3,
+        n_mels: int,
+        n_frames: int,
+        filters: Sequence[int],
+        kernel: int,
+        pooling: Sequence[Sequence[int]],
+        dropout: float,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

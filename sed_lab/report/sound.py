@@ -26,6 +26,11 @@ COLOUR_MAP = "magma"
 COLUMNS = 1000  # more frames than this are averaged: no screen shows them
 LEVELS = 40  # shades kept in an embedded picture; fewer compress better, and the eye sees no difference
 TICKS_HZ = (250, 1000, 4000, 16000)
+USUAL: dict[str, Any] = {  # the log mel of clips whose run had none
+    "sample_rate": 16000, "n_fft": 2048, "win_length": 2048, "hop_length": 256, "n_mels": 128, "f_min": 0.0,
+    "f_max": 8000.0, "window": "hamming", "periodic": False, "power": 1.0, "amin": 1e-5, "db_range": (-50.0, 80.0),
+    "scaler": "clip_minmax", "mel_scale": "htk", "mel_norm": None, "pad_mode": "reflect", "last_frame": True,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class LogMelMaker:
     def __init__(self, feature: Mapping[str, Any] | None = None) -> None:
         settings = dict(feature or {})
         usual = not str(settings.pop("_target_", "")).endswith(".LogMel")
-        self._feature = LogMel() if usual else LogMel(**settings)
+        self._feature = LogMel(**(USUAL if usual else settings))
         self.sample_rate = self._feature.sample_rate
         filters = self._feature.mel_filters.double().numpy()
         bins = np.linspace(0, self.sample_rate / 2, len(filters))

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from sed_lab.clip.annotation import write_durations, write_strong, write_weak
 from sed_lab.clip.audio import SUFFIXES
-from sed_lab.clip.label import encode_weak
+from sed_lab.clip.batch import encode_weak
 from sed_lab.clip.module import SedData
 from sed_lab.decoder.base import Decoder
 from sed_lab.errors import InputError

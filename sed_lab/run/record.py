@@ -1,21 +1,17 @@
-"""A run's identity, folder and record.
+"""A run's record: ``run.json`` says what was asked for, on what, with what, and how it ended.
 
-A run is its configuration: the hash of the resolved configuration, less what cannot change the result, names the
-folder. ``run.json`` says what was asked for, on what, with what, and how it ended; a run is complete only if its record
-says so.
+A run is complete only if its record says so.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -28,11 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from sed_lab.errors import InputError
 from sed_lab.files import locked, read_json, write_json
 
-# What cannot change a run's result: where it is logged and kept, what is analysed and shown of it, and on how many
-# devices the same global batch is computed. Epochs, precision and data are never among them.
-NOT_IDENTITY = ("logger", "paths", "report", "rerun", "hydra", "analysis")
-NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
-NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
+OTHER_DATA = "restore it, or rerun=true starts anew"
 PACKAGES = (
     "torch",
     "torchaudio",
@@ -45,46 +37,11 @@ PACKAGES = (
 )
 
 
-def identity(config: DictConfig) -> dict[str, Any]:
-    """The resolved part of ``config`` that decides a run's result, as plain containers."""
-    config = copy.deepcopy(config)
-    OmegaConf.set_readonly(config, False)
-    OmegaConf.set_struct(config, False)
-    config["paths"] = {key: f"<{key}>" for key in config.get("paths", {})}
-    for key in NOT_IDENTITY:
-        if key != "paths":
-            config.pop(key, None)
-    for part, keys in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
-        for key in keys:
-            config.get(part, {}).pop(key, None)
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    resolved.pop("paths", None)
-    return {str(key): value for key, value in resolved.items()}
-
-
-def config_hash(config: DictConfig) -> str:
-    """Twelve hexadecimal digits that stand for :func:`identity`; infinities are written as text."""
-    text = json.dumps(identity(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def run_name(_root_: DictConfig) -> str:
-    """The folder's name: dataset, method, loss, seed and hash (the resolver ``${run_name:}`` of conf/config.yaml)."""
-    parts = [_root_[group]["_target_"].rsplit(".", 1)[-1] for group in ("dataset", "method", "loss") if group in _root_]
-    return "-".join([*parts, f"seed{_root_.seed}", config_hash(_root_)])
-
-
 def choices() -> dict[str, str]:
     """The option chosen in each group, as far as Hydra runs this process."""
     from hydra.core.hydra_config import HydraConfig
 
     return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
-
-
-def register_resolvers() -> None:
-    """Make ``${run_name:}`` known to OmegaConf."""
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -119,13 +76,23 @@ def alone(folder: Path) -> AbstractContextManager[None]:
     return locked(folder / ".lock", f"another process is at work on {folder}")
 
 
-def start_record(folder: Path, config: DictConfig) -> dict[str, Any]:
-    """Write and return the record of a run that begins (or goes on) now."""
+def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Write and return the record of a run that begins (or goes on) now.
+
+    ``identity`` is what `sed_lab.run.identity.provenance` says.
+
+    Raises:
+        InputError: it would go on with a run that was begun on other data.
+    """
+    earlier = {} if config.rerun else begun(folder)
+    for place, key in identity["data"].items():
+        if earlier.get("data", {}).get(place, key) != key:
+            raise InputError(f"{place} has changed since {folder} was begun; {OTHER_DATA}")
     resolved = copy.deepcopy(config)
     record = {
         "status": "running",
         "name": folder.name,
-        "config_hash": config_hash(config),
+        **identity,
         "seed": config.seed,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,21 +100,37 @@ def start_record(folder: Path, config: DictConfig) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "hardware": hardware(),
         "config": OmegaConf.to_container(resolved, resolve=True),
+        **({"dataset": earlier["dataset"]} if "dataset" in earlier else {}),
     }
     write_json(folder / "run.json", record)
     return record
+
+
+def note_data(folder: Path, record: dict[str, Any], dataset: dict[str, Any], rerun: bool) -> None:
+    """Write what data was read (``name``, ``fingerprint``) into the record; on other ranks, whose record is empty, not.
+
+    Raises:
+        InputError: the run would go on, and was begun on other data.
+    """
+    known = {} if rerun else begun(folder).get("dataset", {})
+    if known.get("fingerprint", dataset["fingerprint"]) != dataset["fingerprint"]:
+        raise InputError(f"the data of {dataset['name']} have changed since {folder} was begun; {OTHER_DATA}")
+    if record:
+        record["dataset"] = dataset
+        write_json(folder / "run.json", record)
+        if rerun:
+            (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it once this began
+
+
+def begun(folder: Path) -> dict[str, Any]:
+    """The record of the run in ``folder`` that the next one goes on with; empty where it starts anew."""
+    return (read_record(folder) or {}) if (folder / "checkpoints" / "last.ckpt").exists() else {}
 
 
 def finish_record(folder: Path, record: dict[str, Any], status: str, **facts: Any) -> None:
     """Write the record's last state: ``complete``, or ``failed`` with its ``reason``."""
     record.update(status=status, finished=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
     write_json(folder / "run.json", record)
-
-
-def is_complete(folder: Path, config: DictConfig) -> bool:
-    """Whether ``folder`` holds the finished run of this very configuration."""
-    record = read_record(folder)
-    return bool(record and record.get("status") == "complete" and record.get("config_hash") == config_hash(config))
 
 
 def code_version() -> dict[str, Any]:

@@ -8,10 +8,12 @@ import numpy as np
 
 from sed_lab.analysis.amiriparian2018 import example, measure
 from sed_lab.clip.annotation import write_durations, write_strong
-from sed_lab.decoder.median import MedianDecoder
-from sed_lab.decoder.onset import OnsetDecoder
 from sed_lab.scores import save_scores
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+
+MedianDecoder = configured("decoder/default")
+OnsetDecoder = configured("decoder/amiriparian2018", threshold=0.5)
 
 
 def test_the_first_clip_with_an_event(tmp_path: Path) -> None:

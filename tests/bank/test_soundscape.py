@@ -25,10 +25,10 @@ from sed_lab.bank.soundscape import (
     draw_recipe,
     even_occurrence,
     occurrence,
-    read_recipes,
     write_recipes,
 )
 from sed_lab.errors import InputError
+from tests.bank.recipes import read_recipes
 
 RATE = 8000
 CLASSES = ("beep", "hum", "knock")
@@ -231,11 +231,6 @@ def test_recipes_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write_recipes(path, recipes)
     assert read_recipes(path) == recipes
-    path.write_text(path.read_text() + '{"clip_id": "x"}\n')
-    with pytest.raises(InputError, match=r"r\.jsonl, line 21: not a recipe"):
-        read_recipes(path)
-    with pytest.raises(InputError, match="does not exist; it holds one recipe a line"):
-        read_recipes(tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize(

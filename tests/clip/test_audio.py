@@ -14,21 +14,10 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.clip.audio import (
-    audio_info,
-    check_audio,
-    fit_length,
-    list_audio,
-    move_events,
-    read_audio,
-    resample_folder,
-    resampled_path,
-    track,
-    usable_audio,
-    write_audio,
-)
+from sed_lab.clip.audio import ClipFiles, audio_info, fit_length, labels_of, move_events, read_audio, write_audio
+from sed_lab.clip.audio_folder import check_audio, list_audio, resample_folder, resampled_path, track, usable_audio
 from sed_lab.errors import InputError
-from sed_lab.types import Event
+from sed_lab.types import Clip, Event, Subset
 
 
 def noise(n: int, seed: int = 0, channels: int = 1) -> np.ndarray:
@@ -284,7 +273,7 @@ def test_resample_folder_without_audio_or_place(tmp_path: Path, source: Path, mo
 def start_resampling(source: Path, target: Path) -> subprocess.Popen[str]:
     code = f"""
 from pathlib import Path
-from sed_lab.clip.audio import resample_folder
+from sed_lab.clip.audio_folder import resample_folder
 print(resample_folder(Path({str(source)!r}), Path({str(target)!r}), 16000, 1, progress=False)[0])
 """
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -337,3 +326,89 @@ def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert list(track(range(3), 3, "resampling")) == [0, 1, 2]
     assert "100%" in capsys.readouterr().err
+
+
+# clips loaded from files
+
+RATE = 1000
+
+
+def ramp(path: Path, seconds: float) -> Path:
+    """A recording whose samples say where they are: sample n is n / 32768 (16 bits hold it exactly)."""
+    write_audio(path, np.arange(round(seconds * RATE), dtype=np.float32) / 32768, RATE)
+    return path
+
+
+def samples(audio: np.ndarray) -> list[int]:
+    return np.rint(audio * 32768).astype(int).tolist()
+
+
+@pytest.fixture
+def long_clip(tmp_path: Path) -> Clip:
+    events = (Event(0.0, 25.0, "Cat"), Event(1.0, 1.5, "Dog"))
+    return Clip("long", ramp(tmp_path / "long.wav", 25), 25.0, events, ("Cat", "Dog"))
+
+
+def test_short_clip_is_padded_at_the_end(tmp_path: Path) -> None:
+    clip = Clip("a", ramp(tmp_path / "a.wav", 4), 4.0, (Event(3.0, 4.115, "Dog"),), ("Dog",), synthetic=True)
+    loaded, audio = ClipFiles([clip], RATE, 10.0).load(0, 0)
+    assert audio.shape == (10 * RATE,)
+    assert audio.dtype == np.float32
+    assert samples(audio) == [*range(4000), *([0] * 6000)]
+    assert loaded == clip
+
+
+def test_long_clip_is_cropped_at_its_start_in_evaluation(long_clip: Clip) -> None:
+    subset: Subset = ClipFiles([long_clip], RATE, 10.0)
+    loaded, audio = subset.load(0, 7)
+    assert samples(audio) == list(range(10000))
+    assert loaded.events == (Event(0.0, 10.0, "Cat"), Event(1.0, 1.5, "Dog"))
+    assert loaded.duration == 10.0
+
+
+def test_random_crop_moves_labels_along(long_clip: Clip) -> None:
+    subset = ClipFiles([long_clip], RATE, 10.0, random_crop=True, seed=3)
+    starts = []
+    for epoch in range(60):
+        loaded, audio = subset.load(0, epoch)
+        heard = samples(audio)
+        assert heard == list(range(heard[0], heard[0] + 10000))
+        starts.append(heard[0])
+        start = heard[0] / RATE
+        dog = [event for event in loaded.events or () if event.event_label == "Dog"]
+        if start < 1.5:
+            assert dog[0].onset == pytest.approx(max(0, 1 - start))
+            assert dog[0].offset == pytest.approx(1.5 - start)
+            assert loaded.event_labels == ("Cat", "Dog") or dog[0].onset == 0
+        else:
+            assert not dog
+            assert loaded.event_labels == ("Cat",)
+    assert min(starts) < 3000
+    assert max(starts) > 12000
+    assert max(starts) <= 15000
+
+
+def test_crop_depends_on_seed_index_and_epoch_only(long_clip: Clip) -> None:
+    def start(seed: int, index: int, epoch: int) -> int:
+        return samples(ClipFiles([long_clip, long_clip], RATE, 10.0, True, seed).load(index, epoch)[1])[0]
+
+    assert start(1, 0, 5) == start(1, 0, 5)
+    assert len({start(1, 0, 5), start(2, 0, 5), start(1, 1, 5), start(1, 0, 6)}) == 4
+
+
+def test_weak_and_unlabelled_clips_keep_what_they_have(tmp_path: Path, long_clip: Clip) -> None:
+    weak = Clip("weak", long_clip.path, 25.0, None, ("Dog",))
+    unlabelled = Clip("unlabelled", long_clip.path, 25.0)
+    subset = ClipFiles([weak, unlabelled], RATE, 10.0, random_crop=True)
+    assert (subset.load(0, 0)[0].events, subset.load(0, 0)[0].event_labels) == (None, ("Dog",))
+    assert (subset.load(1, 0)[0].events, subset.load(1, 0)[0].event_labels) == (None, None)
+
+
+def test_a_bad_file_is_named_when_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read as audio"):
+        ClipFiles([Clip("a", tmp_path / "a.wav", 10.0)], RATE, 10.0).load(0, 0)
+
+
+def test_labels_of_events() -> None:
+    assert labels_of([Event(3, 4, "Dog"), Event(1, 2, "Cat"), Event(0.5, 1, "Dog")]) == ("Dog", "Cat")

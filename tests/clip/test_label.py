@@ -9,21 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sed_lab.clip.annotation import read_strong
-from sed_lab.clip.label import encode_strong, encode_weak, frame_count
+from sed_lab.clip.batch import encode_strong, encode_weak
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 
 METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 CLASSES = ("Cat", "Dog", "Speech")
 HOP = 0.064
-
-
-@pytest.mark.parametrize(
-    ("sizes", "frames"),
-    [((160000, 256, 4), 156), ((160000, 256, 1), 625), ((159999, 256, 4), 156), ((1023, 256, 4), 0)],
-)
-def test_frame_count(sizes: tuple[int, int, int], frames: int) -> None:
-    assert frame_count(*sizes) == frames == int(int(sizes[0] / sizes[1]) / sizes[2])
 
 
 def test_hand_computed_frames() -> None:

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 
 from sed_lab.clip.embedding_store import convert
 from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
-from sed_lab.dataset.audioset_embeddings import RowClips, exchanged, read_audioset_embeddings
+from sed_lab.dataset.audioset_embeddings import RowClips, exchanged
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus
+from tests.configured import configured
+
+read_audioset_embeddings = configured("dataset/audioset_embeddings")
 
 CLASSES = {"Speech": 0, "Animal": 72, "Music": 137, "Vehicle": 300}
 # Labels of the clips of each subset. Dog is 74: with Animal's own label a clip is of Animal, without it it is not.

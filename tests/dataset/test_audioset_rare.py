@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.dataset.audioset_rare import check_audioset_rare, read_audioset_rare, read_segments
+from sed_lab.dataset.audioset_rare import check_audioset_rare, read_segments
 from sed_lab.errors import InputError
 from sed_lab.prepare import prepare
+from tests.configured import configured
+
+read_audioset_rare = configured("dataset/audioset_rare")
 
 LABELS = """index,mid,display_name
 22,/m/0463cq4,"Crying, sobbing"
@@ -133,11 +136,11 @@ def test_a_broken_list_is_named_with_its_line(audioset: Path) -> None:
     path = audioset / "eval_segments.csv"
     path.write_text(path.read_text() + 'abc, 1.0, two, "/m/04rlf"\n')
     with pytest.raises(InputError, match=r"eval_segments.csv:37: expected YTID, start_seconds"):
-        read_audioset_rare(audioset, CLASSES)
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)
     path.unlink()
     (audioset / "balanced_train_segments.csv").unlink()
     with pytest.raises(InputError, match=r"holds no \*segments.csv"):
-        read_audioset_rare(audioset, CLASSES)
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)
     (audioset / "class_labels_indices.csv").unlink()
     with pytest.raises(InputError, match=r"class_labels_indices.csv: cannot be read"):
-        read_audioset_rare(audioset, CLASSES)
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)

@@ -9,11 +9,14 @@ import pytest
 
 from sed_lab import prepare
 from sed_lab.clip.annotation import read_strong, read_weak, write_strong, write_weak
-from sed_lab.dataset.dcase2018 import DCASE2018_EXPECTED, check_dcase2018, read_dcase2018
+from sed_lab.dataset.dcase2018 import DCASE2018_EXPECTED, check_dcase2018
 from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError
 from sed_lab.types import Event
+from tests.configured import configured
 from tests.dataset.test_desed import METADATA, RATE, record
+
+read_dcase2018 = configured("dataset/dcase2018")
 
 DOG, CAT = {"t.wav": [Event(0, 1, "Dog")]}, {"e.wav": [Event(0, 2, "Cat")], "f.wav": []}
 

@@ -14,9 +14,12 @@ from sed_lab.clip.audio import write_audio
 from sed_lab.clip.corpus import class_statistics
 from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
-from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed, read_desed
+from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed
 from sed_lab.errors import InputError
 from sed_lab.types import Event
+from tests.configured import configured
+
+read_desed = configured("dataset/desed")
 
 METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 RATE = 2000  # enough for a test; nothing listens

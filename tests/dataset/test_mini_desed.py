@@ -14,14 +14,19 @@ import pytest
 from sed_lab.bank.soundscape import Specification, draw_recipe
 from sed_lab.clip.corpus import class_statistics
 from sed_lab.dataset.desed import CLASSES
-from sed_lab.dataset.mini_desed import desed_occurrence, mini_desed
+from sed_lab.dataset.mini_desed import desed_occurrence
 from sed_lab.errors import InputError
+from tests.configured import configured, option
+
+mini_desed = configured("dataset/mini_desed")
 
 SIZES = {
     "synthetic": 40, "weak": 6, "unlabelled": 6, "synthetic_validation": 4, "weak_validation": 4, "validation": 4,
     "test": 30,
 }  # fmt: skip
-CODE = f"from sed_lab.dataset.mini_desed import mini_desed as m; print(m(FOLDER, {SIZES}, bank_share=0.05).fingerprint)"
+GIVEN = {key: value for key, value in option("dataset/mini_desed").items() if key != "_target_"}
+GIVEN |= {"sizes": SIZES, "bank_share": 0.05}
+CODE = f"from sed_lab.dataset.mini_desed import mini_desed; print(mini_desed(FOLDER, **{GIVEN}).fingerprint)"
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -20,9 +20,12 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_
 from sed_lab.clip.embedding_store import EmbeddingStore
 from sed_lab.clip.tfrecord import EmbeddingRecord, decode_embedding, write_records
 from sed_lab.dataset import mini_embeddings as making
-from sed_lab.dataset.mini_embeddings import clip_audio, mini_embeddings, mini_vggish
+from sed_lab.dataset.mini_embeddings import clip_audio, mini_vggish
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
+from tests.configured import configured, option
+
+mini_embeddings = configured("dataset/mini_embeddings")
 
 CLASSES = {"Speech": 0, "Animal": 72, "Music": 137, "Vehicle": 300}
 COUNTS = {
@@ -188,6 +191,8 @@ def test_another_seed_gives_other_clips_through_the_same_front_end(made: Path, t
     assert files(tmp_path / front_end.name) == files(front_end)
 
 
+SETTINGS = {key: option("dataset/mini_embeddings")[key] for key in ("train_share", "per_class", "row_exchange")}
+SETTINGS |= {"labels": "any", "seed": SEED}
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
@@ -200,7 +205,7 @@ def killing(path, records):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(path, records)
 making.write_records = killing
-making.mini_embeddings(Path(sys.argv[1]), {COUNTS}, {SHORT}, {SNR}, {CLASSES}, labels="any", seed={SEED})
+making.mini_embeddings(Path(sys.argv[1]), {COUNTS}, {SHORT}, {SNR}, {CLASSES}, **{SETTINGS})
 """
 
 

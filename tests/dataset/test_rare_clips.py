@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.bank.soundscape import read_recipes
-from sed_lab.dataset.rare_clips import BACKGROUND, CLASSES, OTHERS, bank_rare_clips, mini_rare_clips
+from sed_lab.dataset.rare_clips import BACKGROUND, CLASSES, OTHERS
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
+from tests.bank.recipes import read_recipes
+from tests.configured import configured
+
+bank_rare_clips = configured("dataset/bank_rare_clips")
+mini_rare_clips = configured("dataset/mini_rare_clips")
 
 COUNTS = {
     "weak": {"Dog": 6, "babycry": 1, "gunshot": 2, "background": 16},

@@ -12,10 +12,13 @@ import yaml
 
 from sed_lab.bank.procedural import bank as procedural_bank
 from sed_lab.clip.corpus import class_statistics, statistics_rows
-from sed_lab.dataset.rare_mixtures import bank_rare_mixtures, mini_rare_mixtures
 from sed_lab.errors import InputError
 from sed_lab.run.collect import _annotated
 from sed_lab.types import Corpus
+from tests.configured import configured
+
+bank_rare_mixtures = configured("dataset/bank_rare_mixtures")
+mini_rare_mixtures = configured("dataset/mini_rare_mixtures")
 
 MIXTURES = {
     "synthetic": {"mixtures_per_class": 4},

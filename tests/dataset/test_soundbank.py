@@ -18,20 +18,23 @@ from sed_lab.bank.base import CachedBank
 from sed_lab.bank.folder import FolderBank
 from sed_lab.bank.mixing import LiveSoundscapes, mix
 from sed_lab.bank.room import RoomBank
-from sed_lab.bank.soundscape import read_recipes
 from sed_lab.bank.varied import VariedBank
-from sed_lab.dataset.soundbank import soundbank
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
+from tests.bank.recipes import read_recipes
+from tests.configured import configured, option
+
+soundbank = configured("dataset/soundbank")
 
 RATE = 16000
 SMALL = {"synthetic": 12, "weak": 6, "unlabelled": 5, "synthetic_validation": 4, "weak_validation": 3}
 SMALL |= {"validation": 4, "test": 30}
-MAKE = """
+MAKE = f"""
 import sys
 from sed_lab.dataset.soundbank import soundbank
+settings = { ({key: value for key, value in option("dataset/soundbank").items() if key not in ("_target_", "sizes")})!r}
 sizes = dict.fromkeys(["weak", "unlabelled", "synthetic_validation", "weak_validation", "validation", "test"], 3)
-corpus = soundbank(sys.argv[1], sys.argv[2], sizes={"synthetic": int(sys.argv[3]), **sizes})
+corpus = soundbank(sys.argv[1], sys.argv[2], sizes={{"synthetic": int(sys.argv[3]), **sizes}}, **settings)
 print(corpus.fingerprint)
 """
 

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from sed_lab.dataset.toy import PointFeature, toy_points
 from sed_lab.types import Corpus
+from tests.configured import configured
+
+PointFeature = configured("feature/point")
+toy_points = configured("dataset/toy_points")
 
 COUNTS = {"weak": {"blue": 166, "green": 166, "red": 668}, "test": {"blue": 100, "green": 100, "red": 400}}
 BLOBS = {"blue": 1, "green": 1, "red": 4}

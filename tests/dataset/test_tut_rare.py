@@ -11,9 +11,12 @@ import soundfile
 import yaml
 
 from sed_lab.bank.recipe import CLASSES, Mixing
-from sed_lab.dataset.tut_rare import EVALTEST, read_event_list, read_tut_rare
+from sed_lab.dataset.tut_rare import EVALTEST, read_event_list
 from sed_lab.errors import InputError
 from sed_lab.types import Event
+from tests.configured import configured
+
+read_tut_rare = configured("dataset/tut_rare")
 
 RATE = 2000
 SMALL = {"mixtures_per_class": 2, "seed": 7}

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed_lab.decoder.median import MedianDecoder, median_frames
-from sed_lab.decoder.onset import OnsetDecoder
+from sed_lab.decoder.median import median_frames
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+
+MedianDecoder = configured("decoder/default")
+OnsetDecoder = configured("decoder/amiriparian2018", threshold=0.5)
 
 HOP = 0.064
 CLASSES = ("Dog", "Cat")

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
+from tests.configured import configured
+
+LogMel = configured("feature/log_mel")
 
 
 def noise(seconds: float, clips: int = 2, rate: int = 16000) -> torch.Tensor:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from sed_lab.errors import InputError
-from sed_lab.feature.standard_mel import StandardLogMel
+from tests.configured import configured
+
+StandardLogMel = configured("feature/standardised_mel")
 
 
 def test_training_clips_get_mean_0_and_deviation_1_in_every_bin() -> None:

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from sed_lab.dataset.mini_embeddings import stand_in
 from sed_lab.errors import InputError
 from sed_lab.feature import vggish
-from sed_lab.feature.vggish import VggishEmbedding, VggishNetwork, log_mel_patches, quantise, read_pca, read_weights
+from sed_lab.feature.vggish import VggishNetwork, log_mel_patches, quantise, read_pca, read_weights
+from tests.configured import configured
+
+VggishEmbedding = configured("feature/vggish")
 
 VARIABLES = ["conv1", "conv2", "conv3/conv3_1", "conv3/conv3_2", "conv4/conv4_1", "conv4/conv4_2"]
 DENSE = ["fc1/fc1_1", "fc1/fc1_2", "fc2"]
@@ -106,7 +110,7 @@ def sounds() -> list[np.ndarray]:
 def folder(sounds: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stand-in's files."""
     path = tmp_path_factory.mktemp("vggish")
-    vggish.stand_in(path, sounds)
+    stand_in(path, sounds)
     return path
 
 
@@ -408,8 +412,8 @@ def test_what_the_front_end_cannot_do(folder: Path) -> None:
 
 
 def test_the_stand_in_is_the_same_twice(folder: Path, sounds: list[np.ndarray], tmp_path: Path) -> None:
-    vggish.stand_in(tmp_path / "again", (torch.from_numpy(sound) for sound in sounds))
-    vggish.stand_in(tmp_path / "other", sounds[:3], seed=1, widths=(2,) * 6, dense=(4, 4))
+    stand_in(tmp_path / "again", (torch.from_numpy(sound) for sound in sounds))
+    stand_in(tmp_path / "other", sounds[:3], seed=1, widths=(2,) * 6, dense=(4, 4))
     for name in ("weights.npz", "vggish_pca_params.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
         assert (tmp_path / "other" / name).read_bytes() != (folder / name).read_bytes()
@@ -432,7 +436,7 @@ def test_the_stand_ins_rows_are_white(folder: Path, sounds: list[np.ndarray]) ->
 
 def test_few_sounds_are_not_blown_up(sounds: list[np.ndarray], tmp_path: Path) -> None:
     """Two clips have six rows: at most five directions; the other components must stay in the middle."""
-    vggish.stand_in(tmp_path, sounds[:2])
+    stand_in(tmp_path, sounds[:2])
     feature = VggishEmbedding(str(tmp_path / "weights.npz"), str(tmp_path / "vggish_pca_params.npz"))
     rows = feature(torch.from_numpy(np.stack(sounds[:2]))).flatten(0, 1)
     assert rows[:, :5].float().std(0).min() > 20
@@ -441,7 +445,7 @@ def test_few_sounds_are_not_blown_up(sounds: list[np.ndarray], tmp_path: Path) -
 
 def test_the_stand_in_needs_sounds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are no sounds to fit"):
-        vggish.stand_in(tmp_path, [])
+        stand_in(tmp_path, [])
     with pytest.raises(InputError, match=r"0\.062 s is too short"):
-        vggish.stand_in(tmp_path, [np.zeros(1000, np.float32)])
+        stand_in(tmp_path, [np.zeros(1000, np.float32)])
     assert list(tmp_path.iterdir()) == []

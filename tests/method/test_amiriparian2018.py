@@ -12,12 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.feature.standard_mel import StandardLogMel
 from sed_lab.loss import Binary
 from sed_lab.method.amiriparian2018 import RareEnsemble, chunk_by_chunk, cut, sliding_ensemble
 from sed_lab.method.base import Parts
 from sed_lab.model.chunk_net import ChunkNet, ContextNet
 from sed_lab.types import Batch, Part, Shares
+from tests.configured import configured
+
+StandardLogMel = configured("feature/standardised_mel")
 
 CLASSES = ("babycry", "gunshot")
 FRAMES = 14

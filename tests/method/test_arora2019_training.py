@@ -16,13 +16,16 @@ from torch.nn import functional as F
 
 from sed_lab.clip.corpus import training_statistics, weak_labels
 from sed_lab.clip.module import SedData
-from sed_lab.dataset.toy import PointFeature, toy_points
 from sed_lab.errors import InputError
 from sed_lab.loss import WeightedBinary
 from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes
 from sed_lab.method.base import Parts
 from sed_lab.method.phased import PhasedMethod
-from sed_lab.model.encoder import LSTMEncoder
+from tests.configured import configured
+
+PointFeature = configured("feature/point")
+toy_points = configured("dataset/toy_points")
+LSTMEncoder = configured("model/clip_lstm")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -39,7 +42,8 @@ COUNTS = {
 
 def data_of(clips: int = 24) -> SedData:
     corpus = toy_points(COUNTS, {"blue": 1, "green": 1, "red": 4}, distance=4.0)
-    return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, evaluation=40)
+    batch = {"epoch": "smallest", "evaluation": 40, "max_clips_per_device": None, "workers": 0}
+    return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, **batch)
 
 
 def parts_of(data: SedData, model: Any) -> Parts:

@@ -16,12 +16,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.feature.vggish import VggishEmbedding
-from sed_lab.loss import Binary, Categorical, Focal, probability
+from sed_lab.loss import Binary, probability
 from sed_lab.method.aziz2020 import RowClassifier
 from sed_lab.method.base import Parts
-from sed_lab.model.embedding_net import RowCNN, RowFNN
 from sed_lab.types import Batch, Part, Shares
+from tests.configured import configured
+
+VggishEmbedding = configured("feature/vggish")
+Categorical = configured("loss/categorical")
+Focal = configured("loss/focal")
+RowCNN = configured("model/embedding_cnn", n_rows=10, n_values=128)
+RowFNN = configured("model/embedding_fnn", n_rows=10, n_values=128)
 
 CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 ONE_HOT = torch.eye(4)[[2, 0, 3, 0, 1]]

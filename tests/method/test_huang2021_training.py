@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from sed_lab.analysis.huang2021 import frames_of_run
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
 from sed_lab.loss import Binary
 from sed_lab.method.base import Parts
 from sed_lab.method.huang2021 import (
@@ -26,6 +25,9 @@ from sed_lab.method.huang2021 import (
 )
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.types import Batch, Part, Shares
+from tests.configured import configured
+
+LogMel = configured("feature/log_mel")
 
 FRAMES = 9
 

@@ -16,12 +16,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.feature.log_mel import LogMel
-from sed_lab.loss import Binary, TimeBalancedFocal
+from sed_lab.loss import Binary
 from sed_lab.method.base import Parts
 from sed_lab.method.park2022 import MeanTeacher
-from sed_lab.model.crnn import CRNN
 from sed_lab.types import Batch, Part, Shares
+from tests.configured import configured
+
+LogMel = configured("feature/log_mel")
+TimeBalancedFocal = configured("loss/tbfl")
+CRNN = configured("model/crnn")
 
 # Lightning's advice on loaders and logging, and its use of a torch function that is to be renamed.
 pytestmark = [

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sed_lab.clip.batch import CompositionSampler, CorpusLoader
-from sed_lab.loss import Binary, TimeBalancedFocal, WeightedBinary
+from sed_lab.loss import Binary, WeightedBinary
 from sed_lab.method.amiriparian2018 import RareEnsemble
 from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector
 from sed_lab.method.aziz2020 import RowClassifier
@@ -23,10 +23,13 @@ from sed_lab.method.huang2021 import WeakSynthetic
 from sed_lab.method.park2022 import MeanTeacher
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.model.chunk_net import ChunkNet
-from sed_lab.model.crnn import CRNN
-from sed_lab.model.embedding_net import RowCNN
-from sed_lab.model.encoder import LSTMEncoder
 from sed_lab.types import Clip, Event, Part
+from tests.configured import configured
+
+TimeBalancedFocal = configured("loss/tbfl")
+CRNN = configured("model/crnn")
+RowCNN = configured("model/embedding_cnn", n_rows=10, n_values=128)
+LSTMEncoder = configured("model/clip_lstm")
 
 CLASSES = ("a", "b", "c")
 FRAMES, MELS, HOP = 12, 8, 0.1

@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.median import MedianDecoder
+from sed_lab.metric import measure as measuring
 from sed_lab.metric.accuracy import Reported, accuracy_of
-from sed_lab.metric.measure import flatten, measure
+from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
 from sed_lab.types import Scores
+from tests.configured import configured
+
+MedianDecoder = configured("decoder/default")
+
+measure = configured("metric/default", measuring.measure)
 
 BALANCED = np.eye(4, dtype=bool)[np.arange(40) % 4]
 

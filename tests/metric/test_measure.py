@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sed_lab.decoder.median import MedianDecoder
-from sed_lab.decoder.onset import OnsetDecoder
 from sed_lab.errors import InputError
+from sed_lab.metric import measure as measuring
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.intersection import intersection_f1
-from sed_lab.metric.measure import flatten, measure, per_class_rows
+from sed_lab.metric.measure import flatten, per_class_rows
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
-from sed_lab.metric.tune import exact_class_thresholds
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+from tests.metric.best_thresholds import exact_class_thresholds
+
+MedianDecoder = configured("decoder/default")
+OnsetDecoder = configured("decoder/amiriparian2018", threshold=0.5)
+
+measure = configured("metric/default", measuring.measure)
 
 CLASSES = ("Cat", "Dog", "Frying")
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.metric.exact import all_runs, psds_of_scores
 from sed_lab.metric.intersection import count, intersection_f1, overlaps
@@ -30,6 +29,9 @@ from sed_lab.metric.psds import (
 )
 from sed_lab.metric.table import EventTable, event_table, merge_overlaps
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+
+MedianDecoder = configured("decoder/default")
 
 Events = dict[str, tuple[Event, ...]]
 NEW = "psds_eval 0.5.3 (PyPI) on pandas 2.3.3, numpy 2.3.5"

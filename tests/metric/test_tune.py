@@ -1,4 +1,4 @@
-"""Threshold tuning: counts equal sed_eval's, the best is found, and the exact best is sed_scores_eval's."""
+"""Threshold tuning: counts equal sed_eval's, the best is found, and decoding at sed_scores_eval's best gives its F1."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.median import MedianDecoder
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.table import event_table
-from sed_lab.metric.tune import GRID, collar_hits, exact_class_thresholds, tune_class_thresholds, tune_threshold
+from sed_lab.metric.tune import GRID, collar_hits, tune_decoder, tune_threshold
 from sed_lab.types import Event, Scores
+from tests.configured import configured
+from tests.metric.best_thresholds import exact_class_thresholds
+
+MedianDecoder = configured("decoder/default")
 
 starts = st.integers(0, 30).map(lambda i: i / 10)
 
@@ -64,18 +67,27 @@ def test_the_tuned_threshold_is_the_best_of_the_grid() -> None:
     assert chosen in best
     assert abs(chosen - 0.5) == min(abs(t - 0.5) for t in best)
     assert len({round(v, 6) for v in values.values()}) > 5  # the choice matters on this material
-    by_class = tune_class_thresholds(scores, truth, decoder)
-    assert by_class["C"] == 0.5  # no reference event of C
+
+
+def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
+    scores, truth = made()
+    decoder = MedianDecoder(median_seconds=0.7)
+    tuned = tune_decoder(scores, truth, decoder)
+    assert (tuned.threshold["C"], tuned.median_seconds["C"]) == (0.5, 0.7)  # no reference event of C
+    by_window = {m: MedianDecoder(median_seconds=m) for m in decoder.tunable["median_seconds"]}
     for label in "AB":
-        single = {t: event_f1(decoder.decode(scores, t), truth, scores.classes)["per_class"][label]["f1"] for t in GRID}
-        assert single[by_class[label]] == pytest.approx(max(single.values()))
+        f1 = {
+            (m, t): event_f1(one.decode(scores, t), truth, scores.classes)["per_class"][label]["f1"]
+            for m, one in by_window.items()
+            for t in GRID
+        }
+        assert f1[tuned.median_seconds[label], tuned.threshold[label]] == pytest.approx(max(f1.values()))
 
 
 def test_nothing_to_tune_on_gives_one_half() -> None:
     scores, truth = made()
     silent = dict.fromkeys(truth, ())
     assert tune_threshold(scores, silent, MedianDecoder()) == 0.5
-    assert exact_class_thresholds(scores, silent, MedianDecoder()) == {}
 
 
 def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: Any) -> None:

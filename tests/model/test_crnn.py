@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import sed_lab.model.gate as gate_module
+import sed_lab.model.crnn as gate_module
 from sed_lab.errors import InputError
-from sed_lab.model.crnn import CRNN
-from sed_lab.model.dropout import keep_mask
-from sed_lab.model.gate import gated_pool
+from sed_lab.model.crnn import gated_pool, keep_mask
+from tests.configured import configured
+
+CRNN = configured("model/crnn")
 
 SMALL = {"n_mels": 8, "filters": (4, 6, 8), "pooling": ((2, 2), (2, 2), (1, 2)), "gru_cells": 5}
 

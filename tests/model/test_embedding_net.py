@@ -13,24 +13,30 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sed_lab.errors import InputError
-from sed_lab.feature.vggish import VggishEmbedding
 from sed_lab.loss import Binary
 from sed_lab.method.aziz2020 import RowClassifier
-from sed_lab.model.embedding_net import RowCNN, RowFNN, keras_start
+from sed_lab.method.base import Parts
+from sed_lab.model.embedding_net import keras_start
+from tests.configured import configured
+
+VggishEmbedding = configured("feature/vggish")
+RowCNN = configured("model/embedding_cnn", n_rows=10, n_values=128)
+RowFNN = configured("model/embedding_fnn", n_rows=10, n_values=128)
 
 CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 
 
-def classifier(model: RowCNN | RowFNN) -> RowClassifier:
+def classifier(model: nn.Module) -> RowClassifier:
     """The network with its four outputs, as the method makes it."""
-    return RowClassifier(VggishEmbedding(), model, Binary(), CLASSES, functools.partial(torch.optim.Adam, lr=1e-3))
+    parts = Parts(VggishEmbedding(), model, Binary(), CLASSES)
+    return RowClassifier(parts, functools.partial(torch.optim.Adam, lr=1e-3), normalise=True, multi_output=False)
 
 
 def weights_of(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def shapes_of(model: RowCNN) -> list[tuple[int, ...]]:
+def shapes_of(model: nn.Module) -> list[tuple[int, ...]]:
     """Height, width and channels after each convolution and pooling."""
     found: list[tuple[int, ...]] = []
     for module in model.modules():
@@ -127,7 +133,7 @@ def test_the_dense_network_against_products_of_matrices() -> None:
 
 
 @functools.cache
-def cnn(padding: str) -> RowCNN:
+def cnn(padding: str) -> nn.Module:
     torch.manual_seed(0)
     return RowCNN(10, 24, padding=padding)
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from sed_lab.errors import InputError
-from sed_lab.model.encoder import CNNEncoder, LSTMEncoder
+from tests.configured import configured
+
+CNNEncoder = configured("model/clip_cnn")
+LSTMEncoder = configured("model/clip_lstm")
 
 
 @pytest.mark.parametrize("n_frames", [536, 996, 998, 1000, 1001, 1035])
@@ -28,7 +31,7 @@ def test_the_bounds_of_that(n_frames: int, size: int | None) -> None:
 
 
 def test_parameters_by_hand() -> None:
-    cnn = sum(p.numel() for p in CNNEncoder().parameters())
+    cnn = sum(p.numel() for p in CNNEncoder(64, 998).parameters())
     assert cnn == 32 * 49 + 32 + 2 * 32 + 64 * 32 * 49 + 64 + 2 * 64
     lstm = sum(p.numel() for p in LSTMEncoder(64).parameters())
     assert lstm == 4 * (128 * 64 + 128 * 128 + 2 * 128)

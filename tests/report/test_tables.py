@@ -15,6 +15,7 @@ from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json, write_json
 from sed_lab.plan import expand
 from sed_lab.reproduce import reproduce
+from sed_lab.run.content import content_key
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
@@ -95,6 +96,43 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     assert "-| A | 0.460 ± 0.071" in out
     assert "+| A | 0.450 ± 0.071" in out
     assert "PAGE.md is not what the records give" in err
+
+
+def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
+    lab: Path, make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is known by what its data held; in a clone only the records say that."""
+    file = lab / "experiments/p/t.yaml"
+    file.write_text(FILE.replace("base: [", "base: [dataset=soundbank, dataset.bank_folder=mine, "))
+    (lab / "mine/Dog").mkdir(parents=True)
+    (lab / "mine/Dog/a.wav").write_bytes(b"wow")
+    toy = make_run()
+    for job in expand(read_experiment(file), "smoke"):
+        shutil.copytree(toy, lab / job.folder)
+        record: dict[str, Any] = read_json(lab / job.folder / "run.json")
+        facts = {"status": "complete", "config_hash": job.folder.name.rsplit("-", 1)[1]}
+        record["config"] |= {"paths": {"runs": "runs", "cache": "cache"}, "dataset": {"bank_folder": "mine"}}
+        key = content_key(lab / "mine", lab / "cache", ())
+        write_json(lab / job.folder / "run.json", {**record, **facts, "data": {"mine": key}})
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
+    assert read_json(lab / "results/smoke/data.json") == {"mine": key}
+    (lab / "PAGE.md").write_text("<!-- table: p/t smoke -->\n<!-- end -->\n")
+    assert reproduce(["write", "PAGE.md"]) == 0
+    assert "not run" not in (lab / "PAGE.md").read_text()
+
+    def complete() -> str:
+        content_key.cache_clear()
+        capsys.readouterr()
+        assert reproduce(["list"]) == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line).split()[3]
+
+    assert complete() == "4"
+    (lab / "mine/Dog/b.wav").touch()  # other data: the kept records stay those of the former
+    assert complete() == "0"
+    assert reproduce(["check", "PAGE.md"]) == 0
+    shutil.rmtree(lab / "mine")
+    assert complete() == "4"
+    assert reproduce(["check", "PAGE.md"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_offline_run_gets_metrics_table_and_figures(
 
     write_figures(run_folder, n_clips=1)
     (run_folder / "per_class.csv").write_text("event_label,f1\nDog,0.5\n")
-    logger = tracking.wandb_logger(str(run_folder), project="sed_lab", tags=["test"])
+    logger = tracking.wandb_logger(str(run_folder), "sed_lab", entity=None, group=None, tags=["test"], mode="auto")
     assert f"W&B: not logged in, writing offline; later: wandb sync {run_folder}/wandb/offline-run-*" in (
         capsys.readouterr().out
     )

@@ -13,7 +13,7 @@ from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, total_loss
 from sed_lab.run.assemble import Facts, assemble, check_fit, check_targets, method_class
-from sed_lab.run.record import register_resolvers
+from sed_lab.run.identity import register_resolvers
 from sed_lab.train import composition
 from sed_lab.types import Shares
 
@@ -21,9 +21,9 @@ METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml")
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 FITTING = {
     "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
-    "arora2019": {"cnn", "cnn_small", "lstm", "lstm_small"},
-    "arora2019_baseline": {"cnn", "cnn_small", "lstm", "lstm_small"},
-    "aziz2020": {"row_cnn", "row_fnn"},
+    "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
+    "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
+    "aziz2020": {"embedding_cnn", "embedding_fnn"},
     "huang2021": {"attention_pool", "attention_pool_small"},
     "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
     "park2022_short": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
@@ -69,7 +69,7 @@ def test_front_end_and_corpus_must_have_one_rate() -> None:
 
 
 def test_a_trained_detector_is_made_without_its_data() -> None:
-    config = config_of("method=arora2019", "feature=standard_mel", "model=lstm", "loss=weighted_bce")
+    config = config_of("method=arora2019", "feature=standardised_mel", "model=clip_lstm", "loss=weighted_bce")
     facts = Facts(("Dog", "Cat"), 10.0, class_weight=torch.ones(2), decided={"cluster_counts": [2, 1, 3]})
     made = assemble(config, facts, seed=0)
     assert made.method.state_dict()["network.clusters.weight"].shape == (6, 128)

@@ -1,4 +1,4 @@
-"""A run's identity: what changes it, what does not; its record."""
+"""A run's record: complete only when it says so, begun on other data or not, held by one process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sed_lab.app import conf_folder
+from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run import record as run
+from sed_lab.run.identity import is_complete, provenance
 from sed_lab.run.record import alone
 
 
@@ -20,65 +22,60 @@ def config(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
-BASE = config()
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "logger=[csv,wandb]",
-        "analysis=[]",
-        "paths.runs=/elsewhere",
-        "paths.cache=/elsewhere",
-        "batch.workers=4",
-        "batch.max_clips_per_device=8",
-        "trainer.devices=2",
-        "trainer.accelerator=gpu",
-        "trainer.strategy=ddp",
-        "report.page=false",
-        "rerun=true",
-    ],
-)
-def test_identity_leaves_out_what_cannot_change_the_result(override: str) -> None:
-    assert run.config_hash(config(override)) == run.config_hash(BASE)
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "seed=1",
-        "loss=bce",
-        "loss.gamma=1.0",
-        "loss.k=inf",
-        "trainer.max_epochs=31",
-        "trainer.precision=bf16-mixed",
-        "dataset.seed=3",
-        "batch.clips.weak=11",
-        "batch.epoch=all",
-        "decoder.threshold=0.4",
-        "+trainer.limit_train_batches=2",
-    ],
-)
-def test_identity_holds_everything_else(override: str) -> None:
-    assert run.config_hash(config(override)) != run.config_hash(BASE)
-
-
-def test_name_tells_what_was_run() -> None:
-    assert run.run_name(config("seed=7")).startswith("mini_desed-MeanTeacher-TimeBalancedFocal-seed7-")
-
-
 def test_a_run_is_complete_only_when_its_record_says_so(tmp_path: Path) -> None:
     cfg = config("logger=[]")
-    assert not run.is_complete(tmp_path, cfg)
-    record = run.start_record(tmp_path, cfg)
-    assert not run.is_complete(tmp_path, cfg)
+    assert not is_complete(tmp_path, cfg)
+    record = run.start_record(tmp_path, cfg, provenance(cfg))
+    assert not is_complete(tmp_path, cfg)
     assert read_json(tmp_path / "run.json")["versions"]["torch"]
     run.finish_record(tmp_path, record, "failed", reason="disk on fire")
-    assert not run.is_complete(tmp_path, cfg)
+    assert not is_complete(tmp_path, cfg)
     run.finish_record(tmp_path, record, "complete", metrics={"student/event_f1/macro": 0.5})
-    assert run.is_complete(tmp_path, cfg)
-    assert not run.is_complete(tmp_path, config("logger=[]", "seed=1"))
+    assert is_complete(tmp_path, cfg)
+    assert not is_complete(tmp_path, config("logger=[]", "seed=1"))
     assert read_json(tmp_path / "run.json")["config"]["seed"] == 0
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A run that was interrupted: begun on data ``a``, with a checkpoint to go on from."""
+    cfg = config("logger=[]")
+    record = run.start_record(tmp_path, cfg, provenance(cfg))
+    run.note_data(tmp_path, record, {"name": "toy", "fingerprint": "a"}, rerun=False)
+    assert read_json(tmp_path / "run.json")["dataset"] == {"name": "toy", "fingerprint": "a"}  # before it trains
+    run.finish_record(tmp_path, record, "failed", reason="interrupted")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_text("weights")
+    return tmp_path
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_run_does_not_go_on_with_other_data(unfinished: Path, rank: int) -> None:
+    cfg = config("logger=[]")
+    record = run.start_record(unfinished, cfg, provenance(cfg)) if rank == 0 else {}
+    assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "a"  # kept until the data is read
+    same, other = ({"name": "toy", "fingerprint": name} for name in "ab")
+    with pytest.raises(InputError, match=r"the data of toy have changed since .*; restore it, or rerun=true"):
+        run.note_data(unfinished, record, other, rerun=False)
+    assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "a"
+    run.note_data(unfinished, record, same, rerun=False)
+    assert (unfinished / "checkpoints/last.ckpt").exists()
+
+
+def test_a_run_starts_anew_with_other_data(unfinished: Path) -> None:
+    cfg = config("logger=[]", "rerun=true")
+    record = run.start_record(unfinished, cfg, provenance(cfg))
+    run.note_data(unfinished, record, {"name": "toy", "fingerprint": "b"}, rerun=True)
+    assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "b"
+    assert not (unfinished / "checkpoints/last.ckpt").exists()  # of the old data: not to be gone on with
+
+
+def test_a_run_without_a_checkpoint_takes_the_data_there_is(unfinished: Path) -> None:
+    (unfinished / "checkpoints/last.ckpt").unlink()
+    cfg = config("logger=[]")
+    record = run.start_record(unfinished, cfg, provenance(cfg))
+    run.note_data(unfinished, record, {"name": "toy", "fingerprint": "b"}, rerun=False)
+    assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "b"
 
 
 def test_a_second_process_waits_for_the_run_it_wants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,185 @@
+"""A run's identity and name, and what changed since a run was made.
+
+The identity is the resolved configuration less what cannot change the result. It counts classes by name and values,
+data of the user's by content, never places: code or data that moves stays the same run.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sed_lab.files import read_json
+from sed_lab.run.content import code_hashes, content_key
+from sed_lab.run.record import begun, read_record
+from sed_lab.run.sweep import gpu_pool
+
+# What cannot change a run's result: where it is logged and kept, how it is shown, what is made of its records. Epochs,
+# precision and data are never among them. On how many devices the same global batch is computed: see `parts`.
+NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
+NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
+NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
+DATA = ("dataset", "feature")  # groups whose values may name data of the user's
+CODE = ("method", "model", "loss", "feature", "dataset", "decoder")  # groups whose class's code can change a number
+SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
+
+
+def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The part of ``config`` that decides a run's result, resolved, as plain containers.
+
+    ``kept`` gives content keys of data by its place; other places are looked at.
+    """
+    resolved = _resolved(config)
+    stand_in = {place: f"content {key}" for place, key in _data_keys(resolved, kept or {}).items()}
+    stand_in |= {value: f"<{name}>" for name, value in resolved.pop("paths").items()}
+    for group in DATA:
+        for key, value in resolved.get(group, {}).items():
+            resolved[group][key] = stand_in.get(value, value) if isinstance(value, str) else value
+    if (count := parts(resolved)) > 1 and _counts_parts(resolved):
+        resolved["parts"] = count
+    for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
+        for name in names:
+            resolved.get(part, {}).pop(name, None)
+    return {key: _by_name(value) for key, value in resolved.items()}
+
+
+def config_hash(config: DictConfig, kept: Mapping[str, str] | None = None) -> str:
+    """Twelve hexadecimal digits that stand for :func:`identity`."""
+    text = json.dumps(identity(config, kept), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_name(_root_: DictConfig, kept: Mapping[str, str] | None = None) -> str:
+    """The folder's name: dataset, method, loss, seed and hash (the resolver ``${run_name:}`` of conf/config.yaml)."""
+    names = [_root_[group]["_target_"].rsplit(".", 1)[-1] for group in ("dataset", "method", "loss") if group in _root_]
+    return "-".join([*names, f"seed{_root_.seed}", config_hash(_root_, kept)])
+
+
+def register_resolvers() -> None:
+    """Make ``${run_name:}`` known to OmegaConf."""
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def is_complete(folder: Path, config: DictConfig, kept: Mapping[str, str] | None = None) -> bool:
+    """Whether ``folder`` holds the finished run of this very configuration."""
+    record = read_record(folder)
+    return bool(record and record["status"] == "complete" and record["config_hash"] == config_hash(config, kept))
+
+
+def parts(config: Mapping[str, Any]) -> int:
+    """Into how many parts devices and passes divide the global batch of a resolved configuration.
+
+    A method whose loss couples clips (``depends_on_parts``) or a network that normalises by the batch
+    (``normalises_batches``) computes something else then, and the number belongs to the identity.
+    """
+    trainer, batch = config["trainer"], config["batch"]
+    devices = trainer.get("devices", 1)
+    if devices in ("auto", -1, "-1"):
+        devices = len(gpu_pool()) if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
+    elif isinstance(devices, str) and "," in devices:
+        devices = devices.strip(",").split(",")
+    world = max(1, len(devices) if isinstance(devices, list) else int(devices)) * int(trainer.get("num_nodes", 1))
+    if (most := batch.get("max_clips_per_device")) is None:
+        return world
+    clips = batch["clips"]
+    trained = getattr(_class(config["method"]), "trains_on", clips)
+    return world * max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
+
+
+def provenance(config: DictConfig) -> dict[str, Any]:
+    """What a run's record says of its identity: the hash, what it stands for, and the code and data behind it."""
+    resolved = _resolved(config)
+    targets = {group: resolved[group]["_target_"] for group in CODE if group in resolved}
+    return {
+        "config_hash": config_hash(config),
+        "identity": identity(config),
+        "data": _data_keys(resolved, {}),
+        "parts": parts(resolved),
+        "code_hash": code_hashes(targets, SHARED),
+    }
+
+
+def notice(folder: Path, config: DictConfig) -> str:
+    """What to say before a run in ``folder``: whether it is complete, which code or data changed since; or nothing."""
+    now, record = provenance(config), read_record(folder)
+    if record is None:
+        return _on_former_data(folder, now)
+    hashes = record.get("code_hash", {})  # none in records of before there were such hashes
+    parts = ", ".join(part for part, digest in hashes.items() if now["code_hash"].get(part, digest) != digest)
+    other = f"made by other code: {parts} changed since" if parts else ""
+    if config.rerun:
+        return ""
+    if is_complete(folder, config):
+        return f"already complete: {folder} ({f'{other}; ' if other else ''}rerun=true trains it again)"
+    return f"going on with {folder} ({other}; rerun=true starts anew)" if other and begun(folder) else ""
+
+
+def _on_former_data(folder: Path, now: Mapping[str, Any]) -> str:
+    """Which run beside ``folder`` has the same settings on other data of the same place, in words."""
+
+    def settings(known: Mapping[str, Any]) -> str:
+        return re.sub(r'"content \w+"', "", json.dumps(known, sort_keys=True, default=str))
+
+    for path in sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/run.json")) if now["data"] else ():
+        record = read_json(path)
+        changed = [place for place, key in now["data"].items() if record.get("data", {}).get(place, key) != key]
+        if changed and settings(record["identity"]) == settings(now["identity"]):
+            return f"{', '.join(changed)} has changed since {path.parent}; this is a new run"
+    return ""
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    config = copy.deepcopy(config)
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_struct(config, False)
+    for key in NOT_IDENTITY:
+        config.pop(key, None)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _data_keys(config: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:
+    """The user's data that a resolved configuration reads: content keys by place, as the configuration names it.
+
+    A place is a value of the dataset or the feature that holds a slash, belongs to a key ``*folder``, or is a file.
+    """
+    own = {name: Path(value).absolute() for name, value in config["paths"].items()}
+    keys: dict[str, str] = {}
+    for key, value in (item for group in DATA for item in config.get(group, {}).items()):
+        if key == "_target_" or not isinstance(value, str) or Path(value).absolute() in own.values():
+            continue
+        place = Path(value).absolute()
+        if "/" in value or key.endswith("folder") or (place.suffix and place.is_file()):
+            keys[value] = kept[value] if value in kept else content_key(place, own["cache"], tuple(own.values()))
+    return keys
+
+
+def _by_name(node: Any, key: str = "") -> Any:
+    """``node`` with every class by its name, without its module, and infinities as text, as JSON has none."""
+    if isinstance(node, dict):
+        return {name: _by_name(value, str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_by_name(value) for value in node]
+    if isinstance(node, float) and math.isinf(node):
+        return str(node)
+    return node.rpartition(".")[2] if key == "_target_" else node
+
+
+def _counts_parts(config: Mapping[str, Any]) -> bool:
+    method, network = _class(config["method"]), _class(config["model"])
+    return bool(getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True))
+
+
+def _class(node: Mapping[str, Any]) -> Any:
+    from hydra.utils import get_object
+
+    return get_object(node["_target_"])
