@@ -45,7 +45,7 @@ class _Reader:
         shared = self._load(path.with_name(SHARED)) if path.with_name(SHARED).exists() else {}
         shared_lines, self.lines = self.lines, {}
         own = self._load(path)
-        if not (isinstance(own, dict) and own.pop("alone", False)):
+        if not (isinstance(own, dict) and own.get("alone") is True):
             self.lines = {**shared_lines, **self.lines}
             own = _merged(shared, own) if isinstance(own, dict) else own
         self.value = {"paper": path.parent.name, "item": path.stem, **own} if isinstance(own, dict) else own

@@ -213,6 +213,7 @@ class Experiment(Part):
     classes: Words = ()
     base: Words = ()  # overrides of every run
     only: tuple[ScaleName, ...] = SCALES  # the sizes of this table, where it has not all of its paper's
+    alone: bool = False  # takes nothing from scale.yaml
     settings: dict[str, AtScales] = {}  # overrides by scale, to be used by name
     use: Words = ()  # settings of every run
     grid: dict[str, dict[str, Row]] = {}  # levels by factor: a row for every combination, such as raw_bce

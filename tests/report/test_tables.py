@@ -135,6 +135,39 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
     assert reproduce(["check", "PAGE.md"]) == 0
 
 
+def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
+    page = complete / "PAGE.md"
+    page.write_text("<!-- verdicts: smoke -->\n<!-- end -->\n\n<!-- verdicts: p smoke -->\n<!-- end -->\n")
+    (complete / "results/README.md").write_text(
+        "## Another\n\n## P & Q 2020\n\n<!-- table: p/t smoke -->\n<!-- end -->\n"
+    )
+    assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
+    counts, claims = page.read_text().split("\n\n")
+    link = "[tables and figures](results/README.md#p--q-2020)"
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | {link} |\n" in counts
+    assert "| t | 1. B beats A | holds | b - a: +0.200" in claims
+    assert reproduce(["check", "PAGE.md"]) == 0
+    page.write_text(page.read_text().replace("| holds |", "| fails |"))
+    assert reproduce(["check", "PAGE.md"]) == 1
+    page.write_text("<!-- verdicts: q smoke -->\n<!-- end -->\n")
+    with pytest.raises(
+        InputError, match="verdicts: q smoke --> names no paper and scale; write park2022 mini, or mini"
+    ):
+        reproduce(["check", "PAGE.md"])
+
+
+@pytest.mark.parametrize("word", ["list", "site", "keep", "write", "check"])
+def test_help_says_what_the_commands_are(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        reproduce(["--help"])
+    assert ended.value.code == 0
+    assert f"  {word} " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        reproduce([word, "--help"])
+    assert f"usage: sed-reproduce {word} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -156,6 +189,19 @@ def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
     assert line.split()[:4] == ["p-t", "smoke", "4", "0"]
     assert "3 min a run on one core" in line
+    assert reproduce(["list", "--scale", "mini"]) == 0
+    assert "p-t" not in capsys.readouterr().out
+
+
+def test_the_list_counts_complete_runs(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(["list", "p/t"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
+    assert line.split() == ["p-t", "smoke", "4", "4"]
+
+
+def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sed_lab.tables.expand", None)
+    assert reproduce(["list"]) == 0
 
 
 def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
