@@ -40,7 +40,7 @@ demo: $(VENV)/.runtime ## train, evaluate and illustrate a detector on embedded 
 # make park2022-fig3 SCALE=mini: one table or figure of a paper, its missing runs first. ARGS=--dry-run: only list them;
 # ARGS=launcher=basic: one run after another.
 SCALE ?= mini
-EXPERIMENTS := $(subst /,-,$(basename $(patsubst experiments/%,%,$(wildcard experiments/*/*.yaml))))
+EXPERIMENTS := $(subst /,-,$(basename $(patsubst experiments/%,%,$(filter-out %/scale.yaml,$(wildcard experiments/*/*.yaml)))))
 .PHONY: $(EXPERIMENTS) tables list report tables-check
 $(EXPERIMENTS): $(VENV)/.runtime
 	$(BIN)/sed-reproduce $(subst -,/,$@) --scale $(SCALE) $(ARGS)
@@ -49,13 +49,13 @@ tables: $(VENV)/.runtime ## every paper's tables and figures, missing runs first
 	$(BIN)/sed-reproduce --scale $(SCALE) $(ARGS)
 
 list: $(VENV)/.runtime ## the tables there are: scale, runs, complete ones, estimated time
-	@$(BIN)/sed-tables list
+	@$(BIN)/sed-reproduce list
 
 report: $(VENV)/.runtime ## one static folder: every table's status and claims, a page a paper and a run
-	$(BIN)/sed-tables site
+	$(BIN)/sed-reproduce site
 
 tables-check: $(VENV)/.runtime ## rebuild README's and results/README's tables from the records, fail when they differ
-	$(BIN)/sed-tables check
+	$(BIN)/sed-reproduce check
 
 # COV=1: measure which lines of sed_lab the tests run, and fail below the bound.
 COV_MIN = 85

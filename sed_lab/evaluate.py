@@ -97,11 +97,11 @@ def measure_run(
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
     from sed_lab.metric.measure import measure
-    from sed_lab.metric.names import BESIDE, TESTS
     from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.run.record import analyses
     from sed_lab.run.stored import read_truth, scored
     from sed_lab.scores import load_scores
+    from sed_lab.types import BESIDE, TESTS
 
     if not list((folder / "scores" / "test").glob("*.npz")):
         raise InputError(f"{folder}/scores/test holds no scores; let the run finish, or give scores=FOLDER")

@@ -8,49 +8,40 @@ records alone, lies in ``runs/tables/<scale>/<paper>/<item>``.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sed_lab.app import conf_folder, sentence, shipped
+from sed_lab import tables
 from sed_lab.errors import InputError, run_command
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
+from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import write_json
-from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.run.identity import is_complete, register_resolvers, run_name
-from sed_lab.run.record import analyses
-from sed_lab.run.sweep import end_with_parent, needed_gpus, places
+from sed_lab.plan import Job, check_columns, distinct, estimate, expand, experiment_files, experiments_folder
+from sed_lab.run.sweep import end_with_parent, places
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
 
-
 LAUNCHERS = {"basic": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "submitit_local": "submitit_local"}
 FOLDER_HELP = "where the experiment files lie (default: experiments here, or those that come with sed_lab)"
+COMMANDS = {
+    "list": "every table: scale, runs, complete ones, estimated time",
+    "site": "write the report site of runs, and of kept records where there is no run",
+    "keep": "copy the records of complete runs into results/<scale>",
+    "write": "put the tables of marked blocks into Markdown files, from kept records",
+    "check": "rebuild these tables, fail when they differ",
+}
+WORDS = """A word with = is for Hydra: launcher=basic (one run after another), joblib (side by side, the default),
+submitit (a cluster), or any key of theirs.
 
-
-@dataclass(frozen=True)
-class Job:
-    """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs."""
-
-    row: str
-    seed: int
-    arguments: tuple[str, ...]
-    folder: Path
-    complete: bool
-    dataset: str
-    method: str
-    analysis: tuple[str, ...]
-    gpus: int
+Instead of an experiment, a command; sed-reproduce COMMAND --help says what it takes:
+"""
 
 
 def main() -> None:
@@ -59,16 +50,16 @@ def main() -> None:
 
 
 def reproduce(arguments: list[str]) -> int:
-    """Run the command line; 1 where a run is still missing at the end."""
+    """Run the command line; 1 where a run is still missing at the end, or a checked file differs."""
+    if arguments[:1] and arguments[0] in COMMANDS:
+        return _command(*arguments)
     parser = argparse.ArgumentParser(
-        prog="sed-reproduce", description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="sed-reproduce",
+        description=__doc__.split("\n\n")[0],
+        epilog=WORDS + "".join(f"  {name:<7} {words}\n" for name, words in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "experiment",
-        nargs="*",
-        help="park2022/fig3, or park2022 for all of a paper; default: all. A word with = is for Hydra: launcher=basic"
-        " (one run after another), joblib (side by side, the default), submitit (a cluster), or any key of theirs",
-    )
+    parser.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: as the experiment says)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
@@ -100,6 +91,32 @@ def reproduce(arguments: list[str]) -> int:
     return 1 if missing else 0
 
 
+def _command(name: str, *arguments: str) -> int:
+    """One of `COMMANDS`."""
+    parser = argparse.ArgumentParser(prog=f"sed-reproduce {name}", description=COMMANDS[name])
+    parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where kept records lie, by scale")
+    if name in ("list", "keep"):
+        parser.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
+        scale = None if name == "list" else "mini"
+        parser.add_argument("--scale", choices=SCALES, default=scale, help=f"default: {scale or 'every scale'}")
+    if name == "site":
+        parser.add_argument("--output", type=Path, default=Path("report"), help="the folder to write (default: report)")
+    if name in ("write", "check"):
+        parser.add_argument("file", type=Path, nargs="*", help="default: README.md and results/README.md")
+    options = parser.parse_args(arguments)
+    names = getattr(options, "experiment", ())
+    experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
+    if name == "list":
+        return tables.list_tables(experiments, options.scale, options.results)
+    if name == "site":
+        return tables.site(experiments, options.results, options.output)
+    if name == "keep":
+        return tables.keep(experiments, options.scale, options.results / options.scale)
+    files = options.file or [Path("README.md"), options.results / "README.md"]
+    return max(tables.rebuild(file, experiments, options.results, write=name == "write") for file in files)
+
+
 def wanted(experiment: Experiment, scale: str, names: list[str]) -> bool:
     """Whether to run it: where all tables are asked for, those whose folder or scale is not there are left out.
 
@@ -117,84 +134,6 @@ def wanted(experiment: Experiment, scale: str, names: list[str]) -> bool:
     return not lacking and (scale in experiment.scales or experiment.name in names)
 
 
-def experiments_folder() -> Path:
-    """``experiments`` of the working folder, or the one that comes with the code."""
-    here = Path("experiments")
-    return here if here.is_dir() else shipped("experiments")
-
-
-def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | None = None) -> list[Job]:
-    """Every run of the experiment at a scale, composed as ``sed-train`` would; ``kept`` are content keys of data.
-
-    Raises:
-        InputError: an override names an unknown key or option, or two rows are the same run; with file and line.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    register_resolvers()
-    scale = experiment.scale(scale_name)
-    jobs: list[Job] = []
-    met: dict[tuple[str, str], str] = {}
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        for name, row in experiment.rows.items():
-            if row.mean_of:
-                continue
-            overrides = (*experiment.base, *scale.overrides, *row.overrides)
-            try:
-                cfg = compose(scale.config, overrides=list(overrides))
-                runs = Path(str(cfg.paths.runs))
-                for seed in scale.seeds:
-                    cfg.seed = seed
-                    folder = runs / run_name(cfg, kept)
-                    if (folder.name, row.system) in met:
-                        twin = met[folder.name, row.system]
-                        raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
-                    met[folder.name, row.system] = name
-                    arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
-                    parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
-                    complete = is_complete(folder, cfg, kept)
-                    jobs.append(Job(name, seed, arguments, folder, complete, *parts, needed_gpus(cfg)))
-            except (HydraException, OmegaConfBaseException, InputError) as error:
-                text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
-                raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
-    return jobs
-
-
-def distinct(jobs: list[Job]) -> list[Job]:
-    """One job of each run: rows and tables may share one."""
-    return list({job.folder: job for job in jobs}.values())
-
-
-def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
-    """Refuse a column that the runs' dataset, method and analyses do not have, as far as code says, and a figure.
-
-    Raises:
-        InputError: with file and line.
-    """
-    if "draw" in experiment.figure:
-        from sed_lab.report.drawing import own_drawing
-
-        own_drawing(experiment)
-    for row, dataset, method, names in dict.fromkeys((job.row, job.dataset, job.method, job.analysis) for job in jobs):
-        numbers = [pattern for module in analyses(names) for pattern in getattr(module, "NUMBERS", ())]
-        module = import_module(dataset.rpartition(".")[0])
-        classes = getattr(module, "CLASSES", None)
-        owner, _, name = method.rpartition(".")
-        systems = getattr(import_module(owner), name).systems
-        for key, column in experiment.columns.items():
-            metric = experiment.rows[row].metric(column)
-            label, system = class_in(metric), system_in(metric)
-            where = f"{experiment.path}:{column.line}: column {key!r} is of"
-            if classes and label and label not in classes:
-                raise InputError(f"{where} class {label!r}; the dataset has {', '.join(classes)}")
-            if system not in (*systems, "dataset"):
-                raise InputError(f"{where} system {system!r}; the method has {', '.join(systems)}")
-            if not is_metric(metric, numbers):
-                raise InputError(f"{where} {metric!r}, which neither the measures nor analysis={[*names]} give")
-
-
 def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
     """Print the runs and what they will take."""
     for job in jobs:
@@ -202,17 +141,6 @@ def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
     jobs = distinct(jobs)
     waiting = [job for job in jobs if not job.complete]
     print(f"{experiment.name}: {len(waiting)} of {len(jobs)} runs to do{estimate(experiment, scale_name, waiting)}")
-
-
-def estimate(experiment: Experiment, scale_name: str, waiting: list[Job]) -> str:
-    """What the runs will take here, in words; nothing where the file does not say."""
-    scale = experiment.scale(scale_name)
-    if scale.minutes is None or not waiting:
-        return ""
-    side_by_side = places(waiting[0].gpus)
-    minutes = math.ceil(len(waiting) / side_by_side) * scale.minutes
-    each = f"{scale.minutes:g} min a run on {scale.hardware}"
-    return f", about {minutes:.0f} min with {side_by_side} side by side ({each})"
 
 
 def run_missing(jobs: list[Job], hydra: list[str]) -> int:

@@ -1,14 +1,12 @@
-"""sed-tables: what experiments there are, what came out of them, and README's tables rebuilt from records.
+"""What came out of experiments: the list of tables, the report site, and tables in Markdown files, from records alone.
 
-``list`` shows every table with its runs and time; ``site`` writes the report site; ``keep`` copies the records of
-complete runs into results/; ``check`` rebuilds the tables of a Markdown file from these and fails when they differ,
-``write`` puts them in, with their figures (results/figures). Such a table stands between
-``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``.
+A table stands in a Markdown file between ``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``. In place of
+``table:`` there may be ``summary:`` with a folder of kept records, or ``verdicts:`` with a scale (each paper's claims
+counted) or a paper and a scale (its claims one by one).
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import os
 import re
@@ -18,67 +16,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sed_lab.errors import InputError, run_command
-from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import SCALES, Experiment, experiment_files
+from sed_lab.errors import InputError
+from sed_lab.experiment.spec import Experiment
 from sed_lab.files import read_json, write_json, write_text
-from sed_lab.reproduce import FOLDER_HELP, Job, distinct, estimate, expand, experiments_folder
+from sed_lab.plan import Job, distinct, expand, overrides_of, runs_folder
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
 
-BLOCK = re.compile(r"<!-- (table|summary): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+BLOCK = re.compile(r"<!-- (table|summary|verdicts): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
 
 
-def main() -> None:
-    """The console script."""
-    run_command(lambda: tables(sys.argv[1:]))
-
-
-def tables(arguments: list[str]) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog="sed-tables", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where kept records lie, by scale")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    one = commands.add_parser("list", help="every table: scale, runs, complete ones, estimated time")
-    one.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
-    one = commands.add_parser("site", help="write the report site of runs, and of kept records where there is no run")
-    one.add_argument("--output", type=Path, default=Path("report"), help="the folder to write (default: report)")
-    one = commands.add_parser("keep", help="copy the records of complete runs into results/<scale>")
-    one.add_argument("experiment", nargs="*", help="as above")
-    one.add_argument("--scale", choices=SCALES, default="mini")
-    for name, words in (("check", "rebuild the tables of files, fail when they differ"), ("write", "put them in")):
-        one = commands.add_parser(name, help=words)
-        one.add_argument("file", type=Path, nargs="*", help="Markdown files (default: README.md and results/README.md)")
-    options = parser.parse_args(arguments)
-    names = getattr(options, "experiment", ())
-    experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
-    if options.command == "list":
-        return list_tables(experiments, options.results)
-    if options.command == "site":
-        return site(experiments, options.results, options.output)
-    if options.command == "keep":
-        return keep(experiments, options.scale, options.results / options.scale)
-    files = options.file or [Path("README.md"), options.results / "README.md"]
-    return max(rebuild(file, experiments, options.results, write=options.command == "write") for file in files)
-
-
-def list_tables(experiments: list[Experiment], results: Path) -> int:
-    """Print every table at every scale."""
+def list_tables(experiments: list[Experiment], only: str | None, results: Path) -> int:
+    """Print every table at every scale, or at one; where there is no run yet, nothing needs to be composed."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Printed
 
     printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
+    some = any(runs_folder().glob("*/run.json"))
     for experiment in experiments:
-        for scale in experiment.scales:
-            jobs = distinct(expand(experiment.at(scale), scale, kept_data(results / scale, absent=True)))
-            waiting = [job for job in jobs if not job.complete]
-            time = estimate(experiment, scale, waiting).removeprefix(", about ")
-            counts = (str(len(jobs)), str(len(jobs) - len(waiting)))
-            printed.add_row(experiment.name.replace("/", "-"), scale, *counts, time)
+        for name, scale in experiment.scales.items():
+            if only in (None, name):
+                there = experiment.at(name)
+                runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
+                known = kept_data(results / name, absent=True)
+                complete = sum(job.complete for job in distinct(expand(there, name, known))) if some else 0
+                minutes = None if scale.minutes is None else (runs - complete) * scale.minutes
+                time = f"{minutes:.0f} min, {scale.minutes:g} min a run on {scale.hardware}" if minutes else ""
+                printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
     console = Console()
     Console(width=max(Console(width=1000).measure(printed).maximum, console.width)).print(printed)
     return 0
@@ -103,7 +70,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
 
 
 def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
-    """Copy the records of the complete runs; places of this machine are left out of them."""
+    """Copy the records of the complete runs; local paths are removed from them."""
     jobs = {job.folder: job for experiment in experiments if scale in experiment.scales
             for job in expand(experiment.at(scale), scale) if job.complete}  # fmt: skip
     data = kept_data(place)
@@ -130,7 +97,7 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
 
 
 def kept_data(place: Path, absent: bool = False) -> dict[str, str]:
-    """Content keys by place of the data behind the records kept in ``place``; with ``absent`` of what is not here."""
+    """Content keys by path of the data behind the records kept in ``place``; with ``absent`` of what is not here."""
     known: dict[str, str] = read_json(place / "data.json") if (place / "data.json").exists() else {}
     return {name: key for name, key in known.items() if not (absent and Path(name).exists())}
 
@@ -161,7 +128,7 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
         name, ours = str(file), "from the records"
         lines = difflib.unified_diff(text.splitlines(), rebuilt.splitlines(), name, ours, n=0, lineterm="")
         print("\n".join(lines))
-        print(f"{file} is not what the records give; `sed-tables write` puts it right", file=sys.stderr)
+        print(f"{file} is not what the records give; `sed-reproduce write` puts it right", file=sys.stderr)
         return 1
     print(f"{len(BLOCK.findall(text))} tables of {file} {'written' if write else 'follow from the records'}")
     return 0
@@ -173,21 +140,33 @@ def _block(
     from sed_lab.report.drawing import draw
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
-    from sed_lab.report.table_text import markdown
+    from sed_lab.report.table_text import markdown, markdown_grid
+    from sed_lab.report.verdicts import claims_of, counts_of
 
     if kind == "summary":
         return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))
-    name, _, scale = words.partition(" ")
+    name, _, scale = words.rpartition(" ")
+    if kind == "verdicts":
+        chosen = [one for one in experiments.values() if scale in one.scales and name in ("", one.paper)]
+        found = [kept_table(experiment, scale, results) for experiment in chosen]
+        if not found:
+            raise InputError(f"<!-- verdicts: {words} --> names no paper and scale; write park2022 mini, or mini")
+        return markdown_grid(claims_of(found) if name else counts_of(found, results / "README.md", beside))
     if name not in experiments:
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
     experiment = experiments[name].at(scale)
-    jobs = expand(experiment, scale, kept_data(results / scale))
-    table = table_of(experiment, scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
+    table = kept_table(experiment, scale, results)
     figure = results / "figures" / f"{experiment.paper}-{experiment.item}-{scale}.svg"
     if draw_figures and (drawn := draw(table)):
         save(drawn, figure)
     picture = f"\n![{experiment.title}]({os.path.relpath(figure, beside)})\n" if figure.exists() else ""
     return markdown(table) + picture
+
+
+def kept_table(experiment: Experiment, scale: str, results: Path) -> Table:
+    """The table of the records that are kept in ``results``."""
+    jobs = expand(experiment.at(scale), scale, kept_data(results / scale))
+    return table_of(experiment.at(scale), scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
 
 
 def table_of(experiment: Experiment, scale: str, jobs: list[Job], places: Mapping[Path, Path]) -> Table:
@@ -198,7 +177,3 @@ def table_of(experiment: Experiment, scale: str, jobs: list[Job], places: Mappin
     for job in jobs:
         folders[job.row][job.seed] = places[job.folder]
     return build_table(experiment, scale, folders)
-
-
-if __name__ == "__main__":
-    main()

@@ -101,8 +101,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
 
     from sed_lab.clip.corpus import training_statistics, weak_labels
     from sed_lab.clip.module import SedData
-    from sed_lab.metric.names import BESIDE, TESTS
     from sed_lab.run.assemble import Facts, assemble, check_fit, method_class
+    from sed_lab.types import BESIDE, TESTS
 
     objective = objective_of(cfg)
     refuse_test_clips(cfg, objective)
@@ -159,7 +159,7 @@ def refuse_test_clips(cfg: DictConfig, objective: Sequence[str]) -> None:
     Raises:
         InputError: with the key that names a test subset.
     """
-    from sed_lab.metric.names import TESTS
+    from sed_lab.types import TESTS
 
     if cfg.tune_on in TESTS:
         raise InputError(

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from sed_lab.errors import InputError
+
+if TYPE_CHECKING:  # commands name subsets and metrics before they load torch
+    import torch
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,14 +89,20 @@ class ClassStatistics:
     labelled_frames: np.ndarray | None = None
 
 
+# Subsets of a corpus by what they are for.
+OTHER_TESTS = ("synthetic_test", "devtest")
+TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
+BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front of the numbers'
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A dataset ready to use: fixed class order and named subsets.
 
     Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
     (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
-    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test`` (may be absent);
-    ``training`` (may be absent): the training clips once more, to be measured after training.
+    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test``, ``devtest`` (may be
+    absent); ``training`` (may be absent): the training clips once more, to be measured after training.
     """
 
     name: str
@@ -236,4 +244,6 @@ def _check_scores(array: np.ndarray, shape: tuple[int, int], what: str) -> None:
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """``x`` in float32, or in its own type where that is wider."""
+    import torch
+
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -13,10 +13,11 @@ import pytest
 
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json
+from sed_lab.plan import experiment_files
 from sed_lab.run.sweep import places
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-TABLES = [read_experiment(path) for path in sorted(EXPERIMENTS.glob("*/*.yaml"))]
+TABLES = [read_experiment(path) for path in experiment_files(EXPERIMENTS)]
 SMALL = """\
 paper: p
 item: t

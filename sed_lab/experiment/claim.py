@@ -30,7 +30,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean of ``difference`` over ``seeds`` runs and its confidence interval (None with fewer than two)."""
+    """Mean of ``difference`` over ``seeds`` runs and its confidence interval (None with fewer than two).
+
+    ``against`` is empty where ``of`` itself is compared with 0.
+    """
 
     of: str
     against: str
@@ -113,16 +116,16 @@ def ratio(a: Values, b: Values, names: tuple[str, str], value: float, tolerance:
 
 
 def near(a: Values, b: Values, names: tuple[str, str], tolerance: float) -> Verdict:
-    """Row a less row b, seed by seed, lies within ``tolerance`` of 0."""
+    """Row a minus row b, seed by seed, lies within ``tolerance`` of 0."""
     differences = {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
-    return within(differences, f"{names[0]} less {names[1]}", 0.0, tolerance, "0")
+    return within(differences, f"{names[0]} - {names[1]}", 0.0, tolerance, "")
 
 
 def gains(rows: Sequence[Values], names: Sequence[str], lower_is_better: bool = False) -> Verdict:
     """The first row gains more over the second than the third over the fourth, seed by seed."""
     seeds = set.intersection(*(set(row) for row in rows))
     first, second = ({seed: a[seed] - b[seed] for seed in seeds} for a, b in (rows[:2], rows[2:]))
-    of, against = (f"{a} less {b}" for a, b in (names[:2], names[2:]))
+    of, against = (f"({a} - {b})" for a, b in (names[:2], names[2:]))
     return _all_of([compare(of, first, against, second, lower_is_better)])
 
 
@@ -144,7 +147,7 @@ def follows(
         if len(points) >= 3:
             gain, with_x, with_y = zip(*points, strict=True)
             stronger[seed] = abs(rank_correlation(gain, with_x)) - abs(rank_correlation(gain, with_y))
-    return above(stronger, names, 0.0)
+    return _all_of([compare(names, stronger, "", dict.fromkeys(stronger, 0.0))])
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
+from pydantic import ValidationError
 
 from sed_lab.errors import InputError
-from sed_lab.experiment.spec import CLAIMS, SCALES, SYSTEM, Claim, Column, Experiment, Row, Scale
-from sed_lab.metric.names import SYSTEMS, could_be_metric
+from sed_lab.experiment.spec import CLAIMS, SCALES, SHARED, SYSTEM, Claim, Column, Experiment, Row
+from sed_lab.metric.names import could_be_metric
 
 CLASS = "{class}"
 # Kinds of figures with the keys they need; {draw: a function, ...} stands for any other.
@@ -21,12 +23,12 @@ FIGURES = {
     "relative": {"columns", "against"},
     "grid": {"columns", "dots", "panels", "bars"},
 }
-OPTIONS = ("value", "within", "more_than", "follows", "rather_than")  # of claims, beside rows and columns
-NEEDED = {"paper", "item", "title", "place", "scales", "columns", "rows"}
+CLASS_WISE = ("class_bars", "relative")  # these draw class-wise columns
+Place = tuple[Any, ...]  # keys and positions from the top of a file
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read and check an experiment file.
+    """Read and check an experiment file, with what its paper's tables share.
 
     Raises:
         InputError: it is missing, no YAML, or says something that cannot be; with file and line.
@@ -34,276 +36,226 @@ def read_experiment(path: Path) -> Experiment:
     return _Reader(path).experiment()
 
 
-Columns = Mapping[str, Column]
-Labels = Mapping[str, str]
-
-
 class _Reader:
-    """The file's values with the line each stands on."""
+    """The values of the file and of its paper's, with the file and line each stands on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lines: dict[Place, tuple[Path, int]] = {}
+        shared = self._load(path.with_name(SHARED)) if path.with_name(SHARED).exists() else {}
+        shared_lines, self.lines = self.lines, {}
+        own = self._load(path)
+        if not (isinstance(own, dict) and own.get("alone") is True):
+            self.lines = {**shared_lines, **self.lines}
+            own = _merged(shared, own) if isinstance(own, dict) else own
+        self.value = {"paper": path.parent.name, "item": path.stem, **own} if isinstance(own, dict) else own
+
+    def _load(self, path: Path) -> Any:
         try:
             text = path.read_text(encoding="utf-8")
+            root = yaml.compose(text, yaml.SafeLoader)
+            value = yaml.safe_load(text)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; name an experiment file that can be read") from None
-        try:
-            self.root = yaml.compose(text, yaml.SafeLoader)
-            self.value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-        self.lines: dict[tuple[Any, ...], int] = {(): 1}  # what has no place of its own is said of line 1
-        if self.root is not None:
-            self._walk(self.root, ())
+        self.lines[()] = (path, 1)  # what has no line of its own is said of line 1
+        if root is not None:
+            self._walk(path, root, ())
+        return value
 
-    def _walk(self, node: yaml.Node, place: tuple[Any, ...]) -> None:
-        self.lines.setdefault(place, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                inner = (*place, key.value)
-                if inner in self.lines:
-                    self._fail(
-                        f"{'.'.join(map(str, inner))} stands here a second time (first on line"
-                        f" {self.lines[inner]}); give each its own name",
-                        line=key.start_mark.line + 1,
-                    )
-                self.lines[inner] = key.start_mark.line + 1
-                self._walk(value, inner)
-        elif isinstance(node, yaml.SequenceNode):
-            for number, item in enumerate(node.value):
-                self._walk(item, (*place, number))
+    def _walk(self, path: Path, node: yaml.Node, place: Place) -> None:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            inner, line = (*place, key.value), key.start_mark.line + 1
+            if inner in self.lines:
+                again = f"{_dotted(inner)} stands here a second time (first on line {self.lines[inner][1]})"
+                raise InputError(f"{path}:{line}: {again}; give each its own name")
+            self.lines[inner] = (path, line)
+            self._walk(path, value, inner)
+        for number, item in enumerate(node.value if isinstance(node, yaml.SequenceNode) else ()):
+            self.lines[*place, number] = (path, item.start_mark.line + 1)
+            self._walk(path, item, (*place, number))
 
-    def _fail(self, message: str, *place: Any, line: int | None = None) -> None:
-        while line is None:
-            line, place = self.lines.get(place), place[:-1]
-        raise InputError(f"{self.path}:{line}: {message}")
+    def fail(self, message: str, *place: Any) -> NoReturn:
+        while place not in self.lines:
+            place = place[:-1]
+        path, line = self.lines[place]
+        raise InputError(f"{path}:{line}: {message}")
 
-    def _mapping(self, value: Any, known: set[str], needed: set[str], *place: Any) -> dict[str, Any]:
-        """``value`` as a mapping, not empty, with no key but ``known`` ones and all ``needed`` ones."""
-        if not isinstance(value, dict):
-            self._fail(f"{'.'.join(map(str, place)) or 'the file'} must be a mapping", *place)
-        if not value:
-            self._fail(f"{'.'.join(map(str, place))} is empty; name at least one", *place)
-        for key in value:
-            if known and key not in known:
-                self._fail(f"unknown key {key!r}; known: {', '.join(sorted(known))}", *place, key)
-        for key in sorted(needed - set(value)):
-            self._fail(f"{'.'.join(map(str, place)) or 'the file'} needs {key!r}", *place)
-        return dict(value)
-
-    def _words(self, value: Any, *place: Any) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self._fail(f"{'.'.join(map(str, place))} must be a list of words", *place)
-        return tuple(value)
-
-    def _known(self, name: Any, known: Sequence[str], what: str, *place: Any) -> None:
-        if name not in known:
-            self._fail(f"{what} {name!r}; known: {', '.join(known)}", *place)
+    def known(self, name: Any, known: Iterable[str], what: str, *place: Any) -> None:
+        if name not in (known := list(known)):
+            self.fail(f"{what} {name!r}; known: {', '.join(known)}", *place)
 
     def experiment(self) -> Experiment:
-        top = self._mapping(
-            self.value, NEEDED | {"base", "claims", "classes", "relative", "needs", "welch", "figure"}, NEEDED
-        )
-        classes = self._words(top.get("classes", []), "classes")
-        columns, families = self._columns(top["columns"], classes)
-        rows = self._rows(top["rows"], columns, families)
-        claims, welch = top.get("claims") or [], top.get("welch")
-        if welch is not None and (type(welch) is not int or welch < 2):
-            self._fail(f"welch must be the number of runs behind the paper's numbers, not {welch!r}", "welch")
-        return Experiment(
-            path=self.path,
-            paper=str(top["paper"]),
-            item=str(top["item"]),
-            title=str(top["title"]),
-            place=str(top["place"]),
-            classes=classes,
-            base=self._words(top.get("base", []), "base"),
-            scales=self._scales(top["scales"]),
-            columns=columns,
-            families=families,
-            rows=rows,
-            relative=self._relative(top.get("relative"), rows, families),
-            claims=tuple(self._claim(claim, number, rows, columns, families) for number, claim in enumerate(claims)),
-            needs=str(top.get("needs", "")),
-            welch=welch,
-            figure=self._figure(top.get("figure"), list(columns), families, bool(top.get("relative"))),
-        )
-
-    def _scales(self, value: Any) -> dict[str, Scale]:
+        """The file as it is used: class-wise columns spread, rows of the grid made, names checked."""
+        try:
+            self.read = Experiment.model_validate(self.value)
+        except ValidationError as error:
+            self._refuse(error.errors(include_url=False)[0])
+        self._columns()
+        self._rows()
         scales = {}
-        for name, item in self._mapping(value, set(SCALES), set(), "scales").items():
-            known = {"seeds", "overrides", "minutes", "hardware", "config"}
-            item = self._mapping(item, known, {"seeds"}, "scales", name)
-            seeds = item.pop("seeds")
-            whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
-            if not whole or not seeds or len({*seeds}) < len(seeds):
-                self._fail("seeds must be a list of different numbers", "scales", name, "seeds")
-            if not isinstance(item.get("minutes", 0), int | float):
-                self._fail(f"minutes must be a number, not {item['minutes']!r}", "scales", name, "minutes")
-            overrides = self._words(item.pop("overrides", []), "scales", name, "overrides")
-            scales[name] = Scale(tuple(seeds), overrides, **item)
-        return scales
+        for name, scale in self.read.scales.items():
+            if name in self.read.only:
+                more = self._used(self.read.use, name, "use")
+                scales[name] = scale.model_copy(update={"overrides": (*scale.overrides, *more)})
+        self._figure()
+        claims = tuple(self._claim(claim, "claims", number) for number, claim in enumerate(self.read.claims))
+        made = {"scales": scales, "columns": self.columns, "families": self.families, "rows": self.rows}
+        return self.read.model_copy(update={**made, "claims": claims, "path": self.path})
 
-    def _columns(self, value: Any, classes: Sequence[str]) -> tuple[dict[str, Column], dict[str, str]]:
+    def _refuse(self, error: Any) -> NoReturn:
+        """The first of pydantic's errors in our words."""
+        place, kind = error["loc"], error["type"]
+        if kind == "said":
+            self.fail(error["ctx"]["text"], *place, error["ctx"]["key"])
+        if kind == "missing":
+            self.fail(f"{_dotted(place[:-1]) or 'the file'} needs {place[-1]!r}", *place)
+        if kind == "string_type" and isinstance(place[-1], int):  # an item of a list of words
+            place, kind = place[:-1], "tuple_type"
+        number, mapping = f"must be a number, not {error['input']!r}", "must be a mapping"
+        words = {"tuple_type": "must be a list of words", "too_short": "is empty; name at least one"}
+        words |= {"float_type": number, "int_type": number, "dict_type": mapping, "model_type": mapping}
+        said = words.get(kind) or f"is {error['input']!r}: {error['msg'].lower()}"
+        self.fail(f"{_dotted(place) or 'the file'} {said}", *place)
+
+    def _used(self, names: Sequence[str], scale: str, *place: Any) -> Iterator[str]:
+        for name in names:
+            self.known(name, self.read.settings, "no setting", *place)
+            yield from self.read.settings[name].get(scale, ())
+
+    def _columns(self) -> None:
         """All columns, class-wise ones spread over the classes, and the label of each class-wise one."""
-        columns, families = {}, {}
-        for name, item in self._mapping(value, set(), set(), "columns").items():
-            place = ("columns", name)
-            known = {"metric", "label", "better", "digits", "of", "shared"}
-            item = self._mapping(item, known, {"metric"}, *place)
-            self._known(item.get("better", "higher"), ("higher", "lower"), "better is", *place, "better")
-            metric, each = item["metric"], [""]
-            if CLASS in metric:
-                each = list(classes)
-                families[name] = str(item.get("label", name))
-                if not classes:
-                    self._fail(f"{CLASS} stands for nothing; name the classes in a list `classes:`", *place, "metric")
-            for label in each:
-                of_class = metric.replace(CLASS, label)
-                if not could_be_metric(of_class.replace(SYSTEM, SYSTEMS[0])):
-                    self._fail(f"no run writes a metric {of_class!r}", *place, "metric")
-                part = {"family": name, "event_label": label} if label else {}
-                given = {**item, "label": label or item.get("label", name), "metric": of_class, **part}
-                columns[f"{name}/{label}" if label else name] = Column(**given, line=self.lines[place])
-        for name, column in columns.items():
-            if families and not column.family:
-                self._known(column.of, tuple(families), "beside class-wise columns, a column of", "columns", name)
-        return columns, families
+        self.columns: dict[str, Column] = {}
+        self.families: dict[str, str] = {}
+        for name, item in self.read.columns.items():
+            place, label = ("columns", name), item.label or name
+            each = [(name, {"label": label})]
+            if CLASS in item.metric:
+                if not self.read.classes:
+                    self.fail(f"{CLASS} stands for nothing; name the classes in a list `classes:`", *place, "metric")
+                self.families[name] = label
+                each = [(f"{name}/{c}", {"label": c, "family": name, "event_label": c}) for c in self.read.classes]
+            for key, given in each:
+                metric = item.metric.replace(CLASS, given.get("event_label", ""))
+                if not could_be_metric(metric.replace(SYSTEM, "system")):
+                    self.fail(f"no run writes a metric {metric!r}", *place, "metric")
+                self.columns[key] = item.model_copy(update={**given, "metric": metric, "line": self.lines[place][1]})
+        for name, column in self.columns.items():
+            if self.families and not column.family:
+                self.known(column.of, self.families, "beside class-wise columns, a column of", "columns", name)
 
-    def _rows(self, value: Any, columns: Mapping[str, Column], families: Mapping[str, str]) -> dict[str, Row]:
-        rows = {}
-        for name, item in self._mapping(value, set(), set(), "rows").items():
-            place = ("rows", name)
-            mean = isinstance(item, dict) and "mean_of" in item
-            keys = {"label", "paper", "note", "scales", *(["mean_of"] if mean else ["overrides", "system", "at"])}
-            needed = {"mean_of" if mean else "overrides"}
-            needed |= {"system"} if not mean and any(SYSTEM in one.metric for one in columns.values()) else set()
-            item = self._mapping(item, keys, needed, *place)
-            if mean:
-                self._mean_of(item["mean_of"], value, *place, "mean_of")
-            if "system" in item:
-                self._known(item["system"], SYSTEMS, "no system", *place, "system")
-            own = "mean_of" if mean else "overrides"
-            words = self._words(item[own], *place, own)
-            paper: dict[str, Any] = {}
-            given = self._mapping(item["paper"], set(), set(), *place, "paper") if item.get("paper") else {}
-            for column, number in given.items():
-                self._known(column, (*columns, *families), "no column", *place, "paper", column)
-                numbers = {column: number}
-                if column in families:
-                    self._mapping(number, {key.split("/", 1)[1] for key in columns if "/" in key}, set(), *place)
-                    numbers = {f"{column}/{label}": one for label, one in number.items()}
-                paper |= {key: self._number(one, *place, "paper", column) for key, one in numbers.items()}
-            scales = self._words(item.get("scales", list(SCALES)), *place, "scales")
-            for scale in scales:
-                self._known(scale, SCALES, "no scale", *place, "scales")
-            at = self._mapping(item["at"], set(SCALES), set(), *place, "at") if "at" in item else {}
-            extra = {scale: self._words(more, *place, "at", scale) for scale, more in at.items()}
-            texts = {"label": item.get("label", name), "note": item.get("note", ""), "system": item.get("system", "")}
-            row = Row(overrides=words, paper=paper, scales=scales, at=extra, line=self.lines[place], **texts)
-            rows[name] = replace(row, overrides=(), mean_of=words) if mean else row
-        return rows
+    def _rows(self) -> None:
+        """Rows of the grid, then the others; what stands of a grid's row under ``rows`` is added to it."""
+        rows: dict[str, Row] = {}
+        for levels in product(*(factor.items() for factor in self.read.grid.values())) if self.read.grid else ():
+            of = [level for _, level in levels]
+            rows["_".join(name for name, _ in levels)] = Row(
+                label=", ".join(level.label for level in of if level.label),
+                overrides=tuple(chain.from_iterable(level.overrides for level in of)),
+                use=tuple(chain.from_iterable(level.use for level in of)),
+                at={scale: tuple(chain.from_iterable(level.at.get(scale, ()) for level in of)) for scale in SCALES},
+                scales=tuple(scale for scale in SCALES if all(scale in level.scales for level in of)),
+                system="".join(level.system for level in of),
+            )
+        for name, row in self.read.rows.items():
+            if name not in rows and not row.model_fields_set & {"overrides", "use", "mean_of"}:
+                self.fail(f"rows.{name} needs 'overrides'", "rows", name)
+            rows[name] = rows[name].model_copy(update=row.model_dump(exclude_unset=True)) if name in rows else row
+        if not rows:
+            self.fail("the file needs 'rows'")
+        own = [name for name, row in rows.items() if "mean_of" not in row.model_fields_set]
+        self.rows = {name: self._row(name, row, own) for name, row in rows.items()}
 
-    def _mean_of(self, names: Any, rows: Mapping[str, Any], *place: Any) -> None:
-        own = tuple(key for key, row in rows.items() if isinstance(row, dict) and "overrides" in row)
-        for name in self._words(names, *place):
-            self._known(name, own, f"row {place[1]!r} is a mean of row", *place)
-        if not names or len({*names}) < len(names):
-            self._fail("mean_of must be a list of different rows", *place)
+    def _row(self, name: str, row: Row, own: Sequence[str]) -> Row:
+        """The row with its settings and the paper's numbers by column; ``own`` are rows that have runs."""
+        place = ("rows", name)
+        for one in row.mean_of:
+            if not any(fnmatchcase(other, one) for other in own):
+                self.known(one, own, f"row {name!r} is a mean of row", *place, "mean_of")
+        means = [other for one in row.mean_of for other in own if fnmatchcase(other, one)]
+        if name not in own and (not means or len({*means}) < len(means)):
+            self.fail("mean_of must be a list of different rows", *place, "mean_of")
+        if name in own and not row.system and any(SYSTEM in column.metric for column in self.columns.values()):
+            self.fail(f"rows.{name} needs 'system'", *place)
+        paper: dict[str, Any] = {}
+        for column, number in row.paper.items():
+            where = (*place, "paper", column)
+            if column in self.families and not isinstance(number, dict):
+                self.fail(f"{_dotted(where)} must be a mapping", *where)
+            by_class = {f"{column}/{label}": one for label, one in number.items()} if column in self.families else None
+            for key, one in (by_class or {column: number}).items():
+                self.known(key, self.columns, "no column", *where)
+                paper[key] = self._number(one, *where)
+        at = {s: (*self._used(row.use, s, *place, "use"), *row.at.get(s, ())) for s in SCALES}
+        line = self.lines[place if place in self.lines else ("grid",)][1]
+        made = {"label": row.label or name, "paper": paper, "at": at, "mean_of": tuple(means), "line": line}
+        return row.model_copy(update=made)
 
     def _number(self, value: Any, *place: Any) -> tuple[float, float | None] | None:
-        parts = value if isinstance(value, list) else [value]
         if value is None:
             return None
-        if not 1 <= len(parts) <= 2 or not all(isinstance(part, int | float) for part in parts):
-            self._fail("a paper's number is a number, [mean, sd] or null", *place)
-        return float(parts[0]), float(parts[1]) if len(parts) == 2 else None
+        mean, *sd = value if isinstance(value, list) and value else [value]
+        if len(sd) > 1 or not all(isinstance(part, int | float) for part in (mean, *sd)):
+            self.fail("a paper's number is a number, [mean, sd] or null", *place)
+        return float(mean), float(sd[0]) if sd else None
 
-    def _relative(self, value: Any, rows: Mapping[str, Row], families: Mapping[str, str]) -> dict[str, Any]:
-        if value is None:
-            return {}
-        relative = self._mapping(value, {"of", "to", "columns"}, {"of", "to", "columns"}, "relative")
-        for key in ("of", "to"):
-            self._known(relative[key], tuple(rows), "relative names row", "relative", key)
-        for name in self._words(relative["columns"], "relative", "columns"):
-            self._known(name, tuple(families), "relative names class-wise column", "relative", "columns")
-        return relative
+    def _figure(self) -> None:
+        """Check the names in the figure, and in what is divided by what."""
+        relative, figure, place = self.read.relative, self.read.figure, ("figure",)
+        if relative:
+            for name in (relative.get("of"), relative.get("to")):
+                self.known(name, self.rows, "relative names row", "relative")
+            for name in relative.get("columns", ()):
+                self.known(name, self.families, "relative names class-wise column", "relative")
+        if not figure or "draw" in figure:
+            return  # a function's arguments are checked against the function's before the first run
+        kind = figure.get("kind", "")
+        self.known(kind, FIGURES, "no kind of figure", *place)
+        for key in sorted({"kind", *FIGURES[kind]} ^ {*figure}):
+            self.fail(f"unknown key {key!r}" if key in figure else f"figure needs {key!r}", *place, key)
+        if kind in CLASS_WISE and not self.families:
+            self.fail(f"a figure of kind {kind} needs class-wise columns", *place)
+        if kind == "relative" and not relative:
+            self.fail("a figure of kind relative needs `relative:`, which rows to divide", *place)
+        columns, dots = figure.get("columns", ()), figure.get("dots", ())
+        for name in [figure["column"]] if "column" in figure else [*columns, *figure.get("against", ()), *dots]:
+            self.known(name, self.families if kind in CLASS_WISE else self.columns, "the figure names column", *place)
+        if kind == "grid" and len(dots) != len(columns):
+            self.fail("a grid needs as many dots as columns", *place, "dots")
+        for title, groups in figure.get("panels", {}).items():
+            for group, names in groups.items():
+                for name in names:
+                    self.known(name, self.rows, "the figure names row", *place, "panels", title, group)
+                if len(names) > len(figure["bars"]):
+                    self.fail(f"{len(names)} rows are more than there are bars", *place, "panels", title, group)
 
-    def _figure(self, value: Any, columns: Sequence[str], families: Labels, relative: bool) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if isinstance(value, dict) and "draw" in value:
-            return value  # its arguments are checked against the function's before the first run
-        keys = {"kind", *(key for needed in FIGURES.values() for key in needed)}
-        figure = self._mapping(value, keys, {"kind"}, "figure")
-        self._known(figure["kind"], tuple(FIGURES), "no kind of figure", "figure", "kind")
-        self._mapping(figure, {"kind", *FIGURES[figure["kind"]]}, FIGURES[figure["kind"]], "figure")
-        if figure["kind"] not in ("points", "grid") and not families:
-            self._fail(f"a figure of kind {figure['kind']} needs class-wise columns", "figure")
-        if figure["kind"] == "relative" and not relative:
-            self._fail("a figure of kind relative needs `relative:`, which rows to divide", "figure")
-        columns = [*columns] if figure["kind"] in ("points", "grid") else [*families]
-        if figure["kind"] == "grid":
-            self._grid(figure)
-        named = [figure[key] for key in ("column",) if key in figure]
-        named += [name for key in ("columns", "against", "dots") for name in figure.get(key, [])]
-        for name in named:
-            self._known(name, columns, "the figure names column", "figure")
-        return figure
+    def _claim(self, claim: Claim, *place: Any) -> Claim:
+        """The claim with the columns and rows it is about, all of which are there."""
+        kind, options, (column,) = CLAIMS[claim.kind], dict(claim.options), claim.columns
+        self.known(column, self.families if kind.wide else self.columns, f"claim {claim.id} names column", *place)
+        for key in ("follows", "rather_than") if claim.kind == "follows" else ():
+            self.known(options[key], self.families, f"claim {claim.id} names class-wise column", *place, key)
+        for name in claim.rows:
+            self.known(name, self.rows, f"claim {claim.id} names row", *place)
+        if claim.kind == "within" and "value" not in options and self.rows[claim.rows[0]].paper.get(column) is None:
+            self.fail(f"claim {claim.id} needs a value, or the paper's number of row {claim.rows[0]!r}", *place)
+        chosen = [key for key, one in self.columns.items() if one.family == column] if kind.wide else [column]
+        if claim.kind == "easiest":
+            easiest = options.pop("easiest")
+            self.known(easiest, self.read.classes, f"claim {claim.id} names class", *place)
+            chosen.sort(key=lambda key: self.columns[key].event_label != easiest)  # it first
+        others = self.rows if claim.kind == "best" and len(claim.rows) == 1 else ()
+        rows = tuple(dict.fromkeys([*claim.rows, *others]))
+        return claim.model_copy(update={"columns": tuple(chosen), "rows": rows, "options": options})
 
-    def _grid(self, figure: dict[str, Any]) -> None:
-        """Check that a grid has rows in every group, a name for each bar and a dot for each column."""
-        bars = self._words(figure["bars"], "figure", "bars")
-        columns, dots = (self._words(figure[key], "figure", key) for key in ("columns", "dots"))
-        if len(columns) != len(dots):
-            self._fail("a grid needs as many dots as columns", "figure", "dots")
-        for title, groups in self._mapping(figure["panels"], set(), set(), "figure", "panels").items():
-            for group, names in self._mapping(groups, set(), set(), "figure", "panels", title).items():
-                place = ("figure", "panels", title, group)
-                for name in self._words(names, *place):
-                    self._known(name, tuple(self.value["rows"]), "the figure names row", *place)
-                if len(names) > len(bars):
-                    self._fail(f"{len(names)} rows are more than there are bars", *place)
 
-    def _claim(self, value: Any, number: int, rows: Mapping[str, Row], columns: Columns, families: Labels) -> Claim:
-        place = ("claims", number)
-        keys = {*CLAIMS, *(key for needed, optional in CLAIMS.values() for key in (*needed, *optional))}
-        claim = self._mapping(value, {"id", "say", *keys}, {"id", "say"}, *place)
-        kinds = [kind for kind in CLAIMS if kind in claim and not (kind == "within" and {"ratio", "near"} & {*claim})]
-        if len(kinds) != 1:
-            self._fail(f"a claim is one of {', '.join(CLAIMS)}; this one has {', '.join(kinds) or 'none'}", *place)
-        (kind,) = kinds
-        needed, optional = CLAIMS[kind]
-        self._mapping(claim, {"id", "say", kind, *needed, *optional}, set(needed), *place)
-        wide = kind in ("most", "follows", "easiest")  # these are about all classes of a class-wise column
-        self._known(claim["column"], tuple(families if wide else columns), f"claim {claim['id']} names column", *place)
-        for key in ("follows", "rather_than") if kind == "follows" else ():
-            self._known(claim[key], tuple(families), f"claim {claim['id']} names class-wise column", *place, key)
-        about = {
-            "better": lambda: [claim["better"], claim["than"]],
-            "most": lambda: [claim["most"], claim["than"]],
-            "best": lambda: [claim["best"], *(claim.get("among") or rows)],
-            "order": lambda: claim["order"],
-            "within": lambda: [claim["row"]],
-            "above": lambda: [claim["above"]],
-            "below": lambda: [claim["below"]],
-            "ratio": lambda: [claim["ratio"], claim["to"]],
-            "near": lambda: [claim["near"], claim["to"]],
-            "gains": lambda: [claim["gains"], claim["over"], claim["more_than_row"], claim["over_row"]],
-            "follows": lambda: [claim["of"], claim["to"]],
-            "easiest": lambda: [claim["row"]],
-        }[kind]()
-        for name in about:
-            self._known(name, tuple(rows), f"claim {claim['id']} names row", *place, kind)
-        if kind == "within" and "value" not in claim and rows[about[0]].paper.get(claim["column"]) is None:
-            self._fail(f"claim {claim['id']} needs a value, or the paper's number of row {about[0]!r}", *place)
-        for key in ("value", "within", "more_than"):
-            if key in claim and not isinstance(claim[key], int | float):
-                self._fail(f"claim {claim['id']}: {key} must be a number, not {claim[key]!r}", *place, key)
-        chosen = tuple(key for key in columns if columns[key].family == claim["column"]) if wide else (claim["column"],)
-        if kind == "easiest":
-            labels = [columns[key].event_label for key in chosen]
-            self._known(claim["easiest"], labels, f"claim {claim['id']} names class", *place, kind)
-            chosen = tuple(sorted(chosen, key=lambda key: columns[key].event_label != claim["easiest"]))  # it first
-        options: dict[str, Any] = {key: claim[key] for key in OPTIONS if key in claim}
-        return Claim(str(claim["id"]), claim["say"], kind, chosen, tuple(dict.fromkeys(about)), options)
+def _merged(shared: Any, own: Any, key: str = "") -> Any:
+    """``own`` over ``shared``: mappings key by key, lists of overrides one after the other."""
+    if isinstance(shared, dict) and isinstance(own, dict):
+        return {**shared, **{name: _merged(shared.get(name), value, name) for name, value in own.items()}}
+    return [*shared, *own] if key in ("base", "overrides") and type(shared) is type(own) is list else own
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(map(str, place))

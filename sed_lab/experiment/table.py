@@ -135,7 +135,7 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
         labels = [experiment.columns[column].event_label for column in claim.columns]
         means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
         x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
-        return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} less |rho| with {asked[1]}")
+        return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} - |rho| with {asked[1]}")
     target = options.get("value")
     if target is None:
         number = experiment.rows[first].paper[claim.columns[0]]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-SYSTEMS = ("student", "teacher", "model", "proposed1", "proposed2", "ensemble", "chunks", "t3", "t5", "t9", "t50")
-OTHER_TESTS = ("synthetic_test", "devtest")
-TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
-BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front
+from sed_lab.types import BESIDE
+
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _OF_A_SYSTEM = (
     r"event_f1(_tuned|_class_tuned)?/(macro|micro|error_rate|error_rate_macro)",
@@ -25,7 +23,7 @@ _OF_A_SYSTEM = (
     r"psds[12]/per_class/[^/]+",
 )
 _OF_THE_DATA = (r"dataset/per_class/[^/]+/(clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_seconds)",)
-_SYSTEM = rf"(({'|'.join(BESIDE)})/)?({'|'.join(SYSTEMS)})"
+_SYSTEM = rf"(({'|'.join(BESIDE)})/)?[a-z0-9_]+"  # which systems there are is the method's to say
 _NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
 _ADDED = re.compile(rf"{_SYSTEM}/(?!(event|segment|intersection|tagging)_f1|eer/|psds)[^/]+/.+")
 

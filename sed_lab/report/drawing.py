@@ -153,7 +153,7 @@ def relative(table: Table) -> Figure:
     property. As Park & Elhilali 2022, fig. 4.
     """
     experiment = table.experiment
-    of, to = (experiment.relative[key] for key in ("of", "to"))
+    of, to = experiment.relative["of"], experiment.relative["to"]
     gains, against = experiment.figure["columns"], experiment.figure["against"]
     figure = new_figure(4.9 * len(gains), 3.6 * len(against))
     panels = figure.subplots(len(against), len(gains), squeeze=False)

@@ -69,7 +69,7 @@ def _class_grid(table: Table) -> Grid:
             for name, line in zip(names, lines, strict=True):
                 line += _words(table, row, keys[name], paper) if name in keys else [""] * (3 if paper else 1)
         if family in experiment.relative.get("columns", ()):
-            of, to = (experiment.relative[key] for key in ("of", "to"))
+            of, to = experiment.relative["of"], experiment.relative["to"]
             head.append(f"{label}, {experiment.rows[of].label} / {experiment.rows[to].label}")
             for name, line in zip(names, lines, strict=True):
                 line.append(_ratio(table.cells[of][keys[name]], table.cells[to][keys[name]]) if name in keys else "")
@@ -105,12 +105,12 @@ def claims_grid(table: Table) -> Grid:
     for claim in table.experiment.claims:
         verdict = table.verdicts[claim.id]
         lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict) + printed(table.experiment, claim)])
-    words = "runs each; Welch's t of the print" if table.experiment.welch else "seeds"
+    words = "runs each; t from the published values" if table.experiment.welch else "seeds"
     return ["claim", "verdict", f"difference [95 % interval], {words}"], lines
 
 
 def printed(experiment: Experiment, claim: Claim) -> str:
-    """Welch's t of the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
+    """Welch's t from the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
     if experiment.welch is None or claim.kind not in ("better", "best", "order"):
         return ""
     first, *others = claim.rows
@@ -122,14 +122,14 @@ def printed(experiment: Experiment, claim: Claim) -> str:
         if x is None or y is None or x[1] is None or y[1] is None:
             return ""
         values.append(f"{sign * welch_t((x[0], x[1]), (y[0], y[1]), experiment.welch):.1f}")
-    return f"; t of the print {', '.join(values)}"
+    return f"; t from the published values {', '.join(values)}"
 
 
 def evidence(verdict: Verdict) -> str:
     """The differences a verdict rests on, in words."""
     parts = []
     for item in verdict.comparisons:
-        text = f"{item.of} - {item.against}: "
+        text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
         text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
         text += "" if item.interval is None else f" [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]"
         parts.append(f"{text}, {item.seeds}")

@@ -8,8 +8,8 @@ import pytest
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.experiment.spec import experiment_files
-from sed_lab.reproduce import check_columns, distinct, expand, reproduce
+from sed_lab.plan import check_columns, distinct, expand, experiment_files
+from sed_lab.reproduce import reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 GOOD = """\
@@ -37,7 +37,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", experiment_files(EXPERIMENTS), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     experiment = read_experiment(path)
     assert experiment.name == f"{path.parent.name}/{path.stem}"
@@ -100,7 +100,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("rows:", "rows: [", r"not YAML"),
         ("event_f1/macro", "event_f1/makro", r"t\.yaml:9: no run writes a metric 'student/event_f1/makro'"),
         ("student/event_f1/macro", "'student/psds1/per_class/{class}'", r"t\.yaml:9: \{class\} stands for nothing"),
-        ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claims\.0 needs 'than'"),
+        ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claim 1 needs 'than'"),
         ("better: b, than: a", "above: b, value: high", r"t\.yaml:14: claim 1: value must be a number, not 'high'"),
         ("better: b, than: a", "above: b, value: 1, among: [a]", r"t\.yaml:14: unknown key 'among'"),
         (
@@ -109,8 +109,12 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
             r"t\.yaml:14: .*column 'f1'",
         ),
         ("overrides: [loss=bce]", "scales: [tiny], overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
-        ("seeds: [0, 1]", "seeds: [a]", r"t\.yaml:7: seeds must be a list of different numbers"),
-        ("seeds: [0, 1]", "minutes: long, seeds: [0]", r"t\.yaml:7: minutes must be a number, not 'long'"),
+        ("seeds: [0, 1]", "seeds: [a]", r"t\.yaml:7: scales\.smoke\.seeds\.0 must be a number, not 'a'"),
+        (
+            "seeds: [0, 1]",
+            "minutes: long, seeds: [0]",
+            r"t\.yaml:7: .*minutes must be a number, not 'long'",
+        ),
         ("  smoke: {seeds: [0, 1]}", "  {}", r"t\.yaml:6: scales is empty; name at least one"),
         ("claims:", "figure: {kind: points}\nclaims:", r"t\.yaml:13: figure needs 'column'"),
         ("claims:", "figure: {kind: class_bars, column: f1}\nclaims:", r"t\.yaml:13: .* needs class-wise columns"),
@@ -118,13 +122,12 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("claims:", "figure: {kind: points, column: f2}\nclaims:", r"t\.yaml:13: the figure names column 'f2'"),
         ("claims:", "figure: {kind: relative}\nclaims:", r"t\.yaml:13: figure needs 'against'"),
         ("metric: student/event_f1/macro", "metric: '{system}/eer/macro'", r"t\.yaml:11: rows\.a needs 'system'"),
-        ("overrides: [loss=bce]", "system: teach, overrides: []", r"t\.yaml:11: no system 'teach'; known: student"),
         (
             "claims:",
             "welch: 1\nclaims:",
-            r"t\.yaml:13: welch must be the number of runs behind the paper's numbers, not 1",
+            r"t\.yaml:13: welch is 1: input should be greater than or equal to 2",
         ),
-        ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: unknown key 'tiny'; known: full"),
+        ("overrides: [loss=bce]", "at: {tiny: [a]}, overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
         ("overrides: [loss=bce]", "at: {mini: a}, overrides: []", r"t\.yaml:11: rows\.a\.at\.mini must be a list"),
     ],
 )
@@ -139,6 +142,11 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str,
         ("loss=tbfl", "loss.gama=1", r"t\.yaml:12: row 'b': unknown key 'loss\.gama'"),
         ("loss=tbfl", "loss=tbfll", r"t\.yaml:12: row 'b': loss=tbfll is unknown, did you mean 'tbfl'"),
         ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'"),
+        (
+            "overrides: [loss=bce]",
+            "system: teach, overrides: [loss=bce]",
+            r"t\.yaml:11: row 'a' is of system 'teach'; the method has student, teacher",
+        ),
         ("student/", "model/", r"t\.yaml:9: column 'f1' is of system 'model'; the method has student, teacher"),
         ("event_f1/macro", "logit/macro", r"t\.yaml:9: column 'f1' is of 'student/logit/macro', which neither the"),
         (
@@ -214,3 +222,131 @@ def test_rows_of_one_run_show_its_systems_and_add_overrides_at_a_scale(tmp_path:
     assert len(distinct(jobs)) == 2
     metrics = [row.metric(experiment.columns["f1"]) for row in experiment.rows.values()]
     assert metrics == ["student/event_f1/macro", "teacher/event_f1/macro"]
+
+
+SHARED = """\
+base: [trainer=smoke]
+settings:
+  tbfl: {smoke: [loss=tbfl, loss.k=7], mini: [loss=tbfl]}
+scales:
+  smoke: {seeds: [0, 1], overrides: [seed=0], minutes: 2, hardware: one core}
+  mini: {seeds: [0, 1, 2], overrides: [trainer.max_epochs=3], minutes: 5}
+"""
+TABLE = """\
+title: T
+place: table 1
+base: [report.page=false]
+scales:
+  mini: {seeds: [4], overrides: [report.figures=false]}
+columns:
+  f1: {metric: student/event_f1/macro}
+rows:
+  a: {overrides: [loss=bce]}
+  b: {use: [tbfl], at: {smoke: [loss.k=9]}}
+"""
+
+
+def both(folder: Path, table: str = TABLE, shared: str = SHARED) -> Path:
+    path = written(folder, table)
+    path.with_name("scale.yaml").write_text(shared, encoding="utf-8")
+    return path
+
+
+def test_what_tables_share_is_joined_with_the_table(tmp_path: Path) -> None:
+    experiment = read_experiment(both(tmp_path))
+    assert (experiment.name, experiment.base) == ("p/t", ("trainer=smoke", "report.page=false"))
+    smoke, mini = experiment.scale("smoke"), experiment.scale("mini")
+    assert (smoke.seeds, smoke.overrides, smoke.minutes, smoke.hardware) == ((0, 1), ("seed=0",), 2, "one core")
+    assert (mini.seeds, mini.minutes) == ((4,), 5)
+    assert mini.overrides == ("trainer.max_epochs=3", "report.figures=false")
+    assert experiment.at("smoke").rows["b"].overrides == ("loss=tbfl", "loss.k=7", "loss.k=9")
+    assert experiment.at("mini").rows["b"].overrides == ("loss=tbfl",)
+    assert [path.name for path in experiment_files(tmp_path)] == ["t.yaml"]
+
+
+def test_a_table_may_use_a_setting_have_fewer_sizes_or_stand_alone(tmp_path: Path) -> None:
+    path = both(tmp_path, TABLE + "use: [tbfl]\nonly: [smoke]\n")
+    experiment = read_experiment(path)
+    assert list(experiment.scales) == ["smoke"]
+    assert experiment.scale("smoke").overrides == ("seed=0", "loss=tbfl", "loss.k=7")
+    path.write_text(TABLE.replace("use: [tbfl]", "overrides: []") + "alone: true\n")
+    experiment = read_experiment(path)
+    assert (experiment.base, list(experiment.scales)) == (("report.page=false",), ["mini"])
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("scale", "seeds: [0, 1], ", "", r"scale\.yaml:5: scales\.smoke needs 'seeds'"),
+        (
+            "scale",
+            "minutes: 5",
+            "minits: 5",
+            r"scale\.yaml:6: unknown key 'minits', did you mean 'minutes'\?; known: ",
+        ),
+        ("scale", "settings:", "rows: {a: {}}\nsettings:\nx:", r"scale\.yaml:4: unknown key 'x'; known: alone, base"),
+        (
+            "scale",
+            "base: [trainer=smoke]",
+            "base: trainer=smoke\nbase: []",
+            r"scale\.yaml:2: base stands here a second",
+        ),
+        ("t", "use: [tbfl]", "use: [tbfll]", r"t\.yaml:10: no setting 'tbfll'; known: tbfl"),
+        ("t", "title: T", "papper: p", r"t\.yaml:1: unknown key 'papper', did you mean 'paper'\?; known: "),
+        ("t", "seeds: [4]", "seeds: 4", r"t\.yaml:5: scales\.mini\.seeds must be a list"),
+        ("t", "{overrides: [loss=bce]}", "3", r"t\.yaml:9: rows\.a must be a mapping"),
+        ("t", "place: table 1", "place: table 1\nonly: [tiny]", r"t\.yaml:3: no scale 'tiny'; known: smoke, mini"),
+        ("t", "place: table 1", "place: [1]", r"t\.yaml:2: place is \[1\]: input should be a valid string"),
+        ("t", "place: table 1", "place: 1\nfigure: {kind: points, column: [f1]}", r"t\.yaml:3: figure\.column is"),
+        ("t", "place: table 1", "place: 1\nrelative: {of: a, to: b, columns: 3}", r"relative\.columns must be a list"),
+    ],
+)
+def test_what_is_wrong_in_either_file_is_said_of_that_file(
+    tmp_path: Path, file: str, old: str, new: str, message: str
+) -> None:
+    texts = {"scale": SHARED, "t": TABLE}
+    texts[file] = texts[file].replace(old, new, 1)
+    with pytest.raises(InputError, match=message):
+        read_experiment(both(tmp_path, texts["t"], texts["scale"]))
+
+
+GRID = """\
+title: T
+place: table 1
+scales:
+  smoke: {seeds: [0]}
+  mini: {seeds: [0]}
+columns:
+  f1: {metric: "{system}/event_f1/macro"}
+grid:
+  loss:
+    bce: {label: BCE, overrides: [loss=bce]}
+    tbfl: {label: TBFL, overrides: [loss=tbfl], at: {mini: [loss.k=7]}}
+  system:
+    s: {label: student, system: student}
+    t: {system: teacher, scales: [mini]}
+rows:
+  tbfl_s: {paper: {f1: 0.5}, note: a misprint}
+  mean: {label: mean, mean_of: [bce_*, tbfl_s]}
+"""
+
+
+def test_rows_of_a_grid_are_every_combination(tmp_path: Path) -> None:
+    experiment = read_experiment(written(tmp_path, GRID))
+    rows = experiment.rows
+    assert list(rows) == ["bce_s", "bce_t", "tbfl_s", "tbfl_t", "mean"]
+    assert [row.label for row in rows.values()] == ["BCE, student", "BCE", "TBFL, student", "TBFL", "mean"]
+    assert [row.system for row in rows.values()] == ["student", "teacher", "student", "teacher", ""]
+    assert (rows["tbfl_s"].paper, rows["tbfl_s"].note) == ({"f1": (0.5, None)}, "a misprint")
+    assert rows["mean"].mean_of == ("bce_s", "bce_t", "tbfl_s")
+    assert list(experiment.at("smoke").rows) == ["bce_s", "tbfl_s", "mean"]
+    assert experiment.at("smoke").rows["mean"].mean_of == ("bce_s", "tbfl_s")
+    assert experiment.at("mini").rows["tbfl_t"].overrides == ("loss=tbfl", "loss.k=7")
+    assert len(expand(experiment.at("mini"), "mini")) == 4
+    path = tmp_path / "p/t.yaml"
+    path.write_text(GRID.replace("  tbfl_s: {paper", "  tbfl_x: {paper"))
+    with pytest.raises(InputError, match=r"t\.yaml:16: rows\.tbfl_x needs 'overrides'"):
+        read_experiment(path)
+    path.write_text(GRID.replace("[bce_*, tbfl_s]", "[bce_*, x_*]"))
+    with pytest.raises(InputError, match=r"t\.yaml:17: row 'mean' is a mean of row 'x_\*'; known: bce_s, bce_t"):
+        read_experiment(path)

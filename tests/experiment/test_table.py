@@ -181,7 +181,7 @@ def test_the_easiest_class_is_found_within_a_row(tmp_path: Path, classwise: dict
         read_experiment(tmp_path / "c.yaml")
 
 
-def test_unpaired_claims_come_with_the_t_of_the_print(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+def test_unpaired_claims_come_with_the_published_t(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
     text = FILE.replace("claims:", "welch: 20\nclaims:")
     for row, paper in (("a", "[0.331, 0.0218]"), ("b", "[0.315, 0.020]")):
         lines = [line for line in text.splitlines() if line.startswith(f"  {row}: ")]
@@ -191,8 +191,8 @@ def test_unpaired_claims_come_with_the_t_of_the_print(tmp_path: Path, folders: d
     (tmp_path / "t.yaml").write_text(text)
     table = build_table(read_experiment(tmp_path / "t.yaml"), "mini", folders)
     head, ((_, word, why),) = claims_grid(table)
-    assert head[2].endswith("runs each; Welch's t of the print")
-    assert why.endswith("; t of the print 2.4")
+    assert head[2].endswith("runs each; t from the published values")
+    assert why.endswith("; t from the published values 2.4")
     assert word == "undecided"  # paired, the difference of .5 and .48 would hold
 
 

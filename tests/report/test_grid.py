@@ -18,10 +18,10 @@ from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import Experiment
 from sed_lab.experiment.table import Cell, Table, _mean_cell, build_table
 from sed_lab.files import write_json
+from sed_lab.plan import expand
 from sed_lab.report.drawing import draw, write_figure
 from sed_lab.report.style import COLOURS
 from sed_lab.report.table_text import markdown
-from sed_lab.reproduce import expand
 
 FILE = """\
 paper: p

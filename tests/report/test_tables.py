@@ -13,9 +13,9 @@ import pytest
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json, write_json
-from sed_lab.reproduce import expand, reproduce
+from sed_lab.plan import expand
+from sed_lab.reproduce import reproduce
 from sed_lab.run.content import content_key
-from sed_lab.tables import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
@@ -66,11 +66,11 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
 
 def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert tables(["check"]) == 0
+    assert reproduce(["check"]) == 0
 
 
 def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tables(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
     kept = sorted((complete / "results/smoke").iterdir())
     assert len(kept) == 4
     for folder in kept:  # no place of this machine
@@ -80,18 +80,18 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     shutil.rmtree(complete / "runs")
     page = complete / "PAGE.md"
     page.write_text("before\n\n<!-- table: p/t smoke -->\n<!-- end -->\n\nafter\n")
-    assert tables(["check", "PAGE.md"]) == 1
-    assert tables(["write", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 1
+    assert reproduce(["write", "PAGE.md"]) == 0
     text = page.read_text()
     assert "| A | 0.450 ± 0.071 | 0.500 | -0.050 |" in text
     assert "1. B beats A | holds | b - a: +0.200" in text
     assert text.startswith("before\n")
     assert text.endswith("![A table](results/figures/p-t-smoke.svg)\n<!-- end -->\n\nafter\n")
     assert (complete / "results/figures/p-t-smoke.svg").stat().st_size > 1000
-    assert tables(["check", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 0
     capsys.readouterr()
     page.write_text(text.replace("0.450 ± 0.071", "0.460 ± 0.071"))
-    assert tables(["check", "PAGE.md"]) == 1
+    assert reproduce(["check", "PAGE.md"]) == 1
     out, err = capsys.readouterr()
     assert "-| A | 0.460 ± 0.071" in out
     assert "+| A | 0.450 ± 0.071" in out
@@ -114,25 +114,58 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
         record["config"] |= {"paths": {"runs": "runs", "cache": "cache"}, "dataset": {"bank_folder": "mine"}}
         key = content_key(lab / "mine", lab / "cache", ())
         write_json(lab / job.folder / "run.json", {**record, **facts, "data": {"mine": key}})
-    assert tables(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
     assert read_json(lab / "results/smoke/data.json") == {"mine": key}
     (lab / "PAGE.md").write_text("<!-- table: p/t smoke -->\n<!-- end -->\n")
-    assert tables(["write", "PAGE.md"]) == 0
+    assert reproduce(["write", "PAGE.md"]) == 0
     assert "not run" not in (lab / "PAGE.md").read_text()
 
     def complete() -> str:
         content_key.cache_clear()
         capsys.readouterr()
-        assert tables(["list"]) == 0
+        assert reproduce(["list"]) == 0
         return next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line).split()[3]
 
     assert complete() == "4"
     (lab / "mine/Dog/b.wav").touch()  # other data: the kept records stay those of the former
     assert complete() == "0"
-    assert tables(["check", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 0
     shutil.rmtree(lab / "mine")
     assert complete() == "4"
-    assert tables(["check", "PAGE.md"]) == 0
+    assert reproduce(["check", "PAGE.md"]) == 0
+
+
+def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
+    page = complete / "PAGE.md"
+    page.write_text("<!-- verdicts: smoke -->\n<!-- end -->\n\n<!-- verdicts: p smoke -->\n<!-- end -->\n")
+    (complete / "results/README.md").write_text(
+        "## Another\n\n## P & Q 2020\n\n<!-- table: p/t smoke -->\n<!-- end -->\n"
+    )
+    assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
+    counts, claims = page.read_text().split("\n\n")
+    link = "[tables and figures](results/README.md#p--q-2020)"
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | {link} |\n" in counts
+    assert "| t | 1. B beats A | holds | b - a: +0.200" in claims
+    assert reproduce(["check", "PAGE.md"]) == 0
+    page.write_text(page.read_text().replace("| holds |", "| fails |"))
+    assert reproduce(["check", "PAGE.md"]) == 1
+    page.write_text("<!-- verdicts: q smoke -->\n<!-- end -->\n")
+    with pytest.raises(
+        InputError, match="verdicts: q smoke --> names no paper and scale; write park2022 mini, or mini"
+    ):
+        reproduce(["check", "PAGE.md"])
+
+
+@pytest.mark.parametrize("word", ["list", "site", "keep", "write", "check"])
+def test_help_says_what_the_commands_are(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        reproduce(["--help"])
+    assert ended.value.code == 0
+    assert f"  {word} " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        reproduce([word, "--help"])
+    assert f"usage: sed-reproduce {word} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -146,16 +179,29 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
 def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
     (lab / "PAGE.md").write_text(text)
     with pytest.raises(InputError, match=message):
-        tables(["check", "PAGE.md"])
+        reproduce(["check", "PAGE.md"])
     with pytest.raises(InputError, match=r"nothing\.md: No such file"):
-        tables(["check", "nothing.md"])
+        reproduce(["check", "nothing.md"])
 
 
 def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tables(["list"]) == 0
+    assert reproduce(["list"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
     assert line.split()[:4] == ["p-t", "smoke", "4", "0"]
     assert "3 min a run on one core" in line
+    assert reproduce(["list", "--scale", "mini"]) == 0
+    assert "p-t" not in capsys.readouterr().out
+
+
+def test_the_list_counts_complete_runs(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(["list", "p/t"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
+    assert line.split() == ["p-t", "smoke", "4", "4"]
+
+
+def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sed_lab.tables.expand", None)
+    assert reproduce(["list"]) == 0
 
 
 def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +215,11 @@ def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.Mon
 
 def test_a_site_of_nothing_is_refused(lab: Path) -> None:
     with pytest.raises(InputError, match="no complete run of any experiment yet"):
-        tables(["site"])
+        reproduce(["site"])
 
 
 def test_every_link_of_the_site_resolves(complete: Path) -> None:
-    assert tables(["site"]) == 0
+    assert reproduce(["site"]) == 0
     pages = sorted((complete / "report").rglob("*.html"))
     assert {path.relative_to(complete / "report").parts[0] for path in pages} == {"index.html", "p.html", "runs"}
     assert len(pages) == 6
@@ -194,8 +240,8 @@ def test_every_link_of_the_site_resolves(complete: Path) -> None:
 
 
 def test_the_site_falls_back_on_kept_records(complete: Path) -> None:
-    assert tables(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "smoke"]) == 0
     shutil.rmtree(complete / "runs")
-    assert tables(["site", "--output", "there"]) == 0
+    assert reproduce(["site", "--output", "there"]) == 0
     page = next((complete / "there/runs").iterdir()).read_text()
     assert "This run kept no scores or detections of test clips" in page
