@@ -19,13 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from sed_lab.app import conf_folder
 from sed_lab.bank import making
 from sed_lab.clip.module import SedData
-from sed_lab.dataset.mini_desed import mini_desed
 from sed_lab.errors import InputError
 from sed_lab.files import write_json
 from sed_lab.run import content
 from sed_lab.run import identity as run
 from sed_lab.run.record import start_record
 from sed_lab.train import composition
+from tests.configured import configured, option
+
+mini_desed = configured("dataset/mini_desed")
 
 
 def config(*overrides: str) -> DictConfig:
@@ -386,7 +388,7 @@ def test_a_run_does_not_go_on_with_a_changed_folder(complete: Path, data: Path) 
 def test_made_data_has_another_fingerprint_where_the_code_that_makes_it_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = dict.fromkeys(making.SIZES, 0) | {"weak": 1}
+    sizes = dict.fromkeys(option("dataset/mini_desed")["sizes"], 0) | {"weak": 1}
     made = [mini_desed(tmp_path, sizes, bank_share=0.05)]
     monkeypatch.setattr(making, "code_of", lambda *modules: "changed")
     made.append(mini_desed(tmp_path, sizes, bank_share=0.05))
