@@ -24,7 +24,6 @@ FIGURES = {
     "grid": {"columns", "dots", "panels", "bars"},
 }
 CLASS_WISE = ("class_bars", "relative")  # these draw class-wise columns
-Place = tuple[Any, ...]  # keys and positions from the top of a file
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -41,7 +40,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[Place, tuple[Path, int]] = {}
+        self.lines: dict[tuple[Any, ...], tuple[Path, int]] = {}  # by keys and positions from the top
         shared = self._load(path.with_name(SHARED)) if path.with_name(SHARED).exists() else {}
         shared_lines, self.lines = self.lines, {}
         own = self._load(path)
@@ -64,7 +63,7 @@ class _Reader:
             self._walk(path, root, ())
         return value
 
-    def _walk(self, path: Path, node: yaml.Node, place: Place) -> None:
+    def _walk(self, path: Path, node: yaml.Node, place: tuple[Any, ...]) -> None:
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             inner, line = (*place, key.value), key.start_mark.line + 1
             if inner in self.lines:
@@ -245,9 +244,8 @@ class _Reader:
             easiest = options.pop("easiest")
             self.known(easiest, self.read.classes, f"claim {claim.id} names class", *place)
             chosen.sort(key=lambda key: self.columns[key].event_label != easiest)  # it first
-        others = self.rows if claim.kind == "best" and len(claim.rows) == 1 else ()
-        rows = tuple(dict.fromkeys([*claim.rows, *others]))
-        return claim.model_copy(update={"columns": tuple(chosen), "rows": rows, "options": options})
+        rows = dict.fromkeys([*claim.rows, *(self.rows if claim.kind == "best" and len(claim.rows) == 1 else ())])
+        return claim.model_copy(update={"columns": tuple(chosen), "rows": tuple(rows), "options": options})
 
 
 def _merged(shared: Any, own: Any, key: str = "") -> Any:
@@ -257,5 +255,5 @@ def _merged(shared: Any, own: Any, key: str = "") -> Any:
     return [*shared, *own] if key in ("base", "overrides") and type(shared) is type(own) is list else own
 
 
-def _dotted(place: Place) -> str:
+def _dotted(place: tuple[Any, ...]) -> str:
     return ".".join(map(str, place))
