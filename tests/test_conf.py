@@ -118,7 +118,7 @@ def given_to_targets() -> dict[str, dict[str, set[str]]]:
 GIVEN = given_to_targets()
 
 
-@pytest.mark.parametrize("target", GIVEN)
+@pytest.mark.parametrize("target", sorted(GIVEN))
 def test_defaults_stand_in_yaml_or_in_the_signature_never_in_both(target: str) -> None:
     """Two places drift apart. What a file of conf/ gives has no default in the code, not in a parent's either."""
     found = get_object(target)
@@ -135,7 +135,7 @@ def test_defaults_stand_in_yaml_or_in_the_signature_never_in_both(target: str) -
     assert not twice, f"conf/ gives them too, take the default away: {', '.join(twice)}"
 
 
-@pytest.mark.parametrize("target", GIVEN)
+@pytest.mark.parametrize("target", sorted(GIVEN))
 def test_files_of_one_target_give_the_same_parameters(target: str) -> None:
     in_yaml = set().union(*GIVEN[target].values())
     lacking = {file: sorted(in_yaml - names) for file, names in GIVEN[target].items() if in_yaml - names}
