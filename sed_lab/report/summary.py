@@ -1,6 +1,6 @@
 """Several runs as one Markdown table: mean and standard deviation over seeds, from their records alone.
 
-``python -m sed_lab.report.summary runs/*`` prints it; README's table of the main job was written this way.
+``python -m sed_lab.report.summary runs/*`` prints it; README's table of the default run is written this way.
 """
 
 from __future__ import annotations
