@@ -227,9 +227,11 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except InputError as error:
+        from sed_lab.clip.audio import SUFFIXES
         from sed_lab.clip.audio_folder import check_audio
 
-        bad = check_audio([clip.path for subset in data.corpus.subsets.values() for clip in subset.clips])
+        clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
+        bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
         if len(bad) > 1:
             names = "; ".join(f"{path} ({reason})" for path, reason in bad)
             raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {names}") from error

@@ -67,8 +67,8 @@ class LogMelMaker:
 
     def __init__(self, feature: Mapping[str, Any] | None = None) -> None:
         settings = dict(feature or {})
-        usual = not str(settings.pop("_target_", "")).endswith(".LogMel")
-        self._feature = LogMel(**(USUAL if usual else settings))
+        own = settings if str(settings.pop("_target_", "")).endswith(".LogMel") else {}
+        self._feature = LogMel(**{**USUAL, **own})  # an older record may lack a setting
         self.sample_rate = self._feature.sample_rate
         filters = self._feature.mel_filters.double().numpy()
         bins = np.linspace(0, self.sample_rate / 2, len(filters))
