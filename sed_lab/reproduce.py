@@ -59,7 +59,7 @@ def reproduce(arguments: list[str]) -> int:
         epilog=WORDS + "".join(f"  {name:<7} {words}\n" for name, words in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
+    parser.add_argument("experiment", nargs="*", help="as PAPER/ITEM, or PAPER for all of a paper; default: all")
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: as the experiment says)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
@@ -97,7 +97,7 @@ def _command(name: str, *arguments: str) -> int:
     parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     parser.add_argument("--results", type=Path, default=Path("results"), help="where kept records lie, by scale")
     if name in ("list", "keep"):
-        parser.add_argument("experiment", nargs="*", help="park2022/fig3, or park2022 for all of a paper; default: all")
+        parser.add_argument("experiment", nargs="*", help="as PAPER/ITEM, or PAPER for all of a paper; default: all")
         scale = None if name == "list" else "mini"
         parser.add_argument("--scale", choices=SCALES, default=scale, help=f"default: {scale or 'every scale'}")
     if name == "site":

@@ -120,7 +120,7 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
         return f"<!-- {kind}: {words} -->\n{made}<!-- end -->\n"
 
     if not BLOCK.search(text):
-        raise InputError(f"{file} has no marked table; write <!-- table: park2022/fig3 mini --> and <!-- end -->")
+        raise InputError(f"{file} has no marked table; write <!-- table: PAPER/ITEM SCALE --> and <!-- end -->")
     rebuilt = BLOCK.sub(made, text)
     if write:
         write_text(file, rebuilt)
@@ -150,7 +150,7 @@ def _block(
         chosen = [one for one in experiments.values() if scale in one.scales and name in ("", one.paper)]
         found = [kept_table(experiment, scale, results) for experiment in chosen]
         if not found:
-            raise InputError(f"<!-- verdicts: {words} --> names no paper and scale; write park2022 mini, or mini")
+            raise InputError(f"<!-- verdicts: {words} --> names no paper and scale; write PAPER SCALE, or SCALE")
         return markdown_grid(claims_of(found) if name else counts_of(found, results / "README.md", beside))
     if name not in experiments:
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")

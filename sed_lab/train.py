@@ -72,6 +72,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
+        if record:
+            record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
         loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, data, made.decoder, loggers)

@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,46 @@ def test_imports_go_one_way() -> None:
 )
 def test_the_import_rule_tells_arrows_apart(module: str, target: str, forbidden: bool) -> None:
     assert forbidden_import(module, target) is forbidden
+
+
+def test_modules_import_in_no_circle() -> None:
+    """Module by module, imports at the top of files only: those within functions break none."""
+    modules = {dotted(path): path for path in MODULES}
+    edges = {
+        name: {
+            target
+            for node in tree_of(path).body
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sed_lab.")
+            for alias in node.names
+            for target in (str(node.module)[8:], f"{str(node.module)[8:]}.{alias.name}")
+            if target in modules and modules[target].name != "__init__.py"
+        }
+        for name, path in modules.items()
+    }
+    list(TopologicalSorter(edges).static_order())  # raises CycleError with the circle
+
+
+def test_no_room_holds_more_than_a_fifth_of_the_lines() -> None:
+    lines: Counter[str] = Counter()
+    for path in MODULES:
+        lines[path.relative_to(PACKAGE).parts[0]] += path.read_text(encoding="utf-8").count("\n")
+    report([f"{room}: {n} of {lines.total()} lines" for room, n in lines.items() if n > lines.total() / 5])
+
+
+def test_no_paper_is_named_in_shared_code() -> None:
+    """Beside methods, analyses and datasets, a paper's name stands in docstrings only."""
+    papers = re.compile("park2022|arora2019|huang2021|amiriparian2018|aziz2020")
+    broken = []
+    for path in MODULES:
+        if path.relative_to(PACKAGE).parts[0] in {"method", "analysis", "dataset"}:
+            continue
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        texts = [n.body[0].value for n in ast.walk(tree_of(path)) if isinstance(n, documented) and ast.get_docstring(n)]  # type: ignore[attr-defined]
+        inside = {line for text in texts for line in range(text.lineno, text.end_lineno + 1)}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if number not in inside and papers.search(line):
+                broken.append(f"{where(path, number)}: {line.strip()}")
+    report(broken)
 
 
 def test_every_module_has_a_place_in_the_arrows() -> None:

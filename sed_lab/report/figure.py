@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
 from sed_lab.report.page_clip import clip_duration
-from sed_lab.report.run_folder import RunFolder, in_order, read_run
+from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, rows_picture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
 from sed_lab.run.record import analyses, own_analyses
@@ -49,7 +49,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     """Event F1 of each class and system as bars, rarest class at the bottom, with its number of reference events."""
     systems = metrics.get("systems", {})
-    names = [name for name in in_order(dict(systems)) if (systems[name].get("event_f1") or {}).get("per_class")]
+    names = [name for name in systems if (systems[name].get("event_f1") or {}).get("per_class")]
     tables = {name: systems[name]["event_f1"]["per_class"] for name in names}
     counts = {label: row.get("n_reference") or 0 for table in tables.values() for label, row in table.items()}
     labels = sorted(counts, key=lambda label: counts[label])
@@ -79,7 +79,7 @@ def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None)
     The staircases are drawn as they are integrated (Bilen et al. 2020; exact ones after Ebbers et al. 2022). Thin
     lines belong to the first system.
     """
-    systems = in_order(dict(curves))
+    systems = tuple(curves)
     names = [name for name in ("psds1", "psds2") if any(curves[system].get(name) for system in systems)]
     figure = new_figure(4.6 * max(1, len(names)), 3.6)
     handles: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from sed_lab.report.run_folder import RunFolder, in_order
+from sed_lab.report.run_folder import RunFolder
 
 NAMES = {
     "psds1": "PSDS scenario 1",
@@ -42,7 +42,7 @@ PARTS = {
 def tiles_markup(run: RunFolder) -> str:
     """The few numbers one looks for first, of the first system."""
     systems = run.metrics.get("systems") or {}
-    name = next(iter(in_order(systems)), None)
+    name = next(iter(systems), None)
     if name is None:
         return ""
     wanted = (
@@ -104,7 +104,7 @@ def facts_markup(run: RunFolder) -> str:
 def metrics_markup(run: RunFolder) -> str:
     """One row a metric, one column a system, the settings folded below."""
     systems = run.metrics.get("systems") or {}
-    names = in_order(systems)
+    names = tuple(systems)
     rows = []
     for key in dict.fromkeys(
         [*(k for k in NAMES if any(k in systems[n] for n in names)), *(k for n in names for k in systems[n])]
@@ -130,7 +130,7 @@ def per_class_markup(run: RunFolder) -> str:
     They are of events, or of clips where the first system gives no events.
     """
     systems = run.metrics.get("systems") or {}
-    names = in_order(systems)
+    names = tuple(systems)
     kind = "event_f1" if names and part(systems[names[0]], "event_f1", "per_class") else "tagging_f1"
     tables = {name: part(systems[name], kind, "per_class") or {} for name in names}
     if not names or not tables[names[0]]:

@@ -17,8 +17,6 @@ from sed_lab.files import read_json
 from sed_lab.scores import load_scores
 from sed_lab.types import Event, Scores
 
-SYSTEM_ORDER = ("student", "teacher", "proposed2", "proposed1")  # the system a run is judged by comes first
-
 T = TypeVar("T")
 EventsOf = dict[str, tuple[Event, ...]]  # clip_id -> its events
 
@@ -46,8 +44,10 @@ class RunFolder:
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """Systems with scores or detections, student first."""
-        return in_order(set(self.scores) | set(self.detections))
+        """Systems with scores or detections, as the record orders them."""
+        first = self.record.get("systems", ())
+        there = sorted({*self.scores, *self.detections})
+        return tuple(name for name in dict.fromkeys((*first, *there)) if name in there)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,12 +69,6 @@ class RunFolder:
         """The run's one decision threshold, None where classes have their own."""
         value = (self.config.get("decoder") or {}).get("threshold")
         return float(value) if isinstance(value, int | float) else None
-
-
-def in_order(systems: set[str] | dict[str, Any]) -> tuple[str, ...]:
-    """Names of systems in the order in which they are shown."""
-    known = [name for name in SYSTEM_ORDER if name in systems]
-    return (*known, *sorted(name for name in systems if name not in SYSTEM_ORDER))
 
 
 def collars(metrics: dict[str, Any]) -> tuple[float, float, float]:

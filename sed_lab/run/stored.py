@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, read_weak
+from sed_lab.run.record import read_record
 from sed_lab.scores import load_scores
 from sed_lab.types import Event
 
 
 def scored(folder: Path, subset: str) -> dict[str, Any]:
-    """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations."""
+    """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations.
+
+    Systems are in the order of the run's record, the one it is judged by first."""
     place = folder / "scores" / subset
     strong = (place / "ground_truth.tsv").exists()
+    there = {path.stem: path for path in sorted(place.glob("*.npz"))}
+    first = (read_record(folder) or {}).get("systems", ())
     return {
-        "systems": {path.stem: load_scores(path) for path in sorted(place.glob("*.npz"))},
+        "systems": {name: load_scores(there[name]) for name in dict.fromkeys((*first, *there)) if name in there},
         "truth": read_truth(place / "ground_truth.tsv") if strong else None,
         "labels": None if strong else by_clip(read_weak(place / "weak_labels.tsv")),
         "durations": by_clip(read_durations(place / "durations.tsv")),

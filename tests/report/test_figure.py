@@ -33,10 +33,10 @@ def test_bars_are_as_long_as_the_classes_f1() -> None:
         per_class = {"Cat": {"f1": cat, "n_reference": 7}, "Dog": {"f1": dog, "n_reference": 31}}
         return {"event_f1": {"per_class": per_class}}
 
-    drawn = figure.per_class_f1({"systems": {"teacher": table(None, 0.75), "student": table(0.25, 0.5)}})
+    drawn = figure.per_class_f1({"systems": {"zeta": table(0.25, 0.5), "alpha": table(None, 0.75)}})
     (axes,) = drawn.axes
     lengths = [[round(bar.get_width(), 9) for bar in bars] for bars in axes.containers]
-    assert lengths == [[0.25, 0.5], [0, 0.75]]  # student first, the rarer class at the bottom
+    assert lengths == [[0.25, 0.5], [0, 0.75]]  # systems in the order of the metrics, the rarer class at the bottom
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["Cat  (n = 7)", "Dog  (n = 31)"]
     assert sorted(text.get_text() for text in axes.texts) == ["0.25", "0.50", "0.75", "none"]
 

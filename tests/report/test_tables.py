@@ -151,9 +151,7 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     page.write_text(page.read_text().replace("| holds |", "| fails |"))
     assert reproduce(["check", "PAGE.md"]) == 1
     page.write_text("<!-- verdicts: q smoke -->\n<!-- end -->\n")
-    with pytest.raises(
-        InputError, match="verdicts: q smoke --> names no paper and scale; write park2022 mini, or mini"
-    ):
+    with pytest.raises(InputError, match="verdicts: q smoke --> names no paper and scale; write PAPER SCALE, or SCALE"):
         reproduce(["check", "PAGE.md"])
 
 
