@@ -138,7 +138,7 @@ def add_stats(commands: Commands) -> None:
 
 def stats(options: argparse.Namespace) -> int:
     """``sed-prepare stats FOLDER``."""
-    from sed_lab.clip.annotation import read_source_clips
+    from sed_lab.clip.annotation import read_bank
     from sed_lab.clip.corpus import statistics_rows
     from sed_lab.clip.layout import known_classes, soundbank_of
     from sed_lab.dataset.check import describe_layout
@@ -149,7 +149,7 @@ def stats(options: argparse.Namespace) -> int:
     classes = known_classes(options.folder)
     source_clips = DESED_SOURCE_CLIPS if classes == CLASSES else None
     if soundbank_of(options.folder).is_file():
-        source_clips = read_source_clips(soundbank_of(options.folder), classes)
+        source_clips, _ = read_bank(soundbank_of(options.folder), classes)
     described = describe_layout(options.folder, classes, options.frame_hop, options.clip_seconds, source_clips)
     if options.json:
         print(json.dumps({name: statistics_rows(one) for name, one in described.items()}, indent=1))

@@ -174,12 +174,7 @@ def render(recipe: Mapping[str, Any], source: Path, sample_rate: int = 44100) ->
 
 
 def write_mixtures(
-    source: Path,
-    target: Path,
-    subset: str,
-    mixing: Mixing,
-    classes: Sequence[str] = CLASSES,
-    sample_rate: int = 44100,
+    source: Path, target: Path, subset: str, mixing: Mixing, classes: Sequence[str] = CLASSES, sample_rate: int = 44100
 ) -> Iterator[str]:
     """Write ``<target>/{audio,meta}``; gives each file name once written. Its official name is `Mixing.folder`.
 

@@ -142,8 +142,7 @@ def _check_counts(check: SplitCheck, listing: Listing, wanted: Expected | None) 
         return
     if wanted.clips != check.listed:
         check.warnings.append(f"{check.listed} clips are listed where the published set has {wanted.clips}")
-    counts = Counter(event.event_label for events in listing.events.values() for event in events)
-    counts += Counter(label for labels in listing.event_labels.values() for label in labels)
+    counts = Counter(listing.labels())
     if wanted.editions and not any(counts == Counter(edition) for edition in wanted.editions.values()):
         labels = {label for edition in wanted.editions.values() for label in edition}
         differing = []

@@ -21,10 +21,7 @@ from sed_lab.types import Corpus
 
 # Places below metadata/ and audio/, the first that is there.
 PLACES: dict[str, tuple[tuple[str, str], ...]] = {
-    "synthetic": (
-        ("train/synthetic20/soundscapes", ""),
-        ("train/synthetic21_train/soundscapes", ""),
-    ),
+    "synthetic": (("train/synthetic20/soundscapes", ""), ("train/synthetic21_train/soundscapes", "")),
     "weak": (("train/weak", ""), ("weak", "train/weak")),
     "validation": (
         ("validation/test_dcase2018", "validation/validation"),
@@ -73,12 +70,7 @@ def dcase2018_layout(folder: Path) -> tuple[Split, ...]:
 
 
 def read_dcase2018(
-    folder: Path | str,
-    sample_rate: int,
-    clip_seconds: float,
-    resampled: bool,
-    seed: int,
-    jobs: int | None = None,
+    folder: Path | str, sample_rate: int, clip_seconds: float, resampled: bool, seed: int, jobs: int | None = None
 ) -> Corpus:
     """The corpus below ``folder``; arguments as `sed_lab.clip.layout.read_layout`. All weak clips train.
 

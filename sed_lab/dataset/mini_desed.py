@@ -50,10 +50,7 @@ _MEETS: dict[str, tuple[int, dict[str, float]]] = {
         {"Alarm_bell_ringing": 0.01, "Cat": 0.02, "Dishes": 0.01, "Dog": 0.58, "Running_water": 0.01, "Speech": 0.36}
         | {"Vacuum_cleaner": 0.01},
     ),
-    "Electric_shaver_toothbrush": (
-        5,
-        {"Alarm_bell_ringing": 0.02, "Electric_shaver_toothbrush": 0.27, "Speech": 0.71},
-    ),
+    "Electric_shaver_toothbrush": (5, {"Alarm_bell_ringing": 0.02, "Electric_shaver_toothbrush": 0.27, "Speech": 0.71}),
     "Frying": (14, {"Blender": 0.01, "Dishes": 0.44, "Frying": 0.08, "Speech": 0.47}),
     "Running_water": (
         10,

@@ -36,11 +36,7 @@ class Points:
 
 
 def toy_points(
-    counts: Mapping[str, Mapping[str, int]],
-    blobs: Mapping[str, int],
-    dimensions: int,
-    distance: float,
-    seed: int,
+    counts: Mapping[str, Mapping[str, int]], blobs: Mapping[str, int], dimensions: int, distance: float, seed: int
 ) -> Corpus:
     """A corpus of points with weak labels.
 

@@ -34,11 +34,7 @@ EVALTEST = "bbb81504db15a03680a0044474633b67"  # the published evaluation mixtur
 
 
 def read_tut_rare(
-    folder: Path | str,
-    train: Sequence[Mapping[str, Any]],
-    sample_rate: int,
-    test: str,
-    seed: int,
+    folder: Path | str, train: Sequence[Mapping[str, Any]], sample_rate: int, test: str, seed: int
 ) -> Corpus:
     """Subsets ``synthetic`` (training), ``validation`` (the default devtrain mixtures), ``devtest`` and ``test``.
 
