@@ -146,12 +146,11 @@ def _from_class_folders(folder: Path) -> list[Recording]:
     found = []
     for path in sorted(folder.glob("*/*")):
         if path.suffix.lower() in SUFFIXES:
-            match = _ESC_NAME.match(path.stem)
             label = identifier(path.parent.name)
-            if match:
-                found.append(Recording(path, label, match["source"], int(match["fold"])))
-            else:
-                found.append(Recording(path, label, f"{label}/{_TAKE.sub('', path.stem)}", None))
+            source, fold = f"{label}/{_TAKE.sub('', path.stem)}", None
+            if match := _ESC_NAME.match(path.stem):
+                source, fold = match["source"], int(match["fold"])
+            found.append(Recording(path, label, source, fold))
     return found
 
 
@@ -161,15 +160,11 @@ def _from_table(folder: Path, table: Path) -> list[Recording]:
     columns = {"filename", "fold", "category", "src_file"}
     if not rows or not columns <= set(rows[0]):
         raise InputError(f"{table}: needs the columns {', '.join(sorted(columns))} and at least one row")
-    found, missing = [], []
-    for row in rows:
-        path = folder / "audio" / row["filename"]
-        if not path.is_file():
-            missing.append(row["filename"])
-        found.append(Recording(path, identifier(row["category"]), row["src_file"], int(row["fold"])))
-    if missing:
-        raise InputError(f"{folder / 'audio'} lacks {', '.join(missing)} listed in {table}; unpack the archive again")
-    return sorted(found, key=lambda recording: recording.path)
+    audio = folder / "audio"
+    if missing := [row["filename"] for row in rows if not (audio / row["filename"]).is_file()]:
+        raise InputError(f"{audio} lacks {', '.join(missing)} listed in {table}; unpack the archive again")
+    rows.sort(key=lambda row: audio / row["filename"])
+    return [Recording(audio / r["filename"], identifier(r["category"]), r["src_file"], int(r["fold"])) for r in rows]
 
 
 def _measure(

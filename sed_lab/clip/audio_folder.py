@@ -138,7 +138,7 @@ def in_threads(function: Callable[[P], R], items: Iterable[P], jobs: int | None 
         yield from pool.map(function, items)
 
 
-def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
+def usable_audio(folder: Path, sample_rate: int, resampled: bool = True) -> list[Path]:
     """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
     sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
     own = list_audio(folder) if folder.is_dir() else []
@@ -146,7 +146,7 @@ def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: i
         return list_audio(sibling) if sibling.is_dir() else []
     if not resampled or _first_rate(own) == sample_rate:
         return own
-    resample_folder(folder, sibling, sample_rate, jobs)
+    resample_folder(folder, sibling, sample_rate)
     return list_audio(sibling)
 
 

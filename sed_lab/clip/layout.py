@@ -119,7 +119,6 @@ def read_layout(
     weak_split_seed: int = 42,
     resampled: bool = True,
     source_clips: Mapping[str, int] | None = None,
-    jobs: int | None = None,
     seed: int = 0,
     name: str | None = None,
     layout: Sequence[Split] = LAYOUT,
@@ -132,7 +131,7 @@ def read_layout(
             the DCASE 2021 baseline, over the listed clips whether found or not.
         resampled: write recordings of another rate once to ``<audio folder>_16k``; false: resample while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
-        jobs: threads, all cores by default. seed: of the crops of longer recordings. layout: where the subsets lie.
+        seed: of the crops of longer recordings. layout: where the subsets lie.
 
     Events of ``clips`` are as annotated, as published scores are computed; `ClipFiles.load` clips them.
 
@@ -146,12 +145,12 @@ def read_layout(
     if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
         listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
     folders = sorted({each.audio for each in listings.values()})
-    audio = _all_of(folders, lambda each: usable_audio(each, sample_rate, resampled, jobs))
+    audio = _all_of(folders, lambda each: usable_audio(each, sample_rate, resampled))
     found = {name: match(listing, audio[listing.audio]) for name, listing in listings.items()}
     if not any(found.values()):
         named = ", ".join(str(each.audio) for each in listings.values())
         raise InputError(f"{folder} holds no audio that its annotations list; put the recordings in {named}")
-    headers = read_headers({path for paths in found.values() for path in paths.values()}, jobs)
+    headers = read_headers(path for paths in found.values() for path in paths.values())
     subsets = {}
     for subset, listing in listings.items():
         _warn_missing(listing, len(found[subset]))
@@ -255,7 +254,7 @@ def match(listing: Listing, audio: Sequence[Path]) -> dict[str, Path]:
     return {filename: path for filename, path in found if path is not None}
 
 
-def read_headers(paths: Iterable[Path], jobs: int | None = None) -> dict[Path, AudioInfo]:
+def read_headers(paths: Iterable[Path]) -> dict[Path, AudioInfo]:
     """Headers of recordings.
 
     Raises:
@@ -268,8 +267,8 @@ def read_headers(paths: Iterable[Path], jobs: int | None = None) -> dict[Path, A
         except InputError as error:
             return short_reason(path, error)
 
-    paths = sorted(paths)
-    found = dict(zip(paths, in_threads(header, paths, jobs), strict=True))
+    paths = sorted(set(paths))
+    found = dict(zip(paths, in_threads(header, paths), strict=True))
     refuse_bad([(path, reason) for path, reason in found.items() if isinstance(reason, str)], len(found))
     return {path: info for path, info in found.items() if isinstance(info, AudioInfo)}
 

@@ -40,11 +40,9 @@ class StandardLogMel(LogMel):
         f_max: float,
         log_offset: float,
     ) -> None:
+        lengths = (sample_rate, n_fft, win_length, hop_length)
         super().__init__(
-            sample_rate,
-            n_fft,
-            win_length,
-            hop_length,
+            *lengths,
             n_mels,
             f_min,
             f_max,
