@@ -195,8 +195,7 @@ def _roles(
     """Event classes in their order, and the labels that serve as backgrounds."""
     labels = sorted({recording.label for recording in recordings})
     chosen = tuple(identifier(name) for name in classes or ())
-    unknown = [name for name in chosen if name not in labels]
-    if unknown:
+    if unknown := [name for name in chosen if name not in labels]:
         raise InputError(f"{folder} has no class {', '.join(unknown)}; it has {', '.join(labels)}")
     patterns = [identifier(p).lower() if "*" not in p else p.lower() for p in backgrounds or BACKGROUNDS]
     free = [label for label in labels if label not in chosen]
@@ -239,17 +238,14 @@ def _by_fold(
     folder: Path, recordings: Sequence[Recording], folds: Mapping[str, Sequence[int]], numbers: Sequence[int]
 ) -> dict[Path, str]:
     if set(folds) != set(SPLITS):
-        raise InputError(
-            f"folds names {', '.join(folds)}; it needs {', '.join(SPLITS)}, each with a list of fold numbers"
-        )
+        needed = ", ".join(SPLITS)
+        raise InputError(f"folds names {', '.join(folds)}; it needs {needed}, each with a list of fold numbers")
     listed = [fold for split in SPLITS for fold in folds[split]]
     if len(set(listed)) < len(listed):
         raise InputError(f"folds {dict(folds)} uses a fold twice; a fold belongs to one split")
-    unknown = sorted(set(listed) - set(numbers))
-    if unknown:
-        raise InputError(
-            f"{folder} has no fold {', '.join(map(str, unknown))}; it has {', '.join(map(str, numbers)) or 'none'}"
-        )
+    if unknown := sorted(set(listed) - set(numbers)):
+        there = ", ".join(map(str, numbers)) or "none"
+        raise InputError(f"{folder} has no fold {', '.join(map(str, unknown))}; it has {there}")
     split_of_fold = {fold: split for split in SPLITS for fold in folds[split]}
     return {r.path: split_of_fold[r.fold] for r in recordings if r.fold in split_of_fold}
 

@@ -138,8 +138,7 @@ def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
     known = (*SUBSETS, "synthetic_test")
     if unknown := sorted(set(sizes) - set(known)):
         raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
-    wrong = [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]
-    if wrong:
+    if wrong := [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]:
         raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
     return {**dict.fromkeys(SUBSETS, 0), **sizes}
 

@@ -106,8 +106,7 @@ def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[st
     lines = _lines(path)
     rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
     header = [name.strip() for name in rows[0]] if rows else []
-    missing = [name for name in STRONG if name not in header]
-    if missing:
+    if missing := [name for name in STRONG if name not in header]:
         raise InputError(
             f"{path}: expected the columns {', '.join(STRONG)} in any order, got {_shown(lines)}; "
             f"{', '.join(missing)} not found"
@@ -127,8 +126,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in _lines(path) if line.strip())
     if not names:
         raise InputError(f"{path} names no class; write one event label a line")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} names {', '.join(repeated)} more than once; every class has one line")
     return names
 
