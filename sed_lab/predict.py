@@ -187,10 +187,10 @@ def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool)
 
 
 def _window(detector: Detector, path: Path, start: float) -> np.ndarray:
-    from sed_lab.clip.audio import fit_length, read_audio
+    from sed_lab.clip.audio import read_audio
 
     audio = read_audio(path, detector.sample_rate, start, detector.clip_seconds)
-    return fit_length(audio, None, round(detector.clip_seconds * detector.sample_rate), detector.sample_rate)[0]
+    return np.pad(audio, (0, round(detector.clip_seconds * detector.sample_rate) - len(audio)))
 
 
 def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:

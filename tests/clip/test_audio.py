@@ -14,7 +14,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.clip.audio import ClipFiles, audio_info, fit_length, labels_of, move_events, read_audio, write_audio
+from sed_lab.clip.audio import ClipFiles, audio_info, labels_of, move_events, read_audio, write_audio
 from sed_lab.clip.audio_folder import check_audio, list_audio, resample_folder, resampled_path, track, usable_audio
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Event, Subset
@@ -167,19 +167,10 @@ def test_list_audio_is_sorted_and_skips_unfinished_files(tmp_path: Path) -> None
         list_audio(tmp_path / "nothing")
 
 
-def test_fit_length_pads_at_the_end_and_keeps_events() -> None:
-    events = (Event(0.1, 0.4, "Dog"),)
-    audio, moved = fit_length(np.ones(8, np.float32), events, 12, 10)
-    assert audio.tolist() == [1] * 8 + [0] * 4
-    assert moved == events
-    assert fit_length(np.ones(8, np.float32), None, 8, 10)[1] is None
-
-
-def test_fit_length_crops_and_moves_events() -> None:
+def test_events_move_along_with_a_crop() -> None:
     events = [Event(0.0, 1.0, "gone"), Event(0.5, 1.5, "cut"), Event(1.25, 9.0, "cut too"), Event(3.0, 4.0, "gone")]
-    audio, moved = fit_length(np.arange(40, dtype=np.float32), events, 20, 10, start=10)
-    assert audio.tolist() == list(range(10, 30))
-    assert moved == (Event(0.0, 0.5, "cut"), Event(0.25, 2.0, "cut too"))
+    assert move_events(events, 1.0, 2.0) == (Event(0.0, 0.5, "cut"), Event(0.25, 2.0, "cut too"))
+    assert move_events(events[:1], 0.0, 2.0) == (events[0],)
 
 
 @given(st.floats(0, 8), st.floats(0.001, 5), st.floats(0, 8), st.floats(0.5, 4))
