@@ -37,10 +37,7 @@ class Runs:
 
 
 def psds_of_scores(
-    smoothed: Scores,
-    truth: Events,
-    durations: Mapping[str, float],
-    scenarios: Mapping[str, Scenario] = SCENARIOS,
+    smoothed: Scores, truth: Events, durations: Mapping[str, float], scenarios: Mapping[str, Scenario] = SCENARIOS
 ) -> dict[str, Psds]:
     """Exact PSDS of each scenario; as `psds_exact`, which asks sed_scores_eval, only faster and smaller.
 

@@ -199,10 +199,7 @@ def _frame(events: Events, truth: Events, labels: Sequence[str]) -> Any:
 
 
 def psds_exact(
-    smoothed: Scores,
-    truth: Events,
-    durations: Mapping[str, float],
-    scenarios: Mapping[str, Scenario] = SCENARIOS,
+    smoothed: Scores, truth: Events, durations: Mapping[str, float], scenarios: Mapping[str, Scenario] = SCENARIOS
 ) -> dict[str, Psds]:
     """Exact PSDS of each scenario over all thresholds, by sed_scores_eval.
 

@@ -160,12 +160,7 @@ def gated_pool(
 class _GatedPool(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        dropout: float,
-        pool: tuple[int, int],
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dropout: float, pool: tuple[int, int]
     ) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         batch, channels, frames, mels = x.shape
