@@ -119,21 +119,21 @@ def predict_command(arguments: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def find_audio(places: Sequence[Path]) -> list[Path]:
+def find_audio(paths: Sequence[Path]) -> list[Path]:
     """The files named, and all audio files of the folders named, in sorted order.
 
     Raises:
-        InputError: a place does not exist, a folder holds no audio, or two files share a name without suffix.
+        InputError: a path does not exist, a folder holds no audio, or two files share a name without suffix.
     """
     from sed_lab.clip.audio_folder import list_audio
 
     files: list[Path] = []
-    for place in places:
-        if not place.exists():
-            raise InputError(f"{place} does not exist; give audio files or folders")
-        found = list_audio(place) if place.is_dir() else [place]
+    for given in paths:
+        if not given.exists():
+            raise InputError(f"{given} does not exist; give audio files or folders")
+        found = list_audio(given) if given.is_dir() else [given]
         if not found:
-            raise InputError(f"{place} holds no audio files (wav, flac, ogg, mp3); give another folder")
+            raise InputError(f"{given} holds no audio files (wav, flac, ogg, mp3); give another folder")
         files += [path for path in found if path not in files]
     return files
 

@@ -6,7 +6,6 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -97,27 +96,6 @@ def frame_times(frames: int, frame_hop: float, duration: float) -> np.ndarray:
     times = np.round(np.arange(frames + 1) * frame_hop, 6)
     end = round(duration, 6)
     return times if times[-1] <= end else np.append(times[times < end], end)
-
-
-def to_sed_scores_eval(scores: Scores, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Frame scores as sed_scores_eval wants them, one data frame a clip; ``classes`` selects columns.
-
-    Raises:
-        InputError: there are no frame scores.
-    """
-    import pandas as pd
-
-    if scores.frame is None or scores.frame_hop is None:
-        raise InputError(f"{scores.name}: sed_scores_eval needs frame scores, there are clip scores only")
-    chosen = list(scores.classes if classes is None else classes)
-    columns = [scores.classes.index(label) for label in chosen]
-    frames = {}
-    for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
-        times = frame_times(len(array), scores.frame_hop, float(duration))
-        values = array[: len(times) - 1, columns].astype(np.float64)
-        table = np.column_stack([times[:-1], times[1:], values])
-        frames[clip_id] = pd.DataFrame(table, columns=["onset", "offset", *chosen])
-    return frames
 
 
 def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = None) -> Scores:

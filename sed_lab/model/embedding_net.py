@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
 from sed_lab.model.encoder import ClipNetwork
@@ -52,9 +52,9 @@ class RowCNN(ClipNetwork):
         with torch.no_grad():
             self.n_features = self.layers(torch.zeros(1, 1, n_rows, n_values)).shape[1]
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: torch.Tensor = self.layers(rows[:, None])
+        features: Tensor = self.layers(rows[:, None])
         return features
 
 
@@ -76,9 +76,9 @@ class RowFNN(ClipNetwork):
         self.layers = nn.Sequential(nn.Flatten(), *layers).apply(keras_start)
         self.n_features = sizes[-1]
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: torch.Tensor = self.layers(rows)
+        features: Tensor = self.layers(rows)
         return features
 
 

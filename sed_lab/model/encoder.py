@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
@@ -42,7 +42,7 @@ class LSTMEncoder(ClipNetwork):
             bias["bias_ih_l0"][n_units : 2 * n_units] = forget_bias  # gates come as input, forget, cell, output
         self.n_embedding = n_units
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
         _, (state, _) = self.lstm(feature)
         return F.normalize(state[-1])
@@ -91,6 +91,6 @@ class CNNEncoder(ClipNetwork):
         self.layers = nn.Sequential(*layers)
         self.n_embedding = channels * size[0] * size[1]
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
         return F.normalize(self.layers(feature[:, None]).flatten(1))

@@ -132,7 +132,7 @@ class Evaluation(pl.Callback):
                 save_scores(folder / f"{system}.npz", _scores(_data(trainer), subset, rows))
                 clips = _data(trainer).corpus.subsets[subset]
                 write_truth(folder, [clips.clips[index] for index in rows])
-                if subset == "test" and clips.load(next(iter(rows)), 0)[1].ndim == 2:  # shown in place of audio
+                if subset == "test" and clips.load(next(iter(rows)), 0)[1].ndim == 2:  # shown instead of audio
                     write_embeddings(folder, [clips.load(index, 0)[1] for index in rows])
 
     def _gather(self) -> dict[tuple[str, str], Rows]:
