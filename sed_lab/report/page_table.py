@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from sed_lab.report.run_folder import RunFolder
+from sed_lab.report.table_text import code_of, hardware_of
 
 NAMES = {
     "psds1": "PSDS scenario 1",
@@ -78,8 +79,8 @@ def facts_markup(run: RunFolder) -> str:
         ("Date", moment(record.get("started"))),
         ("Duration", duration_of(record)),
         ("Training", rate_of(record)),
-        ("Hardware", hardware_of(record.get("hardware"))),
-        ("Code", code_of(record.get("code"))),
+        ("Hardware", hardware_of(record["hardware"]) if "hardware" in record else None),
+        ("Code", code_of(record["code"]) if "code" in record else None),
     ]
     items = "".join(
         f"<div><dt>{key}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts if value not in (None, "")
@@ -230,28 +231,6 @@ def spell(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def hardware_of(facts: Any) -> str:
-    """Processor, threads and GPUs."""
-    if not isinstance(facts, Mapping):
-        return str(facts or "")
-    gpus = facts.get("gpus") or []
-    parts = [
-        str(facts.get("processor") or facts.get("machine") or ""),
-        f"{facts['threads']} threads" if facts.get("threads") else "",
-        *gpus,
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def code_of(code: Any) -> str:
-    """Version and commit."""
-    if not isinstance(code, Mapping):
-        return str(code or "")
-    commit = str(code.get("commit") or "")[:10]
-    changed = " with local changes" if code.get("changed") else ""
-    return f"sed_lab {code.get('sed_lab', '')}" + (f", {commit}{changed}" if commit else "")
 
 
 def outline(value: Any) -> str:
