@@ -275,12 +275,9 @@ def _paper_split(
     cut = round(share * len(order))
     training, test = every.take(np.sort(order[:cut])), every.take(np.sort(order[cut:]))
     leaked = int(np.isin(store.video_id[test.index], store.video_id[training.index]).sum())
-    log.warning(
-        "row_exchange=before_split leaks: %d of %d test clips are rows, in another order, of videos that also train;"
-        " test accuracy is inflated (row_exchange=training does not leak)",
-        leaked,
-        len(test.index),
-    )
+    what = "test clips are rows, in another order, of videos that also train; test accuracy is inflated"
+    how = f"{leaked} of {len(test.index)} {what} (row_exchange=training does not leak)"
+    log.warning("row_exchange=before_split leaks: %s", how)
     return training, test
 
 

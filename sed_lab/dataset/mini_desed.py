@@ -70,7 +70,7 @@ def mini_desed(
     """
     if not 0 < bank_share <= 1:
         raise InputError(f"dataset.bank_share={bank_share} must be above 0 and at most 1")
-    levels = {"snr": distribution(snr, "snr"), "real_snr": distribution(real_snr, "real_snr")}
+    level, real_level = distribution(snr, "snr"), distribution(real_snr, "real_snr")
     settings = {"sizes": sizes_of(sizes), "bank_share": bank_share, "snr": list(snr), "real_snr": list(real_snr)}
     settings |= {"empty_share": empty_share, "sample_rate": sample_rate, "clip_seconds": clip_seconds, "seed": seed}
     settings["bank_code"] = code_of(bank, dsp, backgrounds, machines, textures, voices)
@@ -82,8 +82,8 @@ def mini_desed(
             return CachedBank(ProceduralBank(CLASSES, name, sample_rate, seed, instances))
 
         meets = desed_occurrence()
-        synthetic = Specification(meets, clip_seconds, snr=levels["snr"])
-        real = Specification(meets, clip_seconds, snr=levels["real_snr"], empty_share=empty_share)
+        synthetic = Specification(meets, clip_seconds, snr=level)
+        real = Specification(meets, clip_seconds, snr=real_level, empty_share=empty_share)
         return Banks(domain("synthetic"), domain("real"), synthetic, real, train)
 
     return soundscape_corpus(Path(folder), "mini_desed", settings, open_banks, live)
