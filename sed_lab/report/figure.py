@@ -16,9 +16,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
-from sed_lab.report.page_clip import clip_duration
+from sed_lab.report.page_clip import seen_and_heard
 from sed_lab.report.run_folder import RunFolder, read_run
-from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, rows_picture
+from sed_lab.report.sound import LogMelMaker, LogMelPicture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
 from sed_lab.run.record import analyses, own_analyses
 
@@ -73,30 +73,29 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> Figure:
+def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> Figure:
     """PSD-ROC of both scenarios: effective TP rate over effective FP rate, with one thin line a class.
 
     The staircases are drawn as they are integrated (Bilen et al. 2020; exact ones after Ebbers et al. 2022). Thin
     lines belong to the first system.
     """
-    systems = tuple(curves)
-    names = [name for name in ("psds1", "psds2") if any(curves[system].get(name) for system in systems)]
+    names = [name for name in ("psds1", "psds2") if any(found.get(name) for found in curves.values())]
+    first = next(iter(curves))
     figure = new_figure(4.6 * max(1, len(names)), 3.6)
     handles: dict[str, Any] = {}
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(1, len(names), place)
-        for order, system in enumerate(systems):
-            curve = curves[system].get(name) or {}
-            for number, (label, line) in enumerate((curve.get("per_class") or {}).items() if order == 0 else ()):
+        for order, (system, found) in enumerate(curves.items()):
+            curve = found.get(name) or {}
+            for number, (label, line) in enumerate(curve.get("per_class", {}).items() if order == 0 else ()):
                 colour, dash = class_style(number)
-                x, y = _first(line, "efpr", "fpr"), _first(line, "etpr", "tpr")
+                x, y = line["efpr"], line["etpr"]
                 (handles[label],) = axes.plot(x, y, dash, color=colour, lw=0.9, alpha=0.85, drawstyle="steps-post")
             if curve:
-                x, y = _first(curve, "efpr", "fpr"), _first(curve, "etpr", "tpr")
-                dash = DASHES[order % len(DASHES)]
+                x, y, dash = curve["efpr"], curve["etpr"], DASHES[order % len(DASHES)]
                 (handles[system],) = axes.plot(x, y, dash, color=INK, lw=2.2, drawstyle="steps-post", zorder=3)
-        value = _exact((metrics or {}).get("systems", {}).get(systems[0], {}).get(name))
-        axes.set(title=name.upper() + ("" if value is None else f"  {value:.3f}  ({systems[0]})"))
+        value = metrics.get("systems", {}).get(first, {}).get(name, {}).get("exact")
+        axes.set(title=name.upper() + ("" if value is None else f"  {value:.3f}  ({first})"))
         axes.set(xlabel="effective FP rate [per hour]", ylabel="effective TP rate", ylim=(0, 1.02), xlim=(0, 100))
     if handles:
         figure.legend(list(handles.values()), list(handles), loc="outside right upper")
@@ -176,14 +175,6 @@ def curve_figures(run: RunFolder, analysis: Sequence[str] | None = None) -> dict
     return figures
 
 
-def _first(line: Mapping[str, Any], *names: str) -> Sequence[float]:
-    return next((line[name] for name in names if name in line), ())
-
-
-def _exact(value: Any) -> float | None:
-    return value.get("exact") if isinstance(value, Mapping) else None
-
-
 def _draw_audio(axes: Axes, audio: np.ndarray, duration: float) -> None:
     """Lowest and highest sample of 1500 slices: the shape of the wave without its samples."""
     parts = np.array_split(audio, min(len(audio), 1500)) if len(audio) else []
@@ -210,55 +201,29 @@ def _draw_events(axes: Axes, verdict: Verdict, classes: Sequence[str], shown: Se
     colour = {classes[index]: class_style(index)[0] for index in shown}
     for events, good, lift in ((verdict.truth, verdict.hit, 0.04), (verdict.detected, verdict.correct, -0.40)):
         for event, right in zip(events, good, strict=True):
-            if event.event_label not in row:
-                continue
-            corner = (event.onset, row[event.event_label] + lift)
-            kind: dict[str, Any] = (
-                {"facecolor": colour[event.event_label]} if right else {"fill": False, "hatch": "/////"}
-            )
-            axes.add_patch(
-                Rectangle(corner, event.offset - event.onset, 0.36, edgecolor=colour[event.event_label], lw=1, **kind)
-            )
+            if event.event_label in row:
+                corner, length = (event.onset, row[event.event_label] + lift), event.offset - event.onset
+                shade = colour[event.event_label]
+                kind: dict[str, Any] = {"facecolor": shade} if right else {"fill": False, "hatch": "/////"}
+                axes.add_patch(Rectangle(corner, length, 0.36, edgecolor=shade, lw=1, **kind))
     for place in range(len(shown)):
         axes.axhline(place + 0.5, color=LINE, lw=0.7)
     axes.set(ylim=(-0.5, max(1, len(shown)) - 0.5))
     axes.set_yticks(list(row.values()), list(row))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
+    words = "upper: truth, lower: detected; hatched: missed or false alarm"
     axes.annotate(
-        "upper: truth, lower: detected; hatched: missed or false alarm",
-        (1, 0),
-        xycoords="axes fraction",
-        xytext=(0, -14),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=7.5,
-        color=MUTED,
+        words, (1, 0), (0, -14), "axes fraction", "offset points", ha="right", va="top", fontsize=7.5, color=MUTED
     )
 
 
 def _write_clip_pictures(run: RunFolder, n_clips: int) -> list[Path]:
     system = run.systems[0]
-    ranked = choose(judge_run(run, system).values(), n_clips)
-    maker, scores = LogMelMaker(run.config.get("feature")), run.scores.get(system)
-    place = {clip_id: i for i, clip_id in enumerate(scores.clip_id)} if scores else {}
-    written = []
-    for rank, verdict in enumerate(ranked, start=1):
-        sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
-        picture = None if sound is None else maker.picture(sound)
-        if verdict.clip_id in run.embedding:
-            picture = rows_picture(run.embedding[verdict.clip_id])
-        frame = scores.frame[place[verdict.clip_id]] if scores and scores.frame and verdict.clip_id in place else None
-        length = clip_duration(run, verdict, None if sound is None else len(sound) / maker.sample_rate)
-        figure = clip_picture(
-            verdict,
-            run.classes,
-            length,
-            sound,
-            picture,
-            frame,
-            scores.frame_hop or 1.0 if scores else 1.0,
-            run.threshold(),
-        )
+    maker, written = LogMelMaker(run.config.get("feature")), []
+    hop = run.scores[system].frame_hop if system in run.scores else None
+    for rank, verdict in enumerate(choose(judge_run(run, system).values(), n_clips), start=1):
+        sound, picture, length = seen_and_heard(run, verdict, maker)
+        frame, _ = run.posteriors(system, verdict.clip_id)
+        figure = clip_picture(verdict, run.classes, length, sound, picture, frame, hop or 1.0, run.threshold())
         written.append(save(figure, run.path / "figures" / f"clip_{rank:02d}.png"))
     return written

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sed_lab.report.clip_view import Verdict, choose, judge_run, shown_classes
+from sed_lab.report.clip_view import Verdict, choose, judge, judge_run, shown_classes
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, encode_audio, rows_picture
-from sed_lab.types import Event, Scores
+from sed_lab.types import Event
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,9 @@ def clip_cards(run: RunFolder, max_clips: int, audio_budget: int) -> ClipCards:
     if not run.truth:
         chosen = sorted(chosen, key=lambda verdict: verdict.clip_id)
     maker = LogMelMaker(run.config.get("feature"))
-    places = {name: {clip_id: i for i, clip_id in enumerate(scores.clip_id)} for name, scores in run.scores.items()}
     markup, data, left, silent = [], [], audio_budget, 0
     for number, verdict in enumerate(chosen):
-        sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
-        duration = clip_duration(run, verdict, None if sound is None else len(sound) / maker.sample_rate)
+        sound, picture, duration = seen_and_heard(run, verdict, maker)
         source = None
         if sound is not None:
             kind, packed = encode_audio(sound, maker.sample_rate)
@@ -53,36 +51,30 @@ def clip_cards(run: RunFolder, max_clips: int, audio_budget: int) -> ClipCards:
                 left -= len(packed)
                 source = _uri(kind, packed)
         silent += source is None
-        picture = None if sound is None else maker.picture(sound)
-        if verdict.clip_id in run.embedding:
-            picture = rows_picture(run.embedding[verdict.clip_id])
         markup.append(_card(number, verdict, duration, picture, source, bool(run.truth)))
-        results = {
-            system: _result(
-                run,
-                found.get(
-                    verdict.clip_id, Verdict(verdict.clip_id, verdict.truth, (), (False,) * len(verdict.truth), ())
-                ),
-                run.scores.get(system),
-                places.get(system, {}),
-            )
-            for system, found in verdicts.items()
+        own = {
+            name: of.get(verdict.clip_id) or judge(verdict.clip_id, verdict.truth, ()) for name, of in verdicts.items()
         }
-        data.append(
-            {
-                "id": verdict.clip_id,
-                "duration": round(duration, 4),
-                "truth": _events(verdict.truth, run.classes),
-                "systems": results,
-            }
-        )
+        results = {system: _result(run, system, its) for system, its in own.items()}
+        facts = {"id": verdict.clip_id, "duration": round(duration, 4), "truth": _events(verdict.truth, run.classes)}
+        data.append({**facts, "systems": results})
     return ClipCards("\n".join(markup), data, len(first), silent)
 
 
-def clip_duration(run: RunFolder, verdict: Verdict, heard: float | None = None) -> float:
-    """Seconds a clip lasts: as the run says, else as heard, else up to its last event."""
+def seen_and_heard(
+    run: RunFolder, verdict: Verdict, maker: LogMelMaker
+) -> tuple[np.ndarray | None, LogMelPicture | None, float]:
+    """A clip's sound ``[N]`` and picture, None where there is none, and the seconds it lasts.
+
+    They are as the run says, else as heard, else up to its last event.
+    """
+    sound = clip_audio(run.audio.get(verdict.clip_id), maker.sample_rate)
+    heard = None if sound is None else len(sound) / maker.sample_rate
+    picture = None if sound is None else maker.picture(sound)
+    if verdict.clip_id in run.embedding:
+        picture = rows_picture(run.embedding[verdict.clip_id])
     ends = [event.offset for event in (*verdict.truth, *verdict.detected)]
-    return run.duration.get(verdict.clip_id) or heard or max(ends, default=1.0)
+    return sound, picture, run.duration.get(verdict.clip_id) or heard or max(ends, default=1.0)
 
 
 def verdict_markup(verdict: Verdict, judged: bool) -> str:
@@ -96,11 +88,9 @@ def verdict_markup(verdict: Verdict, judged: bool) -> str:
     return f"F1 <b>{verdict.f1:.2f}</b> · " + " · ".join(parts)
 
 
-def _result(run: RunFolder, verdict: Verdict, scores: Scores | None, place: dict[str, int]) -> dict[str, Any]:
+def _result(run: RunFolder, system: str, verdict: Verdict) -> dict[str, Any]:
     """One system's view of a clip: its detections with their fate, and the posteriors worth showing as bytes."""
-    at = place.get(verdict.clip_id)
-    frame = scores.frame[at] if scores and scores.frame is not None and at is not None else None
-    clip = scores.clip[at] if scores and scores.clip is not None and at is not None else None
+    frame, clip = run.posteriors(system, verdict.clip_id)
     seen = frame if frame is not None else None if clip is None else clip[None]
     shown = shown_classes(verdict, run.classes, seen) if seen is not None else []
     return {
@@ -109,7 +99,7 @@ def _result(run: RunFolder, verdict: Verdict, scores: Scores | None, place: dict
         "hit": list(verdict.hit),
         "correct": list(verdict.correct),
         "detected": _events(verdict.detected, run.classes),
-        "hop": scores.frame_hop if scores else None,
+        "hop": run.scores[system].frame_hop if system in run.scores else None,
         "shown": [
             {
                 "class": index,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, read_weak
 from sed_lab.errors import InputError
@@ -59,25 +59,35 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.record.get("config") or {}
+        return self.record.get("config", {})
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What was measured of each system, the first one first."""
+        return self.metrics.get("systems", {})
 
     def collars(self) -> tuple[float, float, float]:
-        """Onset collar [s], offset collar [s], offset share of the reference length, as the run's metrics state."""
-        return collars(self.metrics)
+        """Onset collar [s], offset collar [s], offset share of the reference length, as the run's metrics state.
+
+        They are DCASE's 0.2 s, 0.2 s, 20 % where the metrics name none.
+        """
+        settings = self.metrics.get("settings", {})
+        found = {**settings, **settings.get("event_f1", {})}
+        onset = found.get("onset_collar", 0.2)
+        return onset, found.get("offset_collar", onset), found.get("offset_share", 0.2)
+
+    def posteriors(self, system: str, clip_id: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Frame scores ``[T, C]`` and clip scores ``[C]`` of one clip; None where the system gives none."""
+        scores = self.scores.get(system)
+        if scores is None or clip_id not in scores.clip_id:
+            return None, None
+        at = scores.clip_id.index(clip_id)
+        return (None if scores.frame is None else scores.frame[at]), (None if scores.clip is None else scores.clip[at])
 
     def threshold(self) -> float | None:
         """The run's one decision threshold, None where classes have their own."""
-        value = (self.config.get("decoder") or {}).get("threshold")
+        value = self.config.get("decoder", {}).get("threshold")
         return float(value) if isinstance(value, int | float) else None
-
-
-def collars(metrics: dict[str, Any]) -> tuple[float, float, float]:
-    """Collars out of a metrics record's settings; DCASE's 0.2 s, 0.2 s, 20 % where it names none."""
-    found: dict[str, float] = {}
-    for settings in [metrics.get("settings") or {}, (metrics.get("settings") or {}).get("event_f1") or {}]:
-        found |= {key: value for key, value in settings.items() if isinstance(value, int | float)}
-    onset = found.get("onset_collar", 0.2)
-    return onset, found.get("offset_collar", onset), found.get("offset_share", 0.2)
 
 
 def read_run(path: Path) -> RunFolder:
@@ -146,14 +156,5 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     """One dict an epoch; blank cells are left out."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{key: value for key, text in row.items() if (value := _number(text)) is not None} for row in rows]
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    history = pd.read_csv(path, float_precision="round_trip").replace([np.inf, -np.inf], np.nan)
+    return [row.dropna().to_dict() for _, row in history.iterrows()]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sed_lab.files import replacing
@@ -83,6 +82,4 @@ def svg_text(figure: Figure) -> str:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches that needs no display."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)

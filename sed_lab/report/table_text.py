@@ -158,9 +158,9 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     versions = _distinct(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records)
     facts = {
         "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
-        "code": "; ".join(_distinct(code_of(record["code"]) for record in records)),
+        "code": "; ".join(_distinct(code_in_words(record["code"]) for record in records)),
         "versions": "; ".join(versions),
-        "hardware": "; ".join(_distinct(hardware_of(record["hardware"]) for record in records)),
+        "hardware": "; ".join(_distinct(hardware_in_words(record["hardware"]) for record in records)),
     }
     seconds = [record["training_seconds"] for record in records if "training_seconds" in record]
     if seconds:
@@ -172,14 +172,14 @@ def _distinct(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def code_of(code: Mapping[str, Any]) -> str:
-    """Version and commit."""
+def code_in_words(code: Mapping[str, Any]) -> str:
+    """Version, and commit where it is known."""
     commit = f" ({str(code['commit'])[:7]}{', changed' if code.get('changed') else ''})" if "commit" in code else ""
     return f"sed_lab {code['sed_lab']}{commit}"
 
 
-def hardware_of(facts: Mapping[str, Any]) -> str:
-    """Processor, cores, threads and GPUs."""
+def hardware_in_words(facts: Mapping[str, Any]) -> str:
+    """Processor, cores, threads and GPUs of a run."""
     processor = facts.get("processor", facts.get("machine", ""))
     gpus = "".join(f", {name}" for name in facts.get("gpus", ()))
     threads = f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''} a run"

@@ -51,7 +51,8 @@ def test_learning_curves_leave_out_epochs_without_a_value() -> None:
 
 
 def test_psd_roc_draws_the_staircase_that_is_integrated() -> None:
-    curve = {"efpr": [0.0, 10.0, 60.0], "etpr": [0.1, 0.4, 0.8], "per_class": {"a_$x$": {"fpr": [0, 5], "tpr": [0, 1]}}}
+    per_class = {"a_$x$": {"efpr": [0, 5], "etpr": [0, 1]}}
+    curve = {"efpr": [0.0, 10.0, 60.0], "etpr": [0.1, 0.4, 0.8], "per_class": per_class}
     drawn = figure.psd_roc({"student": {"psds1": curve, "psds2": {}}}, {"systems": {"student": {"psds1": {}}}})
     (axes,) = drawn.axes
     thin, thick = axes.get_lines()
