@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,9 @@ def score_file(detector: Detector, path: Path) -> Scores:
     half = detector.clip_seconds / 2
     plan = [(start, False) for start in starts]
     plan += [] if detector.method.clips_only else [(start + half, True) for start in starts[:-1]]
-    for batch in _batches(sorted(plan), WINDOWS_AT_ONCE):
+    plan.sort()
+    for i in range(0, len(plan), WINDOWS_AT_ONCE):
+        batch = plan[i : i + WINDOWS_AT_ONCE]
         audio = np.stack([_window(detector, path, start) for start, _ in batch])
         for (start, centred), scores in zip(batch, _score(detector, audio), strict=True):
             first = round(start / hop)
@@ -207,11 +209,6 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
         assert clip is not None
         return clip[:, None]
     return detector.decoder.gate(prediction.frame.float().cpu().numpy(), clip)
-
-
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def event_table(rows: Sequence[tuple[str, Event]]) -> str:

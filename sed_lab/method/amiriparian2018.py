@@ -185,9 +185,8 @@ class RareEnsemble(SedMethod):
         super().on_fit_start()
         if self.trainer.check_val_every_n_epoch != 1:
             raise InputError("this method goes by its validation loss; set trainer.check_val_every_n_epoch=1")
-        self.trainer.should_stop = all(
-            progress["stopped"] for progress in self.progress.values()
-        )  # killed at its end, resumed
+        # Killed at its end, resumed.
+        self.trainer.should_stop = all(progress["stopped"] for progress in self.progress.values())
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()

@@ -323,8 +323,6 @@ class EmbeddingClusters(WeightedDetector):
         arrays = {"embedding": self.embedding, "cluster": self.cluster, "clip_class": self.clip_class}
         arrays |= {"cluster_class": self.cluster_class, "centroids": self.network.clusters.weight.detach()}
         folder.mkdir(exist_ok=True)
-        with (
-            replacing(folder / f"iteration_{int(self.progress['phase']) // 2}.npz") as beside,
-            beside.open("wb") as file,
-        ):
+        name = f"iteration_{int(self.progress['phase']) // 2}.npz"
+        with replacing(folder / name) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]

@@ -116,7 +116,8 @@ def _measure_system(
         values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
-            values["event_f1_tuned"] = {**best, "threshold": _plain(tuned)}
+            plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
+            values["event_f1_tuned"] = {**best, "threshold": plain}
         if scores is not None and tuned_decoder is not None:
             best = event_f1(tuned_decoder.decode(scores), truth, classes, **settings["event_f1"])
             values["event_f1_class_tuned"] = {**best, "decoder": tuned_decoder.settings()}
@@ -243,10 +244,6 @@ def _psds(
     for name in found:
         values[name]["per_class"] = found[name].per_class
     return {**values, "curves": {name: thinned(curve) for name, curve in found.items()}}
-
-
-def _plain(threshold: Threshold) -> Any:
-    return dict(threshold) if isinstance(threshold, Mapping) else float(threshold)
 
 
 def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(SameFrames):
     """Blocks of convolution, batch norm and ReLU that keep the time, and a pooling of frames for each class.
 
     With frames ``x_t [H]`` of a clip, for each class c::
@@ -32,8 +33,6 @@ class AttentionPool(nn.Module):
 
     gives = ("frame and clip logits", "encoded frames and their pooling")
     normalises_batches = True
-
-    time_pooling = 1
 
     def __init__(
         self, n_classes: int, n_mels: int, filters: Sequence[int], kernels: Sequence[int], pooling: Sequence[int]
@@ -59,9 +58,6 @@ class AttentionPool(nn.Module):
         self.clip_weight = nn.Parameter(torch.empty(n_classes, self.n_hidden))
         self.clip_bias = nn.Parameter(torch.zeros(n_classes))
         nn.init.xavier_uniform_(self.clip_weight)
-
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
 
     def encode(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, T, H]``."""

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 DIRECTIONS = ("reverse", "forward", "both")
 
 
-class ChunkNet(nn.Module):
+class ChunkNet(SameFrames):
     """Two convolutions, LSTM layers, a dense layer and one logit a frame; without LSTM layers, the paper's CNN.
 
     The first convolution is 3 x 3, the second along frequency only; both pool frequency and keep time (section 2.2).
@@ -34,8 +35,6 @@ class ChunkNet(nn.Module):
 
     gives = ("a chunk's posterior",)
     normalises_batches = True
-
-    time_pooling = 1
 
     def __init__(
         self,
@@ -70,9 +69,6 @@ class ChunkNet(nn.Module):
             size = n_units * (1 + (direction == "both"))
         self.dense, self.norm = nn.Linear(size, n_dense), nn.BatchNorm1d(n_dense)
         self.out = nn.Linear(n_dense, 1)
-
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, tau]`` of chunks ``x [B, tau, M]``."""
@@ -166,7 +162,7 @@ class _Walk:
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-class ContextNet(nn.Module):
+class ContextNet(SameFrames):
     """DCASE 2017 task 2's baseline: each frame judged from it and its neighbours by two dense layers.
 
     Args:
@@ -179,8 +175,6 @@ class ContextNet(nn.Module):
     gives = ("a chunk's posterior",)
     normalises_batches = False
 
-    time_pooling = 1
-
     def __init__(self, n_mels: int, context: int, n_units: int, dropout: float) -> None:
         super().__init__()
         if context < 1 or context % 2 == 0:
@@ -189,9 +183,6 @@ class ContextNet(nn.Module):
         layers = (n_mels * context, n_units), (n_units, n_units)
         parts = [[nn.Linear(*size), nn.ReLU(), nn.Dropout(dropout)] for size in layers]
         self.layers = nn.Sequential(*parts[0], *parts[1], nn.Linear(n_units, 1))
-
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, T]`` of ``x [B, T, M]``."""

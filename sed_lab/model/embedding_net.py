@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from sed_lab.errors import InputError
-from sed_lab.model.encoder import ClipNetwork
+from sed_lab.model.grid import SameFrames
 
 PADDINGS = ("valid", "same")
 
 
-class RowCNN(ClipNetwork):
+class RowCNN(SameFrames):
     """Three convolutions of 1 row x 6 values with ReLU, the first two of them followed by max pooling.
 
     Rows are the heat map's y axis, values of an embedding its x axis. The first layer's stride of 2 also goes down the
@@ -58,7 +58,7 @@ class RowCNN(ClipNetwork):
         return features
 
 
-class RowFNN(ClipNetwork):
+class RowFNN(SameFrames):
     """All rows one after the other through dense layers with ReLU: the paper's ONN, ``1280/10-100-1000``.
 
     Args:

@@ -9,18 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 
-class ClipNetwork(nn.Module):
-    """Only whole clips are predicted, so that the grid of labels is the feature's own."""
-
-    time_pooling = 1
-
-    def frames(self, n_frames: int) -> int:
-        return n_frames
-
-
-class LSTMEncoder(ClipNetwork):
+class LSTMEncoder(SameFrames):
     """The last state of a one-layer LSTM, divided by its length.
 
     Args:
@@ -48,7 +40,7 @@ class LSTMEncoder(ClipNetwork):
         return F.normalize(state[-1])
 
 
-class CNNEncoder(ClipNetwork):
+class CNNEncoder(SameFrames):
     """Two convolution layers with ReLU, batch norm, max pooling and dropout, flattened and divided by its length.
 
     Convolutions have no padding: with 64 mel bins E is then 128, as the LSTM's, for every clip of 536 to 1035 frames;

@@ -30,16 +30,8 @@ from sed_lab.files import read_json, write_json
 from sed_lab.run.record import read_record
 
 # What an outer launcher may have left in the environment and a job must not take for its own rank.
-RANK_VARIABLES = (
-    "LOCAL_RANK",
-    "RANK",
-    "GROUP_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "NODE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
+                  "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 outcome = {"failed": 0}
