@@ -64,6 +64,8 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
     check_targets(record["config"]["decoder"], "decoder", cfg.trust)
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
+    for key in set(merged["metric"]) - set(cfg.metric):  # a setting of an older version
+        merged["metric"].pop(key)
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
         group, _, inner = key.partition(".")

@@ -43,7 +43,7 @@ def test_a_run_leaves_both_systems_and_its_front_end(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", *CLIPS)
     record, metrics = read_json(folder / "run.json"), read_json(folder / "metrics.json")
     assert (record["status"], record["epochs"]) == ("complete", EPOCHS)
-    assert list(metrics["systems"]) == ["proposed1", "proposed2"]
+    assert list(metrics["systems"]) == ["proposed2", "proposed1"]  # as the method declares them
     names = set(flatten({"systems": metrics["systems"]}, per_class=True))
     assert {name for name in names if not is_metric(name)} == set()
     counts = {label: row["clips"] for label, row in record["dataset"]["per_class"].items()}
