@@ -13,13 +13,13 @@ from sed_lab.types import Event
 
 def scored(folder: Path, subset: str) -> dict[str, Any]:
     """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations."""
-    stored = folder / "scores" / subset
-    strong = (stored / "ground_truth.tsv").exists()
+    place = folder / "scores" / subset
+    strong = (place / "ground_truth.tsv").exists()
     return {
-        "systems": {path.stem: load_scores(path) for path in sorted(stored.glob("*.npz"))},
-        "truth": read_truth(stored / "ground_truth.tsv") if strong else None,
-        "labels": None if strong else by_clip(read_weak(stored / "weak_labels.tsv")),
-        "durations": by_clip(read_durations(stored / "durations.tsv")),
+        "systems": {path.stem: load_scores(path) for path in sorted(place.glob("*.npz"))},
+        "truth": read_truth(place / "ground_truth.tsv") if strong else None,
+        "labels": None if strong else by_clip(read_weak(place / "weak_labels.tsv")),
+        "durations": by_clip(read_durations(place / "durations.tsv")),
     }
 
 
