@@ -75,7 +75,6 @@ def _quick_help() -> None:
 
 def sentence(error: Exception, config_name: str) -> str:
     """What Hydra refuses, as one sentence with the nearest known key, group or option."""
-    text = " ".join(str(error.__cause__ or error).split())
     override = re.search(r"Could not override '([^']+)'", str(error))
     if override:
         key = override.group(1)
@@ -90,7 +89,7 @@ def sentence(error: Exception, config_name: str) -> str:
     if group_missing:
         known = sorted(path.name for path in conf_folder().iterdir() if path.is_dir())
         return f"unknown group {group_missing.group(1)!r}; known groups: {', '.join(known)}"
-    return text
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _nearest(name: str, known: list[str]) -> str:

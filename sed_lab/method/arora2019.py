@@ -124,8 +124,7 @@ class ClusterNetwork(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> logits of clips ``[B, C]``."""
-        logits: Tensor = self.output(self.clusters(self.encoder(feature)))
-        return logits
+        return self.output(self.clusters(self.encoder(feature)))
 
 
 class WeightedDetector(PhasedMethod):

@@ -78,5 +78,4 @@ class RowClassifier(SedMethod):
     def _embedded(self, x: Input) -> Tensor:
         if x.audio is None:
             raise InputError("this method works on rows of embeddings, but the dataset gives none; choose another")
-        embedding: Tensor = self.feature(x.audio)
-        return embedding
+        return self.feature(x.audio)

@@ -53,8 +53,7 @@ def tune_decoder(
         if not all(np.isnan(curve[:, i]).all() for curve in values.values()):
             best = max(grid, key=lambda v: (np.nanmax(values[v][:, i]).round(12), -abs(np.log(v / own[label]))))
             threshold[label], chosen[label] = _best(values[best][:, i]), best
-    tuned: D = replace(given, threshold=threshold, **{setting: chosen})
-    return tuned
+    return replace(given, threshold=threshold, **{setting: chosen})
 
 
 def _best(values: np.ndarray) -> float:

@@ -62,8 +62,7 @@ class AttentionPool(SameFrames):
     def encode(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, T, H]``."""
         x = self.input_norm(feature.transpose(1, 2)).transpose(1, 2)
-        encoded: Tensor = self.blocks(x[:, None]).squeeze(3).transpose(1, 2)
-        return encoded
+        return self.blocks(x[:, None]).squeeze(3).transpose(1, 2)
 
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``x [B, T, H]``."""

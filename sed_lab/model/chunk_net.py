@@ -88,8 +88,7 @@ class ChunkNet(SameFrames):
     def _judged(self, x: Tensor) -> Tensor:
         """Logits ``[B, T]`` of ``x [B, T, size]``."""
         x = F.relu(self.norm(self.dense(x).flatten(0, -2))).unflatten(0, x.shape[:-1])
-        logits: Tensor = self.out(self.drop(x)).squeeze(-1)
-        return logits
+        return self.out(self.drop(x)).squeeze(-1)
 
     @torch.no_grad()
     def sliding(self, x: Tensor, timesteps: int) -> Tensor:
@@ -188,14 +187,12 @@ class ContextNet(SameFrames):
         """Logits ``[B, T]`` of ``x [B, T, M]``."""
         half = self.context // 2
         wide = torch.cat([x[:, :1].expand(-1, half, -1), x, x[:, -1:].expand(-1, half, -1)], dim=1)
-        logits: Tensor = self.layers(wide.unfold(1, self.context, 1).flatten(2)).squeeze(2)
-        return logits
+        return self.layers(wide.unfold(1, self.context, 1).flatten(2)).squeeze(2)
 
 
 def _pooled(x: Tensor, size: int) -> Tensor:
     """The maximum of every ``size`` bins of ``[..., M]``; a rest is left out."""
-    whole: Tensor = x[..., : x.shape[-1] // size * size].unflatten(-1, (-1, size)).amax(-1)
-    return whole
+    return x[..., : x.shape[-1] // size * size].unflatten(-1, (-1, size)).amax(-1)
 
 
 def _tanh(x: Tensor) -> Tensor:

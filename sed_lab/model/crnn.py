@@ -149,8 +149,7 @@ def gated_pool(x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tu
     none for the backward pass except the dropout mask, one byte an element.
     """
     if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        out: Tensor = _GatedPool.apply(x, weight, bias, dropout, pool)
-        return out
+        return _GatedPool.apply(x, weight, bias, dropout, pool)
     gate = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.avg_pool2d(F.dropout(gate * x.sigmoid(), dropout), pool)
 

@@ -54,8 +54,7 @@ class RowCNN(SameFrames):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: Tensor = self.layers(rows[:, None])
-        return features
+        return self.layers(rows[:, None])
 
 
 class RowFNN(SameFrames):
@@ -78,8 +77,7 @@ class RowFNN(SameFrames):
 
     def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: Tensor = self.layers(rows)
-        return features
+        return self.layers(rows)
 
 
 def keras_start(module: nn.Module) -> None:

@@ -107,8 +107,7 @@ def build(node: Any, **given: Any) -> Any:
 
 def method_class(config: Mapping[str, Any]) -> type[SedMethod]:
     """The class that ``config["method"]`` names."""
-    found: type[SedMethod] = get_object(config["method"]["_target_"])
-    return found
+    return get_object(config["method"]["_target_"])
 
 
 def check_fit(config: Mapping[str, Any], conf: Path, chosen: Mapping[str, str]) -> None:
