@@ -176,15 +176,11 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
 
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:
     """The table from the records, printed and written."""
-    from sed_lab.experiment.table import build_table
     from sed_lab.report.drawing import write_figure
     from sed_lab.report.site import write_table_page
     from sed_lab.report.table_text import print_table, write_table
 
-    folders: dict[str, dict[int, Path]] = {name: {} for name in experiment.rows}
-    for job in jobs:
-        folders[job.row][job.seed] = job.folder
-    table = build_table(experiment, scale_name, folders)
+    table = tables.table_of(experiment, scale_name, jobs, {job.folder: job.folder for job in jobs})
     place = jobs[0].folder.parent / "tables" / scale_name / experiment.paper / experiment.item
     write_table(table, place)
     write_figure(table, place)
