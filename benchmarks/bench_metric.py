@@ -18,11 +18,12 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
-from sed_lab.metric.psds import SCENARIOS, psds_exact, psds_from_points
+from sed_lab.metric.psds import SCENARIOS, psds_from_points
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.metric.table import EventTable
 from sed_lab.types import Event, Scores
 from tests.configured import configured
+from tests.metric.peers import psds_exact
 
 MedianDecoder = configured("decoder/default")
 

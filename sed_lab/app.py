@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +109,10 @@ def _known_keys(config_name: str) -> list[str]:
             cfg = compose(config_name, overrides=choices)
         except HydraException:
             cfg = compose(config_name)
-    keys: list[str] = []
-    _walk(OmegaConf.to_container(cfg, resolve=False), "", keys)
-    return keys
+    return list(_keys(OmegaConf.to_container(cfg, resolve=False)))
 
 
-def _walk(node: Any, prefix: str, keys: list[str]) -> None:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            keys.append(f"{prefix}{key}")
-            _walk(value, f"{prefix}{key}.", keys)
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _keys(value, f"{prefix}{key}.")

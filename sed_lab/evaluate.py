@@ -162,8 +162,8 @@ def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str,
             paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
             metric["points"] = {"system": [nothing | by_clip(read_detections(path)) for path in paths]}
     else:
-        place = Path(cfg.scores)
-        system = load_scores(place) if place.suffix == ".npz" else read_scores_folder(place, durations)
+        path = Path(cfg.scores)
+        system = load_scores(path) if path.suffix == ".npz" else read_scores_folder(path, durations)
     systems = {"system": system}
     metrics, curves = measure(systems, truth, durations, decoder, **metric)
     write_measured(target, systems, decoder, metrics, curves)
@@ -211,7 +211,7 @@ def write_measured(
 def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
     """Draw the figures and write the page of the run in ``folder``, with what the modules named by ``analysis`` draw.
 
-    Returns the page's place, None where it is not wanted.
+    Returns the page's path, None where it is not wanted.
     """
     from sed_lab.report.figure import write_figures
     from sed_lab.report.page import write_page

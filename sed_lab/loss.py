@@ -13,11 +13,12 @@ there; Arora et al. (ICASSP 2019) for :class:`WeightedBinary`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
@@ -38,69 +39,52 @@ TABLE_1 = {
 }
 
 
-class Loss(Protocol):
-    """What a method needs of a loss."""
+class Loss(ABC):
+    """A loss by its value in each element, of which the mean is taken."""
 
     def __call__(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        *,
-        class_weight: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor: ...
+        self, logits: Tensor, target: Tensor, *, class_weight: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        return masked_mean(self.elements(logits, target, class_weight, mask), mask)
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None: ...
+    @abstractmethod
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        """The loss of each element ``[B, ..., C]``, or of all classes ``[B, ...]``; outside ``mask`` it is not used."""
 
-
-@dataclass(frozen=True)
-class Binary:
-    """Binary cross-entropy; ``class_weight``, where one is given, weighs positives and negatives of a class."""
-
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
+    def class_weight(self, statistics: ClassStatistics | None) -> Tensor | None:
+        """The weights ``[C]`` that the loss is meant to be called with; most losses have none."""
         return None
 
-    def __call__(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        *,
-        class_weight: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return masked_mean(_weighted(focal(logits, target, 0.0), class_weight), mask)
+
+@dataclass(frozen=True)
+class Binary(Loss):
+    """Binary cross-entropy; ``class_weight``, where one is given, weighs positives and negatives of a class."""
+
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        return _weighted(focal(logits, target, 0.0), class_weight)
 
 
 @dataclass(frozen=True)
-class WeightedBinary:
+class WeightedBinary(Loss):
     """``-(w_c y log p + (1 - y) log(1 - p))``, ``w_c = max_c n_c / n_c`` over clips (Arora et al. 2019, eq. 2).
 
     Only positive targets carry the weight. Clips of no class are a class of their own in the maximum, as in the paper's
     section 3; the paper says only that w_c is inversely proportional to n_c.
     """
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> Tensor:
         statistics = _needed(statistics)
         clips = _counts(statistics.clips, statistics, "clips")
         return torch.tensor(max(clips.max(), statistics.empty_clips) / clips, dtype=torch.float32)
 
-    def __call__(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        *,
-        class_weight: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
         logits, target = _same_float(logits, target)
         weight = None if class_weight is None else class_weight.to(logits)
-        return masked_mean(
-            F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none"), mask
-        )
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Loss):
     """``-sum_c y_c log softmax(z)_c`` for clips of exactly one class, Keras's categorical cross-entropy (Aziz, sec. V).
 
     ``sparse`` takes the class's number instead of the vector ``y``, as Keras's sparse categorical cross-entropy: the
@@ -113,38 +97,26 @@ class Categorical:
     sparse: bool
     exclusive = True
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
-        return None
-
-    def __call__(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        *,
-        class_weight: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
         logits, target = _same_float(logits, target)
         of_mask = target if mask is None else target[mask]
         if not ((of_mask.sum(-1) == 1) & (of_mask.amax(-1) == 1)).all():
             raise InputError("a categorical loss needs clips of exactly one class; use loss=bce, or such a dataset")
-        place = target.argmax(-1)
+        number = target.argmax(-1)
         if self.sparse:
-            values = F.cross_entropy(logits.flatten(0, -2), place.flatten(), reduction="none").view(place.shape)
+            values = F.cross_entropy(logits.flatten(0, -2), number.flatten(), reduction="none").view(number.shape)
         else:
             values = -(target * F.log_softmax(logits, -1)).sum(-1)
-        if class_weight is not None:
-            values = values * class_weight.to(values)[place]
-        return masked_mean(values, mask)
+        return values if class_weight is None else values * class_weight.to(values)[number]
 
 
-def probability(loss: Loss, logits: torch.Tensor) -> torch.Tensor:
+def probability(loss: Loss, logits: Tensor) -> Tensor:
     """Probabilities ``[..., C]`` as the loss reads logits: a softmax over exclusive classes, else sigmoids."""
     return logits.float().softmax(-1) if getattr(loss, "exclusive", False) else logits.float().sigmoid()
 
 
 @dataclass(frozen=True)
-class Focal:
+class Focal(Loss):
     """Focal loss (eq. 1): ``-a y (1-p)^g log p - (1-a)(1-y) p^g log(1-p)``.
 
     ``alpha`` None leaves out both factors, so gamma 0 is binary cross-entropy; alpha 0.5 is half of that.
@@ -154,22 +126,13 @@ class Focal:
     alpha: float | None
 
     def __post_init__(self) -> None:
-        _check_gamma(self.gamma)
+        if not (isinstance(self.gamma, (int, float)) and 0 <= self.gamma < math.inf):
+            raise InputError(f"loss.gamma={self.gamma!r} must be a number of at least 0")
         if self.alpha is not None and not 0 < self.alpha < 1:
             raise InputError(f"loss.alpha={self.alpha} is outside (0, 1); use null for none")
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor | None:
-        return None
-
-    def __call__(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        *,
-        class_weight: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return masked_mean(_weighted(focal(logits, target, self.gamma, self.alpha), class_weight), mask)
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        return _weighted(focal(logits, target, self.gamma, self.alpha), class_weight)
 
 
 @dataclass(frozen=True)
@@ -187,7 +150,7 @@ class ClassBalancedFocal(Focal):
         if self.samples not in ("events", "clips", "frames"):
             raise InputError(f"loss.samples={self.samples!r} is unknown; use events, clips or frames")
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> Tensor:
         statistics = _needed(statistics)
         counted = {"events": statistics.events, "clips": statistics.clips, "frames": statistics.active_frames}
         n = _counts(counted[self.samples], statistics, self.samples)
@@ -219,7 +182,7 @@ class TimeBalancedFocal(Focal):
         if self.statistics not in ("dataset", "table1"):
             raise InputError(f"loss.statistics={self.statistics!r} is unknown; use dataset or table1")
 
-    def class_weight(self, statistics: ClassStatistics | None) -> torch.Tensor:
+    def class_weight(self, statistics: ClassStatistics | None) -> Tensor:
         statistics = _needed(statistics)
         if self.statistics == "table1":
             unknown = [name for name in statistics.classes if name not in TABLE_1]
@@ -245,7 +208,7 @@ def time_balanced_weight(
     k: float,
     strict: bool = False,
     classes: tuple[str, ...] | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """Class weights ``[C]`` of eq. 4: ``(1 - b_c) / (1 - b_c^floor(k r_c))``, ``b_c = (V_c - 1) / V_c``, sum C.
 
     Args:
@@ -278,7 +241,7 @@ def inverse_effective_number(samples: np.ndarray, volume: np.ndarray) -> np.ndar
     return np.asarray((1 - beta) / (1 - beta**samples))
 
 
-def focal(logits: torch.Tensor, target: torch.Tensor, gamma: float, alpha: float | None = None) -> torch.Tensor:
+def focal(logits: Tensor, target: Tensor, gamma: float, alpha: float | None = None) -> Tensor:
     """The focal loss of each element, from logits; ``gamma`` 0 is torch's binary cross-entropy itself."""
     logits, target = _same_float(logits, target)
     if gamma == 0 and alpha is None:
@@ -290,7 +253,7 @@ def focal(logits: torch.Tensor, target: torch.Tensor, gamma: float, alpha: float
     return on + off if alpha is None else alpha * on + (1 - alpha) * off
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of ``values [B, ...]`` over the clips of ``mask [B]``; 0, still in the graph, where there is none."""
     if mask is None:
         return values.mean()
@@ -298,16 +261,16 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
     return chosen.mean() if chosen.numel() else chosen.sum()
 
 
-def _weighted(values: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:
+def _weighted(values: Tensor, class_weight: Tensor | None) -> Tensor:
     return values if class_weight is None else values * class_weight.to(values)
 
 
-def _same_float(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _same_float(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits, target.to(logits.dtype)
 
 
-def _scaled(raw: np.ndarray) -> torch.Tensor:
+def _scaled(raw: np.ndarray) -> Tensor:
     return torch.tensor(raw * (len(raw) / raw.sum()), dtype=torch.float32)
 
 
@@ -329,11 +292,6 @@ def _counts(values: np.ndarray, statistics: ClassStatistics, what: str) -> np.nd
             " remove these classes from the dataset or use loss=bce or loss=focal"
         )
     return counts
-
-
-def _check_gamma(gamma: float) -> None:
-    if not (isinstance(gamma, (int, float)) and 0 <= gamma < math.inf):
-        raise InputError(f"loss.gamma={gamma!r} must be a number of at least 0")
 
 
 def _number(value: object, key: str) -> float:

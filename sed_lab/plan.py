@@ -16,7 +16,7 @@ from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.run.identity import is_complete, register_resolvers, run_name
 from sed_lab.run.record import analyses
-from sed_lab.run.sweep import needed_gpus, places
+from sed_lab.run.sweep import jobs_at_once, needed_gpus
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def estimate(experiment: Experiment, scale_name: str, waiting: list[Job]) -> str
     scale = experiment.scale(scale_name)
     if scale.minutes is None or not waiting:
         return ""
-    side_by_side = places(waiting[0].gpus)
+    side_by_side = jobs_at_once(waiting[0].gpus)
     minutes = math.ceil(len(waiting) / side_by_side) * scale.minutes
     each = f"{scale.minutes:g} min a run on {scale.hardware}"
     return f", about {minutes:.0f} min with {side_by_side} side by side ({each})"

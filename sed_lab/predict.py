@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,21 +119,21 @@ def predict_command(arguments: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def find_audio(places: Sequence[Path]) -> list[Path]:
+def find_audio(paths: Sequence[Path]) -> list[Path]:
     """The files named, and all audio files of the folders named, in sorted order.
 
     Raises:
-        InputError: a place does not exist, a folder holds no audio, or two files share a name without suffix.
+        InputError: a path does not exist, a folder holds no audio, or two files share a name without suffix.
     """
     from sed_lab.clip.audio_folder import list_audio
 
     files: list[Path] = []
-    for place in places:
-        if not place.exists():
-            raise InputError(f"{place} does not exist; give audio files or folders")
-        found = list_audio(place) if place.is_dir() else [place]
+    for given in paths:
+        if not given.exists():
+            raise InputError(f"{given} does not exist; give audio files or folders")
+        found = list_audio(given) if given.is_dir() else [given]
         if not found:
-            raise InputError(f"{place} holds no audio files (wav, flac, ogg, mp3); give another folder")
+            raise InputError(f"{given} holds no audio files (wav, flac, ogg, mp3); give another folder")
         files += [path for path in found if path not in files]
     return files
 
@@ -157,7 +157,9 @@ def score_file(detector: Detector, path: Path) -> Scores:
     half = detector.clip_seconds / 2
     plan = [(start, False) for start in starts]
     plan += [] if detector.method.clips_only else [(start + half, True) for start in starts[:-1]]
-    for batch in _batches(sorted(plan), WINDOWS_AT_ONCE):
+    plan.sort()
+    for i in range(0, len(plan), WINDOWS_AT_ONCE):
+        batch = plan[i : i + WINDOWS_AT_ONCE]
         audio = np.stack([_window(detector, path, start) for start, _ in batch])
         for (start, centred), scores in zip(batch, _score(detector, audio), strict=True):
             first = round(start / hop)
@@ -187,10 +189,10 @@ def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool)
 
 
 def _window(detector: Detector, path: Path, start: float) -> np.ndarray:
-    from sed_lab.clip.audio import fit_length, read_audio
+    from sed_lab.clip.audio import read_audio
 
     audio = read_audio(path, detector.sample_rate, start, detector.clip_seconds)
-    return fit_length(audio, None, round(detector.clip_seconds * detector.sample_rate), detector.sample_rate)[0]
+    return np.pad(audio, (0, round(detector.clip_seconds * detector.sample_rate) - len(audio)))
 
 
 def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
@@ -207,11 +209,6 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
         assert clip is not None
         return clip[:, None]
     return detector.decoder.gate(prediction.frame.float().cpu().numpy(), clip)
-
-
-def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def event_table(rows: Sequence[tuple[str, Event]]) -> str:

@@ -27,17 +27,14 @@ def prepare(arguments: list[str]) -> int:
     """Run one subcommand; returns the exit code."""
     parser = argparse.ArgumentParser(prog="sed-prepare", description="Check, describe and prepare a corpus.")
     commands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
-    add_check(commands)
-    add_stats(commands)
-    add_resample(commands)
-    add_embeddings(commands)
+    for add in (_add_check, _add_stats, _add_resample, _add_embeddings):
+        add(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code
 
 
-def add_check(commands: Commands) -> None:
-    """``check``: its arguments."""
+def _add_check(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         help="say what is there, missing and wrong in a corpus",
@@ -121,8 +118,7 @@ def _print_checks(checks: list[SplitCheck]) -> None:
     print(f"{n_errors} errors" if n_errors else "no errors")
 
 
-def add_stats(commands: Commands) -> None:
-    """``stats``: its arguments."""
+def _add_stats(commands: Commands) -> None:
     parser = commands.add_parser(
         "stats",
         help="count events, frames and durations per class",
@@ -138,7 +134,7 @@ def add_stats(commands: Commands) -> None:
 
 def stats(options: argparse.Namespace) -> int:
     """``sed-prepare stats FOLDER``."""
-    from sed_lab.clip.annotation import read_source_clips
+    from sed_lab.clip.annotation import read_bank
     from sed_lab.clip.corpus import statistics_rows
     from sed_lab.clip.layout import known_classes, soundbank_of
     from sed_lab.dataset.check import describe_layout
@@ -149,7 +145,7 @@ def stats(options: argparse.Namespace) -> int:
     classes = known_classes(options.folder)
     source_clips = DESED_SOURCE_CLIPS if classes == CLASSES else None
     if soundbank_of(options.folder).is_file():
-        source_clips = read_source_clips(soundbank_of(options.folder), classes)
+        source_clips, _ = read_bank(soundbank_of(options.folder), classes)
     described = describe_layout(options.folder, classes, options.frame_hop, options.clip_seconds, source_clips)
     if options.json:
         print(json.dumps({name: statistics_rows(one) for name, one in described.items()}, indent=1))
@@ -161,8 +157,7 @@ def stats(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_resample(commands: Commands) -> None:
-    """``resample``: its arguments."""
+def _add_resample(commands: Commands) -> None:
     parser = commands.add_parser(
         "resample",
         help="copy a folder of recordings at another sample rate",
@@ -184,8 +179,7 @@ def resample(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_embeddings(commands: Commands) -> None:
-    """``embeddings``: its arguments."""
+def _add_embeddings(commands: Commands) -> None:
     parser = commands.add_parser(
         "embeddings",
         help="convert AudioSet's embeddings to a form that is read at once",
@@ -206,17 +200,10 @@ def embeddings(options: argparse.Namespace) -> int:
     subsets = options.subsets or [name for name in SHARDS if (options.source / name).is_dir()]
     index = convert(options.source, options.target, subsets or list(SHARDS))
     columns = ("subset", "shards", "records", "ten rows", "other", "damaged")
-    rows = [
-        (
-            name,
-            one["shards"],
-            one["records"],
-            one["kept"],
-            one["records"] - one["kept"] - one["damaged"],
-            one["damaged"],
-        )
-        for name, one in index["subsets"].items()
-    ]
+    rows = []
+    for name, one in index["subsets"].items():
+        other = one["records"] - one["kept"] - one["damaged"]
+        rows.append((name, one["shards"], one["records"], one["kept"], other, one["damaged"]))
     _print_table(columns, rows)
     for name, one in index["subsets"].items():
         for damage in one["damage"]:

@@ -23,7 +23,7 @@ from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import write_json
 from sed_lab.plan import Job, check_columns, distinct, estimate, expand, experiment_files, experiments_folder
-from sed_lab.run.sweep import end_with_parent, places
+from sed_lab.run.sweep import end_with_parent, jobs_at_once
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
@@ -162,7 +162,7 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
     write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
     if launcher == "joblib":
         gpus = max(job.gpus for job in waiting)
-        words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), places(gpus))}")
+        words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), jobs_at_once(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))
     command = [sys.executable, "-m", "sed_lab.run.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
     command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={LAUNCHERS[launcher]}", *words.values()]

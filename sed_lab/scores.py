@@ -6,7 +6,6 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,15 +58,8 @@ def load_scores(path: Path) -> Scores:
         if frames.sum() != len(arrays["frame"]):
             raise InputError(f"{path}: its clips have {frames.sum()} frames, but {len(arrays['frame'])} are stored")
         frame = tuple(np.split(arrays["frame"], np.cumsum(frames)[:-1])) if len(frames) else ()
-    return Scores(
-        clip_id=tuple(arrays["clip_id"].tolist()),
-        classes=tuple(arrays["classes"].tolist()),
-        duration=arrays["duration"],
-        frame_hop=hop,
-        frame=frame,
-        clip=arrays.get("clip"),
-        name=str(path),
-    )
+    clip_id, classes = (tuple(arrays[name].tolist()) for name in ("clip_id", "classes"))
+    return Scores(clip_id, classes, arrays["duration"], hop, frame, arrays.get("clip"), str(path))
 
 
 def durations_file(folder: Path) -> Path:
@@ -85,8 +77,7 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
     """
     if scores.frame is None:
         raise InputError(f"{scores.name}: a score folder needs frame scores, there are clip scores only")
-    unfit = [clip_id for clip_id in scores.clip_id if "/" in clip_id or clip_id in ("", ".", "..")]
-    if unfit:
+    if unfit := [clip_id for clip_id in scores.clip_id if "/" in clip_id or clip_id in ("", ".", "..")]:
         raise InputError(f"{scores.name}: clip_id {unfit[0]!r} cannot be a file name; rename the clip")
     header = "\t".join(["onset", "offset", *scores.classes])
     for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
@@ -95,9 +86,8 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
         for t, row in enumerate(array[: len(times) - 1]):
             rows.append("\t".join([f"{times[t]:.6f}", f"{times[t + 1]:.6f}", *(f"{v:.{decimals}g}" for v in row)]))
         write_text(folder / f"{clip_id}.tsv", "\n".join(rows) + "\n")
-    lines = [
-        f"{clip_id}.wav\t{duration:.6f}" for clip_id, duration in zip(scores.clip_id, scores.duration, strict=True)
-    ]
+    ends = zip(scores.clip_id, scores.duration, strict=True)
+    lines = [f"{clip_id}.wav\t{duration:.6f}" for clip_id, duration in ends]
     write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
 
 
@@ -106,27 +96,6 @@ def frame_times(frames: int, frame_hop: float, duration: float) -> np.ndarray:
     times = np.round(np.arange(frames + 1) * frame_hop, 6)
     end = round(duration, 6)
     return times if times[-1] <= end else np.append(times[times < end], end)
-
-
-def to_sed_scores_eval(scores: Scores, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Frame scores as sed_scores_eval wants them, one data frame a clip; ``classes`` selects columns.
-
-    Raises:
-        InputError: there are no frame scores.
-    """
-    import pandas as pd
-
-    if scores.frame is None or scores.frame_hop is None:
-        raise InputError(f"{scores.name}: sed_scores_eval needs frame scores, there are clip scores only")
-    chosen = list(scores.classes if classes is None else classes)
-    columns = [scores.classes.index(label) for label in chosen]
-    frames = {}
-    for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
-        times = frame_times(len(array), scores.frame_hop, float(duration))
-        values = array[: len(times) - 1, columns].astype(np.float64)
-        table = np.column_stack([times[:-1], times[1:], values])
-        frames[clip_id] = pd.DataFrame(table, columns=["onset", "offset", *chosen])
-    return frames
 
 
 def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = None) -> Scores:
@@ -163,14 +132,9 @@ def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = Non
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise InputError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}")
-    return Scores(
-        clip_id=tuple(tables),
-        classes=tuple(classes),
-        duration=np.array([durations[i] if durations else table[-1, 1] for i, (_, table) in tables.items()], float),
-        frame_hop=hop,
-        frame=tuple(table[:, 2:].astype(np.float32) for _, table in tables.values()),
-        name=str(folder),
-    )
+    ends = [durations[i] if durations else table[-1, 1] for i, (_, table) in tables.items()]
+    frame = tuple(table[:, 2:].astype(np.float32) for _, table in tables.values())
+    return Scores(tuple(tables), tuple(classes), np.array(ends, float), hop, frame, name=str(folder))
 
 
 def _read_table(path: Path) -> tuple[list[str], np.ndarray]:

@@ -22,6 +22,8 @@ from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
+from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class
+from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import is_complete, notice, provenance
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from sed_lab.clip.module import SedData
     from sed_lab.decoder.base import Decoder
     from sed_lab.method.base import SedMethod
-    from sed_lab.run.assemble import Assembly
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         if record:
             record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
-        loggers = [_instantiate(node) for node in (cfg.logger or {}).values()]
+        loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
         seconds = time.monotonic() - started
@@ -103,13 +104,12 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
 
     from sed_lab.clip.corpus import training_statistics, weak_labels
     from sed_lab.clip.module import SedData
-    from sed_lab.run.assemble import Facts, assemble, check_fit, method_class
     from sed_lab.types import BESIDE, TESTS
 
     objective = objective_of(cfg)
     refuse_test_clips(cfg, objective)
     check_fit(cfg, conf_folder(), run.choices())
-    corpus = _instantiate(cfg.dataset)
+    corpus = instantiate(cfg.dataset)
     facts = Facts(
         classes=corpus.classes,
         clip_seconds=corpus.clip_seconds,
@@ -138,8 +138,6 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
 
 def objective_of(cfg: DictConfig) -> list[str]:
     """What the run is validated by: as the configuration says, else as the method does."""
-    from sed_lab.run.assemble import method_class
-
     return list(method_class(cfg).default_objective() if cfg.objective is None else cfg.objective)
 
 
@@ -198,7 +196,7 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder
         Bars() if on_terminal() else PlainProgress(),
     ]
     quiet()
-    trainer = _instantiate(
+    trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers,
@@ -286,17 +284,10 @@ def finish(
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, cfg.analysis, **cfg.report)
-    config = record["config"]
-    mirror(loggers, folder, config, metrics)
+    mirror(loggers, folder, record["config"], metrics)
     print(f"run: {folder}")
     if page:
         print(f"page: {page}")
-
-
-def _instantiate(node: DictConfig, **given: Any) -> Any:
-    from sed_lab.run.assemble import build as build_node
-
-    return build_node(node, **given)
 
 
 def _is_first_rank() -> bool:

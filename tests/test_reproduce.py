@@ -14,7 +14,7 @@ import pytest
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json
 from sed_lab.plan import experiment_files
-from sed_lab.run.sweep import places
+from sed_lab.run.sweep import jobs_at_once
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = [read_experiment(path) for path in experiment_files(EXPERIMENTS)]
@@ -145,4 +145,4 @@ def test_an_unknown_launcher_is_refused(tmp_path: Path, cache: str) -> None:
 
 
 def test_a_job_has_room_on_this_machine() -> None:
-    assert 1 <= places(0) <= (os.cpu_count() or 1)
+    assert 1 <= jobs_at_once(0) <= (os.cpu_count() or 1)

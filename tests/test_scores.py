@@ -17,10 +17,10 @@ from sed_lab.scores import (
     load_scores,
     read_scores_folder,
     save_scores,
-    to_sed_scores_eval,
     write_scores_folder,
 )
 from sed_lab.types import Scores
+from tests.metric.peers import to_sed_scores_eval
 
 
 def example(frames: tuple[int, ...] = (5, 3, 0), clip: bool = True, frame: bool = True, hop: float = 0.064) -> Scores:

@@ -97,7 +97,7 @@ def test_eight_processes_go_through_all_phases_with_as_many_steps_as_one(tmp_pat
     one = run_folder(tmp_path / "1", *CLIPS, "batch.max_clips_per_device=8")
     steps = [torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (eight, one)]
     assert steps[0]["global_step"] == steps[1]["global_step"] == EPOCHS * (100 // 64)
-    assert [state["place"]["phase"] for state in steps] == [6, 6]
+    assert [state["progress"]["phase"] for state in steps] == [6, 6]
     assert eight.name == one.name  # the same run, however many devices share its batch
     for name in ("feature.mean", "feature.deviation"):
         assert torch.equal(*(state["state_dict"][name] for state in steps))

@@ -68,7 +68,7 @@ def test_a_recording_is_embedded_and_classified_in_one_call(folder: Path, tmp_pa
     words = [str(folder), "noise.wav", "--threshold", "0", "--embeddings", "rows", "--scores", "scores"]
     done = sed("predict", *words, cwd=tmp_path, SED_LAB_CACHE=str(folder.parents[1] / "cache"))
     assert done.returncode == 0, done.stderr
-    records = [decode_embedding(payload) for payload in read_records(tmp_path / "rows/noise.tfrecord", [])]
+    records = [decode_embedding(payload) for _, payload in read_records(tmp_path / "rows/noise.tfrecord", print)]
     assert [(one.video_id, one.start_seconds, one.end_seconds) for one in records] == [
         ("noise", 0, 10), ("noise", 10, 20), ("noise", 20, 24),
     ]  # fmt: skip

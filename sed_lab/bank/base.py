@@ -6,6 +6,7 @@ A bank never shares a recording between its splits ``train``, ``validation`` and
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -53,23 +54,17 @@ class CachedBank:
         return self.bank.background_count(split)
 
     def event(self, split: str, event_label: str, index: int) -> np.ndarray:
-        key = ("event", split, event_label, index)
-        found = self._find(key)
-        return self._keep(key, self.bank.event(split, event_label, index)) if found is None else found
+        return self._remembered(self.bank.event, split, event_label, index)
 
     def background(self, split: str, index: int, seconds: float) -> np.ndarray:
-        key = ("background", split, index, seconds)
-        found = self._find(key)
-        return self._keep(key, self.bank.background(split, index, seconds)) if found is None else found
+        return self._remembered(self.bank.background, split, index, seconds)
 
-    def _find(self, key: tuple[object, ...]) -> np.ndarray | None:
+    def _remembered(self, give: Callable[..., np.ndarray], *key: object) -> np.ndarray:
         if key in self._arrays:
             self._arrays.move_to_end(key)
-        return self._arrays.get(key)
-
-    def _keep(self, key: tuple[object, ...], array: np.ndarray) -> np.ndarray:
+            return self._arrays[key]
+        self._arrays[key] = array = give(*key)
         array.flags.writeable = False  # it is shared from now on
-        self._arrays[key] = array
         self._bytes += array.nbytes
         while self._bytes > self._limit and len(self._arrays) > 1:
             self._bytes -= self._arrays.popitem(last=False)[1].nbytes

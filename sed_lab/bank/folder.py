@@ -146,12 +146,11 @@ def _from_class_folders(folder: Path) -> list[Recording]:
     found = []
     for path in sorted(folder.glob("*/*")):
         if path.suffix.lower() in SUFFIXES:
-            match = _ESC_NAME.match(path.stem)
             label = identifier(path.parent.name)
-            if match:
-                found.append(Recording(path, label, match["source"], int(match["fold"])))
-            else:
-                found.append(Recording(path, label, f"{label}/{_TAKE.sub('', path.stem)}", None))
+            source, fold = f"{label}/{_TAKE.sub('', path.stem)}", None
+            if match := _ESC_NAME.match(path.stem):
+                source, fold = match["source"], int(match["fold"])
+            found.append(Recording(path, label, source, fold))
     return found
 
 
@@ -161,15 +160,11 @@ def _from_table(folder: Path, table: Path) -> list[Recording]:
     columns = {"filename", "fold", "category", "src_file"}
     if not rows or not columns <= set(rows[0]):
         raise InputError(f"{table}: needs the columns {', '.join(sorted(columns))} and at least one row")
-    found, missing = [], []
-    for row in rows:
-        path = folder / "audio" / row["filename"]
-        if not path.is_file():
-            missing.append(row["filename"])
-        found.append(Recording(path, identifier(row["category"]), row["src_file"], int(row["fold"])))
-    if missing:
-        raise InputError(f"{folder / 'audio'} lacks {', '.join(missing)} listed in {table}; unpack the archive again")
-    return sorted(found, key=lambda recording: recording.path)
+    audio = folder / "audio"
+    if missing := [row["filename"] for row in rows if not (audio / row["filename"]).is_file()]:
+        raise InputError(f"{audio} lacks {', '.join(missing)} listed in {table}; unpack the archive again")
+    rows.sort(key=lambda row: audio / row["filename"])
+    return [Recording(audio / r["filename"], identifier(r["category"]), r["src_file"], int(r["fold"])) for r in rows]
 
 
 def _measure(
@@ -200,8 +195,7 @@ def _roles(
     """Event classes in their order, and the labels that serve as backgrounds."""
     labels = sorted({recording.label for recording in recordings})
     chosen = tuple(identifier(name) for name in classes or ())
-    unknown = [name for name in chosen if name not in labels]
-    if unknown:
+    if unknown := [name for name in chosen if name not in labels]:
         raise InputError(f"{folder} has no class {', '.join(unknown)}; it has {', '.join(labels)}")
     patterns = [identifier(p).lower() if "*" not in p else p.lower() for p in backgrounds or BACKGROUNDS]
     free = [label for label in labels if label not in chosen]
@@ -244,17 +238,14 @@ def _by_fold(
     folder: Path, recordings: Sequence[Recording], folds: Mapping[str, Sequence[int]], numbers: Sequence[int]
 ) -> dict[Path, str]:
     if set(folds) != set(SPLITS):
-        raise InputError(
-            f"folds names {', '.join(folds)}; it needs {', '.join(SPLITS)}, each with a list of fold numbers"
-        )
+        needed = ", ".join(SPLITS)
+        raise InputError(f"folds names {', '.join(folds)}; it needs {needed}, each with a list of fold numbers")
     listed = [fold for split in SPLITS for fold in folds[split]]
     if len(set(listed)) < len(listed):
         raise InputError(f"folds {dict(folds)} uses a fold twice; a fold belongs to one split")
-    unknown = sorted(set(listed) - set(numbers))
-    if unknown:
-        raise InputError(
-            f"{folder} has no fold {', '.join(map(str, unknown))}; it has {', '.join(map(str, numbers)) or 'none'}"
-        )
+    if unknown := sorted(set(listed) - set(numbers)):
+        there = ", ".join(map(str, numbers)) or "none"
+        raise InputError(f"{folder} has no fold {', '.join(map(str, unknown))}; it has {there}")
     split_of_fold = {fold: split for split in SPLITS for fold in folds[split]}
     return {r.path: split_of_fold[r.fold] for r in recordings if r.fold in split_of_fold}
 

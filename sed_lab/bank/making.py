@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_re
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import labels_of
 from sed_lab.clip.audio_folder import track
-from sed_lab.clip.layout import LAYOUT, Split, read_layout, soundbank_of
+from sed_lab.clip.layout import SPLITS, Split, read_layout, soundbank_of
 from sed_lab.errors import InputError
 from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
@@ -81,16 +82,16 @@ def soundscape_corpus(
     on_disk = {**sizes, "synthetic": 0} if live else sizes
     if not any(on_disk.values()):
         raise InputError(f"{name}: every subset has size 0; give at least one some soundscapes")
-    opened: list[Banks] = [open_banks()] if live else []
+    open_once = functools.cache(open_banks)
 
     def open_parts() -> Made:
-        banks = opened[0] if opened else open_banks()
+        banks = open_once()
         return Made(banks.source_clips, source_seconds(banks.synthetic, banks.source_clips), parts_of(banks, on_disk))
 
     corpus = made_corpus(cache, name, {**settings, "sizes": on_disk}, open_parts)
     if not live:
         return corpus
-    banks = opened[0]
+    banks = open_once()
     scenes = LiveSoundscapes(banks.synthetic, banks.synthetic_soundscapes, sizes["synthetic"], seed=seed)
     whole = replace(corpus, subsets={"synthetic": scenes, **corpus.subsets})
     return marked(whole, f"live {sizes['synthetic']}")
@@ -110,7 +111,11 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
         made = open_parts()
 
         def write(beside: Path) -> Iterator[str]:
-            yield from write_corpus(beside, made, settings["seed"])
+            write_text(beside / "metadata/classes.txt", "".join(f"{label}\n" for label in made.source_clips))
+            write_bank(soundbank_of(beside), made.source_clips, made.source_seconds)
+            for subset in dict.fromkeys(part.subset for part in made.parts):
+                parts = [part for part in made.parts if part.subset == subset]
+                yield from _write_subset(beside, SPLITS[subset], parts, settings["seed"])
             write_json(beside / "settings.json", json.loads(text))
 
         make_once(folder, write, sum(part.size for part in made.parts))
@@ -131,11 +136,9 @@ def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
         InputError: an unknown subset, or a size that is no whole number of at least 0.
     """
     known = (*SUBSETS, "synthetic_test")
-    unknown = sorted(set(sizes) - set(known))
-    if unknown:
+    if unknown := sorted(set(sizes) - set(known)):
         raise InputError(f"sizes names unknown subsets {', '.join(unknown)}; known are {', '.join(known)}")
-    wrong = [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]
-    if wrong:
+    if wrong := [f"{subset}: {size!r}" for subset, size in sizes.items() if type(size) is not int or size < 0]:
         raise InputError(f"sizes: {', '.join(wrong)} must be a whole number of soundscapes, 0 to leave the subset out")
     return {**dict.fromkeys(SUBSETS, 0), **sizes}
 
@@ -202,25 +205,15 @@ def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> N
 
 def source_seconds(bank: Bank, classes: Iterable[str]) -> dict[str, float]:
     """Mean length of the training sounds of each class."""
-    lengths = {
-        name: [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))] for name in classes
-    }
-    return {name: sum(found) / len(found) / bank.sample_rate for name, found in lengths.items()}
-
-
-def write_corpus(folder: Path, made: Made, seed: int) -> Iterator[str]:
-    """Write every part into DESED's layout below ``folder``; gives each clip_id when its audio is written.
-
-    ``recipes/<subset>.jsonl`` keeps what was mixed.
-    """
-    write_text(folder / "metadata/classes.txt", "".join(f"{name}\n" for name in made.source_clips))
-    write_bank(soundbank_of(folder), made.source_clips, made.source_seconds)
-    splits = {split.subset: split for split in LAYOUT}
-    for subset in dict.fromkeys(part.subset for part in made.parts):
-        yield from _write_subset(folder, splits[subset], [part for part in made.parts if part.subset == subset], seed)
+    seconds = {}
+    for name in classes:
+        lengths = [len(bank.event("train", name, i)) for i in range(bank.event_count("train", name))]
+        seconds[name] = sum(lengths) / len(lengths) / bank.sample_rate
+    return seconds
 
 
 def _write_subset(folder: Path, split: Split, parts: Sequence[Part], seed: int) -> Iterator[str]:
+    """Write a subset into DESED's layout, and to ``recipes/`` what was mixed; gives each clip_id once written."""
     audio_folder = split.audio_in(folder)
     audio_folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Recipe] = []

@@ -89,23 +89,13 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:
 class LiveSoundscapes:
     """Soundscapes mixed while training, new ones each epoch (implements `sed_lab.types.Subset`).
 
-    Those of an epoch depend on (``seed``, ``name``, index, epoch) only, whatever process loads them. ``clips`` are
-    those of epoch 0; nothing lies on disk, so their paths name no file.
+    Those of an epoch depend on (``seed``, index, epoch) only, whatever process loads them. ``clips`` are those of epoch
+    0; nothing lies on disk, so their paths name no file.
     """
 
-    def __init__(
-        self,
-        bank: Bank,
-        specification: Specification,
-        size: int,
-        split: str = "train",
-        name: str = "synthetic",
-        seed: int = 0,
-        synthetic: bool = True,
-    ) -> None:
+    def __init__(self, bank: Bank, specification: Specification, size: int, seed: int = 0) -> None:
         self.bank = bank if isinstance(bank, CachedBank) else CachedBank(bank)
-        self.specification, self.size, self.split, self.name, self.seed = specification, size, split, name, seed
-        self.synthetic = synthetic
+        self.specification, self.size, self.seed = specification, size, seed
         self.clips: Sequence[Clip] = tuple(self._clip(self.recipe(i, 0).labels(), i) for i in range(size))
 
     def __len__(self) -> int:
@@ -113,7 +103,7 @@ class LiveSoundscapes:
 
     def recipe(self, index: int, epoch: int) -> Recipe:
         """What is mixed for clip ``index`` in ``epoch``."""
-        return draw_recipe(self.specification, self.bank, self.split, self.name, index, self.seed, epoch)
+        return draw_recipe(self.specification, self.bank, "train", "synthetic", index, self.seed, epoch)
 
     def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
         """Clip ``index`` of ``epoch`` and its audio ``[N]``, float32."""
@@ -121,5 +111,5 @@ class LiveSoundscapes:
         return self._clip(events, index), audio
 
     def _clip(self, events: tuple[Event, ...], index: int) -> Clip:
-        clip_id = f"{self.name}_{index:06d}"
-        return Clip(clip_id, Path(clip_id), self.specification.seconds, events, labels_of(events), self.synthetic)
+        clip_id = f"synthetic_{index:06d}"
+        return Clip(clip_id, Path(clip_id), self.specification.seconds, events, labels_of(events), synthetic=True)

@@ -93,57 +93,33 @@ def _of_class(
     for index in drawn.tolist():
         start, end = events[index]["segment"]
         if end - start > SECONDS:
-            raise InputError(
-                f"{events[index]['audio_filename']}: an event of {end - start:g} s does not fit {SECONDS:g} s"
-            )
+            file = events[index]["audio_filename"]
+            raise InputError(f"{file}: an event of {end - start:g} s does not fit {SECONDS:g} s")
         offsets[index] = float((SECONDS - (end - start)) * rng.rand())  # of an event drawn again, again
-    numbers = iter(drawn.tolist())
-    return [
-        _recipe(
-            backgrounds[background],
-            events,
-            next(numbers) if flag else None,
-            offsets,
-            (subset, name, number),
-            mixing,
-            rng,
-        )
-        for number, (background, flag) in enumerate(zip(under.tolist(), flags.tolist(), strict=True))
-    ]
-
-
-def _recipe(
-    background: Mapping[str, Any],
-    events: Sequence[Mapping[str, Any]],
-    index: int | None,
-    offsets: Mapping[int, float],
-    mixture: tuple[str, str, int],
-    mixing: Mixing,
-    rng: np.random.RandomState,
-) -> Recipe:
-    subset, name, number = mixture
-    recipe: Recipe = {"bg_path": background["filepath"], "bg_classname": background["classname"]}
-    recipe["event_present"] = index is not None
-    words = ""
-    if index is not None:
-        event = events[index]
-        start, end = (float(value) for value in event["segment"])
-        onset = offsets[index]
-        recipe |= {
-            "event_path": f"{name}/{event['audio_filename']}",
-            "event_class": name,
-            "event_start_in_mixture_seconds": onset,
-            "event_length_seconds": end - start,
-            "scaling_factor": 1.0,
-            "segment_start_seconds": start,
-            "segment_end_seconds": end,
-            "ebr": float(rng.choice(mixing.ebrs)),
-        }
-        words = f"\t{onset:.14f}\t{onset + end - start:.14f}\t{name}"
-    digest = hashlib.md5(_yaml(recipe).encode()).hexdigest()
-    recipe["mixture_audio_filename"] = f"mixture_{subset}_{name}_{number:03d}_{digest}.wav"
-    recipe["annotation_string"] = recipe["mixture_audio_filename"] + words
-    return recipe
+    numbers, recipes = iter(drawn.tolist()), []
+    for number, (background, flag) in enumerate(zip(under.tolist(), flags.tolist(), strict=True)):
+        ground, words = backgrounds[background], ""
+        recipe: Recipe = {"bg_path": ground["filepath"], "bg_classname": ground["classname"], "event_present": flag}
+        if flag:
+            index = next(numbers)
+            start, end = map(float, events[index]["segment"])
+            onset = offsets[index]
+            recipe |= {
+                "event_path": f"{name}/{events[index]['audio_filename']}",
+                "event_class": name,
+                "event_start_in_mixture_seconds": onset,
+                "event_length_seconds": end - start,
+                "scaling_factor": 1.0,
+                "segment_start_seconds": start,
+                "segment_end_seconds": end,
+                "ebr": float(rng.choice(mixing.ebrs)),
+            }
+            words = f"\t{onset:.14f}\t{onset + end - start:.14f}\t{name}"
+        digest = hashlib.md5(_yaml(recipe).encode()).hexdigest()
+        recipe["mixture_audio_filename"] = f"mixture_{subset}_{name}_{number:03d}_{digest}.wav"
+        recipe["annotation_string"] = recipe["mixture_audio_filename"] + words
+        recipes.append(recipe)
+    return recipes
 
 
 def render(recipe: Mapping[str, Any], source: Path, sample_rate: int = 44100) -> np.ndarray:
@@ -174,12 +150,7 @@ def render(recipe: Mapping[str, Any], source: Path, sample_rate: int = 44100) ->
 
 
 def write_mixtures(
-    source: Path,
-    target: Path,
-    subset: str,
-    mixing: Mixing,
-    classes: Sequence[str] = CLASSES,
-    sample_rate: int = 44100,
+    source: Path, target: Path, subset: str, mixing: Mixing, classes: Sequence[str] = CLASSES, sample_rate: int = 44100
 ) -> Iterator[str]:
     """Write ``<target>/{audio,meta}``; gives each file name once written. Its official name is `Mixing.folder`.
 

@@ -117,9 +117,8 @@ def occurrence(statistics: Mapping[str, Any], classes: Sequence[str], key: str =
         except KeyError as error:
             raise InputError(f"{key}: {name} names or lacks {error}; classes are {', '.join(classes)}") from None
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{key}: {name} is not of the form of DESED's event_occurences_train.json ({error})"
-            ) from None
+            form = "DESED's event_occurences_train.json"
+            raise InputError(f"{key}: {name} is not of the form of {form} ({error})") from None
         if proba < 0 or (weights < 0).any() or weights.sum() <= 0 or events < 1:
             raise InputError(f"{key}: {name} needs probabilities of at least 0, not all 0, and max_events above 0")
         main[row] += proba
@@ -170,10 +169,9 @@ class Specification:
     min_gap_seconds: float = 0.15
 
     def __post_init__(self) -> None:
-        if self.seconds <= self.min_event_seconds:
-            raise InputError(
-                f"seconds: {self.seconds} s is not longer than the shortest event, {self.min_event_seconds} s"
-            )
+        seconds, shortest = self.seconds, self.min_event_seconds
+        if seconds <= shortest:
+            raise InputError(f"seconds: {seconds} s is not longer than the shortest event, {shortest} s")
         if not 0 <= self.empty_share <= 1:
             raise InputError(f"empty_share: {self.empty_share} is not a share between 0 and 1")
         if self.polyphony < 1:
@@ -207,12 +205,9 @@ class Recipe:
 
     def labels(self) -> tuple[Event, ...]:
         """The strong labels, in seconds, sorted by onset."""
-        return tuple(
-            sorted(
-                Event(e.onset_ms / 1000, (e.onset_ms + max(e.duration_ms, self.min_event_ms)) / 1000, e.event_label)
-                for e in self.events
-            )
-        )
+        ends = (e.onset_ms + max(e.duration_ms, self.min_event_ms) for e in self.events)
+        spans = zip(self.events, ends, strict=True)
+        return tuple(sorted(Event(e.onset_ms / 1000, end / 1000, e.event_label) for e, end in spans))
 
 
 def draw_recipe(
@@ -232,16 +227,8 @@ def draw_recipe(
             ingredient = _draw_event(spec, bank, split, rates.classes[label], placed, rng)
             if ingredient is not None:
                 placed.append(ingredient)
-    return Recipe(
-        f"{subset}_{index:06d}",
-        split,
-        duration,
-        background,
-        start,
-        ref_db,
-        round(1000 * spec.min_event_seconds),
-        tuple(placed),
-    )
+    clip_id, shortest = f"{subset}_{index:06d}", round(1000 * spec.min_event_seconds)
+    return Recipe(clip_id, split, duration, background, start, ref_db, shortest, tuple(placed))
 
 
 def _pick(shares: np.ndarray, rng: np.random.Generator) -> int:

@@ -18,8 +18,9 @@ import csv
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sed_lab.errors import InputError
 from sed_lab.files import write_text
@@ -31,6 +32,8 @@ UNLABELLED = ("filename",)
 DURATIONS = ("filename", "duration")
 SOUND_BANK = ("event_label", "source_clips", "source_seconds")
 SHOWN = 5  # wrong rows spelled out in one message; the others are counted
+Row = tuple[int, tuple[str, ...]]  # its line number and fields
+T = TypeVar("T")
 
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, .mp3, but not the .000 of Y<id>_30.000_40.000
 _EMPTY = frozenset(("", "nan"))  # an empty field, and how a data frame may have written it
@@ -51,15 +54,7 @@ def read_strong(path: Path, classes: Sequence[str] | None = None) -> dict[str, t
         InputError: the file is missing or not text, the header is wrong, or rows are (unknown label, onset >= offset,
             a time that is no number, a missing field), with file and lines.
     """
-    clips: dict[str, list[Event]] = {}
-    problems: list[str] = []
-    for line, row in _rows(path, STRONG, problems):
-        try:
-            _add_event(clips, row, classes)
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    _refuse(path, problems)
-    return {filename: tuple(events) for filename, events in clips.items()}
+    return _events_of(path, _rows(path, STRONG), classes)
 
 
 def read_weak(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
@@ -68,18 +63,12 @@ def read_weak(path: Path, classes: Sequence[str] | None = None) -> dict[str, tup
     Raises:
         InputError: as `read_strong`; also a clip that is listed twice.
     """
-    clips: dict[str, tuple[str, ...]] = {}
-    problems: list[str] = []
-    for line, (filename, text) in _rows(path, WEAK, problems):
-        try:
-            names = () if text.lower() in _EMPTY else text.split(",")
-            labels = tuple(_known(name.strip(), classes) for name in names)
-            _once(filename, clips)
-            clips[filename] = tuple(dict.fromkeys(labels))  # DESED's weak.tsv repeats a label in three rows
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    _refuse(path, problems)
-    return clips
+
+    def labels(text: str) -> tuple[str, ...]:
+        names = () if text.lower() in _EMPTY else text.split(",")
+        return tuple(dict.fromkeys(_known(name.strip(), classes) for name in names))  # DESED repeats some in three rows
+
+    return _once_each(path, WEAK, labels)
 
 
 def read_unlabelled(path: Path) -> tuple[str, ...]:
@@ -88,16 +77,7 @@ def read_unlabelled(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: the file is missing, its header is wrong, or a clip is listed twice.
     """
-    clips: dict[str, None] = {}
-    problems: list[str] = []
-    for line, (filename,) in _rows(path, UNLABELLED, problems):
-        try:
-            _once(filename, clips)
-            clips[filename] = None
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    _refuse(path, problems)
-    return tuple(clips)
+    return tuple(_once_each(path, UNLABELLED, lambda: None))
 
 
 def read_durations(path: Path) -> dict[str, float]:
@@ -106,18 +86,13 @@ def read_durations(path: Path) -> dict[str, float]:
     Raises:
         InputError: as `read_unlabelled`; also a duration that is no number above 0.
     """
-    clips: dict[str, float] = {}
-    problems: list[str] = []
-    for line, (filename, text) in _rows(path, DURATIONS, problems):
-        try:
-            _once(filename, clips)
-            clips[filename] = _number(text, "duration")
-            if clips[filename] <= 0:
-                raise ValueError(f"duration {text} s is not above 0")
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    _refuse(path, problems)
-    return clips
+
+    def duration(text: str) -> float:
+        if (seconds := _number(text, "duration")) <= 0:
+            raise ValueError(f"duration {text} s is not above 0")
+        return seconds
+
+    return _once_each(path, DURATIONS, duration)
 
 
 def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[str, tuple[Event, ...]]:
@@ -131,25 +106,15 @@ def read_detections(path: Path, classes: Sequence[str] | None = None) -> dict[st
     lines = _lines(path)
     rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
     header = [name.strip() for name in rows[0]] if rows else []
-    missing = [name for name in STRONG if name not in header]
-    if missing:
+    if missing := [name for name in STRONG if name not in header]:
         raise InputError(
             f"{path}: expected the columns {', '.join(STRONG)} in any order, got {_shown(lines)}; "
             f"{', '.join(missing)} not found"
         )
     columns = [header.index(name) for name in STRONG]
-    clips: dict[str, list[Event]] = {}
-    problems: list[str] = []
-    for number, row in enumerate(rows[1:], 2):
-        fields = [field.strip() for field in row] + [""] * (len(header) - len(row))
-        if not any(fields):
-            continue
-        try:
-            _add_event(clips, tuple(fields[column] for column in columns), classes)
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
-    _refuse(path, problems)
-    return {filename: tuple(events) for filename, events in clips.items()}
+    table = ([field.strip() for field in row] + [""] * (len(header) - len(row)) for row in rows[1:])
+    given = ((n, tuple(row[column] for column in columns)) for n, row in enumerate(table, 2) if any(row))
+    return _events_of(path, given, classes)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -161,48 +126,31 @@ def read_classes(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in _lines(path) if line.strip())
     if not names:
         raise InputError(f"{path} names no class; write one event label a line")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} names {', '.join(repeated)} more than once; every class has one line")
     return names
 
 
-def read_source_clips(path: Path, classes: Sequence[str] | None = None) -> dict[str, int]:
-    """How many recordings of each class the sound bank holds (V_c of Park & Elhilali 2022), `event_label source_clips`.
-
-    A third column `source_seconds` may follow, see `read_source_seconds`.
-
-    Raises:
-        InputError: as `read_durations`; also a count that is no whole number above 0.
-    """
-    return {label: counts for label, (counts, _) in _read_bank(path, classes).items()}
-
-
-def read_source_seconds(path: Path, classes: Sequence[str] | None = None) -> dict[str, float] | None:
-    """Mean length of each class's recordings in the sound bank, column `source_seconds`; None where it is absent.
+def read_bank(path: Path, classes: Sequence[str] | None = None) -> tuple[dict[str, int], dict[str, float] | None]:
+    """How many recordings of each class the sound bank holds (V_c of Park & Elhilali 2022), ``event_label
+    source_clips``, and their mean seconds where a third column ``source_seconds`` follows, otherwise None.
 
     Raises:
-        InputError: as `read_source_clips`; also a length that is no number of at least 0.
+        InputError: as `read_strong`; also a count that is no whole number above 0, a length that is no number.
     """
-    bank = _read_bank(path, classes)
-    seconds = {label: length for label, (_, length) in bank.items() if length is not None}
-    return seconds if len(seconds) == len(bank) else None
+    clips: dict[str, int] = {}
+    seconds: dict[str, float] = {}
 
+    def add(label: str, count: str, length: str | None = None) -> None:
+        if not count.isdecimal() or int(count) == 0:
+            raise ValueError(f"source_clips {count!r} is not a whole number above 0")
+        if length is not None:
+            seconds[_known(label, classes)] = _number(length, "source_seconds")
+        clips[_known(label, classes)] = int(count)
 
-def _read_bank(path: Path, classes: Sequence[str] | None) -> dict[str, tuple[int, float | None]]:
-    bank: dict[str, tuple[int, float | None]] = {}
-    problems: list[str] = []
     columns = SOUND_BANK if (_lines(path) or [""])[0].count("\t") > 1 else SOUND_BANK[:2]
-    for line, (label, count, *seconds) in _rows(path, columns, problems):
-        try:
-            if not count.isdecimal() or int(count) == 0:
-                raise ValueError(f"source_clips {count!r} is not a whole number above 0")
-            length = _number(seconds[0], "source_seconds") if seconds else None
-            bank[_known(label, classes)] = int(count), length
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    _refuse(path, problems)
-    return bank
+    _each(path, columns, _rows(path, columns), add)
+    return clips, seconds or None
 
 
 def write_bank(path: Path, source_clips: Mapping[str, int], source_seconds: Mapping[str, float]) -> None:
@@ -256,8 +204,8 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such") from None
 
 
-def _rows(path: Path, header: tuple[str, ...], problems: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Line numbers and stripped fields; missing trailing fields are empty, surplus fields become a problem."""
+def _rows(path: Path, header: tuple[str, ...]) -> Iterator[Row]:
+    """Line numbers and stripped fields, as many as the header has: missing trailing ones are empty."""
     lines = _lines(path)
     if not lines or tuple(name.strip() for name in lines[0].split("\t")) != header:
         raise InputError(
@@ -265,14 +213,8 @@ def _rows(path: Path, header: tuple[str, ...], problems: list[str]) -> Iterator[
             "correct or add that line"
         )
     for number, text in enumerate(lines[1:], 2):
-        if not text.strip():
-            continue
-        fields = tuple(field.strip() for field in text.split("\t"))
-        if len(fields) > len(header):
-            problems.append(f"line {number}: {len(fields)} fields where the header has {len(header)}")
-        elif not fields[0]:
-            problems.append(f"line {number}: the {header[0]} is empty")
-        else:
+        if text.strip():
+            fields = tuple(field.strip() for field in text.split("\t"))
             yield number, fields + ("",) * (len(header) - len(fields))
 
 
@@ -282,20 +224,23 @@ def _shown(lines: list[str]) -> str:
     return repr(lines[0] if len(lines[0]) <= 80 else lines[0][:80] + "...")
 
 
-def _add_event(clips: dict[str, list[Event]], row: tuple[str, ...], classes: Sequence[str] | None) -> None:
-    filename, onset_text, offset_text, label = row
-    if not filename:
-        raise ValueError("the filename is empty")
-    if all(text.lower() in _EMPTY for text in row[1:]):
-        clips.setdefault(filename, [])
-        return
-    onset, offset = _number(onset_text, "onset"), _number(offset_text, "offset")
-    label = _known(label, classes)
-    if onset < 0:
-        raise ValueError(f"onset {onset_text} s is below 0")
-    if onset >= offset:
-        raise ValueError(f"onset {onset_text} s is not before offset {offset_text} s")
-    clips.setdefault(filename, []).append(Event(onset, offset, label))
+def _events_of(path: Path, rows: Iterable[Row], classes: Sequence[str] | None) -> dict[str, tuple[Event, ...]]:
+    clips: dict[str, tuple[Event, ...]] = {}
+
+    def add(filename: str, onset_text: str, offset_text: str, label: str) -> None:
+        events: tuple[Event, ...] = ()
+        if not {onset_text.lower(), offset_text.lower(), label.lower()} <= _EMPTY:
+            onset, offset = _number(onset_text, "onset"), _number(offset_text, "offset")
+            label = _known(label, classes)
+            if onset < 0:
+                raise ValueError(f"onset {onset_text} s is below 0")
+            if onset >= offset:
+                raise ValueError(f"onset {onset_text} s is not before offset {offset_text} s")
+            events = (Event(onset, offset, label),)
+        clips[filename] = clips.get(filename, ()) + events
+
+    _each(path, STRONG, rows, add)
+    return clips
 
 
 def _number(text: str, name: str) -> float:
@@ -322,12 +267,32 @@ def _known(label: str, classes: Sequence[str] | None) -> str:
     raise ValueError(f"unknown event label {label!r}{hint}")
 
 
-def _once(filename: str, seen: Mapping[str, object]) -> None:
-    if filename in seen:
-        raise ValueError(f"{filename} is listed twice")
+def _once_each(path: Path, header: tuple[str, ...], parse: Callable[..., T]) -> dict[str, T]:
+    """What ``parse`` makes of the other fields of each row, by its file name, which stands there once."""
+    clips: dict[str, T] = {}
+
+    def add(filename: str, *fields: str) -> None:
+        value = parse(*fields)
+        if filename in clips:
+            raise ValueError(f"{filename} is listed twice")
+        clips[filename] = value
+
+    _each(path, header, _rows(path, header), add)
+    return clips
 
 
-def _refuse(path: Path, problems: list[str]) -> None:
+def _each(path: Path, header: tuple[str, ...], rows: Iterable[Row], add: Callable[..., None]) -> None:
+    """Give each row's fields to ``add``; all that is wrong with rows, by its ValueErrors too, is one InputError."""
+    problems = []
+    for line, fields in rows:
+        try:
+            if len(fields) > len(header):
+                raise ValueError(f"{len(fields)} fields where the header has {len(header)}")
+            if not fields[0]:
+                raise ValueError(f"the {header[0]} is empty")
+            add(*fields)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
     if len(problems) == 1:
         raise InputError(f"{path}, {problems[0]}; correct that row")
     if problems:

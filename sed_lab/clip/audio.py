@@ -150,18 +150,6 @@ def move_events(events: Iterable[Event], start: float, seconds: float) -> tuple[
     return tuple(moved)
 
 
-def fit_length(
-    audio: np.ndarray, events: Sequence[Event] | None, n_samples: int, sample_rate: int, start: int = 0
-) -> tuple[np.ndarray, tuple[Event, ...] | None]:
-    """Audio of exactly ``n_samples`` from sample ``start`` on, zeros at the end where it is shorter; events follow."""
-    part = audio[start : start + n_samples]
-    if len(part) < n_samples:
-        part = np.concatenate([part, np.zeros(n_samples - len(part), dtype=audio.dtype)])
-    if events is None:
-        return part, None
-    return part, move_events(events, start / sample_rate, n_samples / sample_rate)
-
-
 def write_audio(path: Path, audio: np.ndarray, sample_rate: int, subtype: str = "PCM_16") -> None:
     """Write mono ``[N]`` or ``[N, channels]`` as the suffix says (.wav, .flac), whole or not at all.
 
@@ -187,23 +175,16 @@ def labels_of(events: Iterable[Event]) -> tuple[str, ...]:
 class ClipFiles:
     """Clips whose audio lies in files, loaded at one length (implements `sed_lab.types.Subset`).
 
-    Shorter recordings get zeros at the end. Longer ones are cropped: at a place drawn from (seed, index, epoch) with
+    Shorter recordings get zeros at the end. Longer ones are cropped: from a sample drawn from (seed, index, epoch) with
     ``random_crop`` (training), at the start otherwise (validation, test), and the labels move along.
     """
 
     def __init__(
-        self,
-        clips: Sequence[Clip],
-        sample_rate: int,
-        clip_seconds: float,
-        random_crop: bool = False,
-        seed: int = 0,
+        self, clips: Sequence[Clip], sample_rate: int, clip_seconds: float, random_crop: bool = False, seed: int = 0
     ) -> None:
         self.clips: Sequence[Clip] = tuple(clips)
-        self.sample_rate = sample_rate
-        self.clip_seconds = clip_seconds
-        self.random_crop = random_crop
-        self.seed = seed
+        self.sample_rate, self.clip_seconds = sample_rate, clip_seconds
+        self.random_crop, self.seed = random_crop, seed
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -221,7 +202,7 @@ class ClipFiles:
         start = self._start(clip, index, epoch)
         audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
         recorded = len(audio) / self.sample_rate
-        audio, _ = fit_length(audio, None, round(self.clip_seconds * self.sample_rate), self.sample_rate)
+        audio = np.pad(audio, (0, round(self.clip_seconds * self.sample_rate) - len(audio)))
         if clip.events is None:
             return replace(clip, duration=recorded), audio
         events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)

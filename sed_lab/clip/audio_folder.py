@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -41,10 +41,9 @@ def check_audio(
 
     Without ``decode`` only headers are read. With ``label`` progress is shown under this name.
     """
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        reasons = pool.map(partial(_why_bad, decode=decode), paths)
-        tracked = track(reasons, len(paths), label, show=bool(label))
-        return [(path, reason) for path, reason in zip(paths, tracked, strict=True) if reason]
+    reasons = in_threads(partial(_why_bad, decode=decode), paths, jobs)
+    tracked = track(reasons, len(paths), label, show=bool(label))
+    return [(path, reason) for path, reason in zip(paths, tracked, strict=True) if reason]
 
 
 def _why_bad(path: Path, decode: bool) -> str:
@@ -101,7 +100,7 @@ def resample_folder(
         for left_over in target.glob(".*.part*"):  # of a killed process: only the holder of the lock writes here
             left_over.unlink(missing_ok=True)
         waiting = [pair for pair in pairs if _stale(*pair)]
-        results = _in_threads(partial(_resample_file, sample_rate=sample_rate), waiting, jobs)
+        results = in_threads(partial(_resample_file, sample_rate=sample_rate), waiting, jobs)
         label = f"resampling {source} to {sample_rate} Hz"
         bad = sorted(item for item in track(results, len(waiting), label, show=progress) if item)
     refuse_bad(bad, len(sources))
@@ -130,19 +129,16 @@ def _resample_file(pair: tuple[Path, Path], sample_rate: int) -> tuple[Path, str
     return None
 
 
-def _in_threads(function: Callable[[P], R], items: Sequence[P], jobs: int | None) -> Iterator[R]:
-    """Results as they come. Threads: libsndfile and soxr work without the interpreter's lock, and unlike spawned
-    processes threads do not run the caller's script again."""
-    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
-    tasks = [pool.submit(function, item) for item in items]
-    try:
-        for task in as_completed(tasks):
-            yield task.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def in_threads(function: Callable[[P], R], items: Iterable[P], jobs: int | None = None) -> Iterator[R]:
+    """Results in the order of ``items``; what has not begun is cancelled where one raises or the caller leaves.
+
+    Threads: libsndfile and soxr work without the interpreter's lock, and no process runs the caller's script again.
+    """
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        yield from pool.map(function, items)
 
 
-def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: int | None = None) -> list[Path]:
+def usable_audio(folder: Path, sample_rate: int, resampled: bool = True) -> list[Path]:
     """Recordings of ``folder``, or of its sibling at ``sample_rate`` (made here once where the rate differs)."""
     sibling = folder.with_name(f"{folder.name}_{sample_rate / 1000:g}k")
     own = list_audio(folder) if folder.is_dir() else []
@@ -150,7 +146,7 @@ def usable_audio(folder: Path, sample_rate: int, resampled: bool = True, jobs: i
         return list_audio(sibling) if sibling.is_dir() else []
     if not resampled or _first_rate(own) == sample_rate:
         return own
-    resample_folder(folder, sibling, sample_rate, jobs)
+    resample_folder(folder, sibling, sample_rate)
     return list_audio(sibling)
 
 

@@ -21,7 +21,7 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True)
 class Key:
-    """One clip to load: its subset, its place there and the epoch it is loaded for."""
+    """One clip to load: its subset, its index there and the epoch it is loaded for."""
 
     subset: str
     index: int
@@ -81,6 +81,7 @@ class CompositionSampler:
         self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
         self.steps = min(self.sizes[name] // count for name, count in self.clips.items())
         self.current_epoch = 0
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.steps * self.accumulate
@@ -112,20 +113,17 @@ class CompositionSampler:
         if self.mode == "smallest":
             order = self._permutation(name, self.current_epoch)[start : start + count]
         else:
-            place = np.arange(count) + self.current_epoch * self.steps * count + start
-            passes, offset = np.divmod(place, self.sizes[name])
+            position = np.arange(count) + self.current_epoch * self.steps * count + start
+            passes, offset = np.divmod(position, self.sizes[name])
             order = np.array([self._permutation(name, int(p))[o] for p, o in zip(passes, offset, strict=True)])
         return np.array_split(order, parts)
 
     def _permutation(self, name: str, number: int) -> np.ndarray:
-        cached = getattr(self, "_cache", {})
-        if (name, number) not in cached:
-            label = int.from_bytes(name.encode()[:8], "little")
-            rng = np.random.default_rng([self.seed, label, number])
-            cached = {key: order for key, order in cached.items() if key[0] != name or key[1] >= number - 1}
-            cached[name, number] = rng.permutation(self.sizes[name])
-            self._cache = cached
-        return cached[name, number]
+        if (name, number) not in self._orders:
+            rng = np.random.default_rng([self.seed, int.from_bytes(name.encode()[:8], "little"), number])
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name or key[1] >= number - 1}
+            self._orders[name, number] = rng.permutation(self.sizes[name])
+        return self._orders[name, number]
 
 
 def evaluation_requests(subset: str, size: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Request]:
@@ -221,11 +219,10 @@ def encode_strong(events: Iterable[Event], classes: Sequence[str], n_frames: int
         InputError: an event's label is not among ``classes``.
     """
     target = np.zeros((n_frames, len(classes)), dtype=np.float32)
-    index = {name: i for i, name in enumerate(classes)}
     for event in events:
         start = math.floor(event.onset / frame_hop + _SLACK)
         stop = max(start + 1, math.ceil(event.offset / frame_hop - _SLACK))
-        target[start:stop, _column(index, event.event_label)] = 1
+        target[start:stop, _column(classes, event.event_label)] = 1
     return target
 
 
@@ -236,14 +233,13 @@ def encode_weak(event_labels: Iterable[str], classes: Sequence[str]) -> np.ndarr
         InputError: a label is not among ``classes``.
     """
     target = np.zeros(len(classes), dtype=np.float32)
-    index = {name: i for i, name in enumerate(classes)}
     for label in event_labels:
-        target[_column(index, label)] = 1
+        target[_column(classes, label)] = 1
     return target
 
 
-def _column(index: dict[str, int], label: str) -> int:
+def _column(classes: Sequence[str], label: str) -> int:
     try:
-        return index[label]
-    except KeyError:
-        raise InputError(f"event label {label!r} is not among the classes {', '.join(index)}") from None
+        return classes.index(label)
+    except ValueError:
+        raise InputError(f"event label {label!r} is not among the classes {', '.join(classes)}") from None

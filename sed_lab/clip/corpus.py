@@ -33,18 +33,16 @@ def class_statistics(
     """
     if lacking := [name for name in classes if source_clips is not None and name not in source_clips]:
         raise InputError(f"no count of recordings for {', '.join(lacking)}; source_clips needs every class")
-    n_classes = len(classes)
-    place = {name: i for i, name in enumerate(classes)}
-    active, events = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)
-    seconds, holding = np.zeros(n_classes), np.zeros(n_classes, dtype=np.int64)
-    labelled, empty = np.zeros(n_classes, dtype=np.int64), 0
+    active, events, holding, labelled = np.zeros((4, len(classes)), dtype=np.int64)
+    seconds, empty = np.zeros(len(classes)), 0
     for clip in subset.clips:
         labelled += n_frames * encode_weak(classes if clip.annotated is None else clip.annotated, classes).astype(int)
         if clip.events:
             active += encode_strong(clip.events, classes, n_frames, frame_hop).sum(axis=0).astype(np.int64)
             for event in clip.events:
-                events[place[event.event_label]] += 1
-                seconds[place[event.event_label]] += event.offset - event.onset
+                column = classes.index(event.event_label)
+                events[column] += 1
+                seconds[column] += event.offset - event.onset
         present = labels_of(clip.events) if clip.events is not None else clip.event_labels or ()
         holding += encode_weak(present, classes).astype(np.int64)
         empty += not present and (clip.events is not None or clip.event_labels is not None)

@@ -117,11 +117,8 @@ def convert(
     """
     try:
         if not (target / INDEX).is_file():
-            shards = [
-                shard
-                for number, name in enumerate(dict.fromkeys(subsets))
-                for shard in list_shards(source, name, number)
-            ]
+            names = enumerate(dict.fromkeys(subsets))
+            shards = [shard for number, name in names for shard in list_shards(source, name, number)]
             with locked(target / ".lock", f"another process is converting into {target}"):
                 if not (target / INDEX).is_file():
                     _convert(shards, target, progress)

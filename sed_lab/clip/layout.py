@@ -19,32 +19,32 @@ recordings per class behind the synthetic part. The synthetic parts may lie unde
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from sed_lab.clip.annotation import (
     clip_id_of,
+    read_bank,
     read_classes,
     read_durations,
-    read_source_clips,
-    read_source_seconds,
     read_strong,
     read_unlabelled,
     read_weak,
 )
 from sed_lab.clip.audio import AudioInfo, ClipFiles, audio_info, labels_of
-from sed_lab.clip.audio_folder import list_audio, refuse_bad, short_reason, usable_audio
+from sed_lab.clip.audio_folder import in_threads, list_audio, refuse_bad, short_reason, usable_audio
 from sed_lab.clip.corpus import fingerprint
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
 
 log = logging.getLogger(__name__)
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 # DESED's own files end events up to 1.0 s after their clip (public.tsv: 11.0 s in 10 s); more is a wrong annotation.
 END_TOLERANCE = 1.0
@@ -104,6 +104,11 @@ class Listing:
         """What a message about these clips names."""
         return self.files[0] if self.files else self.audio
 
+    def labels(self) -> list[str]:
+        """The label of every event, or every clip's weak labels."""
+        strong = [event.event_label for events in self.events.values() for event in events]
+        return strong + [label for labels in self.event_labels.values() for label in labels]
+
 
 def read_layout(
     folder: Path | str,
@@ -114,7 +119,6 @@ def read_layout(
     weak_split_seed: int = 42,
     resampled: bool = True,
     source_clips: Mapping[str, int] | None = None,
-    jobs: int | None = None,
     seed: int = 0,
     name: str | None = None,
     layout: Sequence[Split] = LAYOUT,
@@ -127,7 +131,7 @@ def read_layout(
             the DCASE 2021 baseline, over the listed clips whether found or not.
         resampled: write recordings of another rate once to ``<audio folder>_16k``; false: resample while reading.
         source_clips: recordings per class; otherwise metadata/soundbank.tsv where present.
-        jobs: threads, all cores by default. seed: of the crops of longer recordings. layout: where the subsets lie.
+        seed: of the crops of longer recordings. layout: where the subsets lie.
 
     Events of ``clips`` are as annotated, as published scores are computed; `ClipFiles.load` clips them.
 
@@ -140,31 +144,27 @@ def read_layout(
     listings = list_splits(folder, classes, layout)
     if "weak" in listings and "weak_validation" not in listings and weak_split < 1:
         listings |= split_weak(listings["weak"], weak_split, weak_split_seed)
-    audio = _audio_of_all({each.audio for each in listings.values()}, sample_rate, resampled, jobs)
+    folders = sorted({each.audio for each in listings.values()})
+    audio = _all_of(folders, lambda each: usable_audio(each, sample_rate, resampled))
     found = {name: match(listing, audio[listing.audio]) for name, listing in listings.items()}
     if not any(found.values()):
-        folders = ", ".join(str(each.audio) for each in listings.values())
-        raise InputError(f"{folder} holds no audio that its annotations list; put the recordings in {folders}")
-    headers = read_headers({path for paths in found.values() for path in paths.values()}, jobs)
+        named = ", ".join(str(each.audio) for each in listings.values())
+        raise InputError(f"{folder} holds no audio that its annotations list; put the recordings in {named}")
+    headers = read_headers(path for paths in found.values() for path in paths.values())
     subsets = {}
     for subset, listing in listings.items():
         _warn_missing(listing, len(found[subset]))
         if found[subset]:
             clips = _read_clips(listing, found[subset], headers, clip_seconds)
             subsets[subset] = ClipFiles(clips, sample_rate, clip_seconds, listing.split.training, seed)
+    bank = soundbank_of(folder)
     annotations = {path for listing in listings.values() for path in listing.files}
-    annotations |= {path for path in (folder / "metadata/classes.txt", soundbank_of(folder)) if path.is_file()}
-    bank = soundbank_of(folder) if soundbank_of(folder).is_file() else None
-    return Corpus(
-        name=name or folder.resolve().name,
-        classes=classes,
-        clip_seconds=clip_seconds,
-        sample_rate=sample_rate,
-        subsets=subsets,
-        fingerprint=fingerprint([*annotations, *headers]),
-        source_clips=read_source_clips(bank, classes) if source_clips is None and bank else source_clips,
-        source_seconds=read_source_seconds(bank, classes) if bank else None,
-    )
+    annotations |= {path for path in (folder / "metadata/classes.txt", bank) if path.is_file()}
+    known = fingerprint([*annotations, *headers])
+    bank_clips, bank_seconds = read_bank(bank, classes) if bank.is_file() else (None, None)
+    counts = bank_clips if source_clips is None else source_clips
+    name = name or folder.resolve().name
+    return Corpus(name, classes, clip_seconds, sample_rate, subsets, known, counts, bank_seconds)
 
 
 def classes_of(folder: Path) -> tuple[str, ...]:
@@ -177,11 +177,7 @@ def known_classes(folder: Path) -> tuple[str, ...]:
     """Classes of a corpus in order: ``metadata/classes.txt``, otherwise all labels of its annotations, sorted."""
     if fixed := classes_of(folder):
         return fixed
-    listings = list_splits(folder).values()
-    events = {event.event_label for each in listings for clip in each.events.values() for event in clip}
-    return tuple(
-        sorted(events | {label for each in listings for labels in each.event_labels.values() for label in labels})
-    )
+    return tuple(sorted({label for each in list_splits(folder).values() for label in each.labels()}))
 
 
 def soundbank_of(folder: Path) -> Path:
@@ -197,21 +193,11 @@ def list_splits(folder: Path, classes: Sequence[str] = (), layout: Sequence[Spli
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name the one that holds audio/ and metadata/")
-    listings, problems = {}, []
-    for split in layout:
-        try:
-            listing = list_split(folder, split, classes)
-        except InputError as error:
-            problems.append(str(error))
-        else:
-            if listing is not None:
-                listings[split.subset] = listing
-    if problems:
-        raise InputError("; also ".join(problems))
+    found = _all_of(layout, lambda split: list_split(folder, split, classes))
+    listings = {split.subset: listing for split, listing in found.items() if listing is not None}
     if not listings:
-        raise InputError(
-            f"{folder} holds none of the known annotation files, such as {layout[0].annotation_in(folder)}"
-        )
+        example = layout[0].annotation_in(folder)
+        raise InputError(f"{folder} holds none of the known annotation files, such as {example}")
     return listings
 
 
@@ -247,51 +233,44 @@ def split_weak(weak: Listing, share: float, seed: int) -> dict[str, Listing]:
     return {name: replace(weak, split=SPLITS[name], filenames=tuple(part)) for name, part in parts.items()}
 
 
-def _audio_of_all(
-    folders: Iterable[Path], sample_rate: int, resampled: bool, jobs: int | None
-) -> dict[Path, list[Path]]:
-    """`usable_audio` of every folder; what is wrong in several folders is said in one message."""
-    audio, problems = {}, []
-    for folder in sorted(folders):
+def _all_of(items: Iterable[K], read: Callable[[K], T]) -> dict[K, T]:
+    """What ``read`` gives for every item; what is wrong with several is said in one message."""
+    results, problems = {}, []
+    for item in items:
         try:
-            audio[folder] = usable_audio(folder, sample_rate, resampled, jobs)
+            results[item] = read(item)
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError("; also ".join(problems))
-    return audio
+    return results
 
 
 def match(listing: Listing, audio: Sequence[Path]) -> dict[str, Path]:
     """Recordings of the listed clips, by file name or, with another suffix, by clip_id; missing ones are left out."""
     by_name = {path.name: path for path in audio}
     by_id = {clip_id_of(path.name): path for path in audio}
-    found = {}
-    for filename in listing.filenames:
-        path = by_name.get(Path(filename).name) or by_id.get(clip_id_of(filename))
-        if path is not None:
-            found[filename] = path
-    return found
+    found = ((name, by_name.get(Path(name).name) or by_id.get(clip_id_of(name))) for name in listing.filenames)
+    return {filename: path for filename, path in found if path is not None}
 
 
-def read_headers(paths: Iterable[Path], jobs: int | None = None) -> dict[Path, AudioInfo]:
+def read_headers(paths: Iterable[Path]) -> dict[Path, AudioInfo]:
     """Headers of recordings.
 
     Raises:
         InputError: some cannot be used; all are named.
     """
 
-    def header(path: Path) -> AudioInfo | tuple[Path, str]:
+    def header(path: Path) -> AudioInfo | str:
         try:
             return audio_info(path)
         except InputError as error:
-            return path, short_reason(path, error)
+            return short_reason(path, error)
 
-    paths = sorted(paths)
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        results = list(pool.map(header, paths))
-    refuse_bad([result for result in results if isinstance(result, tuple)], len(paths))
-    return {path: result for path, result in zip(paths, results, strict=True) if isinstance(result, AudioInfo)}
+    paths = sorted(set(paths))
+    found = dict(zip(paths, in_threads(header, paths), strict=True))
+    refuse_bad([(path, reason) for path, reason in found.items() if isinstance(reason, str)], len(found))
+    return {path: info for path, info in found.items() if isinstance(info, AudioInfo)}
 
 
 def past_end(events: Iterable[Event], duration: float, clip_seconds: float) -> list[Event]:

@@ -59,9 +59,8 @@ class SedData(pl.LightningDataModule):
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
         sizes = {name: len(subset) for name, subset in self.corpus.subsets.items()}
-        return CompositionSampler(
-            sizes, self.clips, self.seed, self.epoch, rank, world, accumulate=self.accumulation(world)
-        )
+        accumulate = self.accumulation(world)
+        return CompositionSampler(sizes, self.clips, self.seed, self.epoch, rank, world, accumulate)
 
     def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None

@@ -75,20 +75,14 @@ class Tally:
             self.damage.append(one)
 
 
-def read_records(path: Path, damage: list[Damage]) -> Iterator[bytes]:
-    """Give the data of each record that is intact, one after the other; the others are appended to ``damage``.
+def read_records(path: Path, report: Callable[[Damage], None]) -> Iterator[tuple[int, bytes]]:
+    """The byte offset and the data of each record that is intact, one after the other; ``report`` is told the others.
 
     After wrong data the next record is read. A wrong length, or an end before the record's, ends the file.
 
     Raises:
         InputError: the file cannot be read.
     """
-    for _, data in locate_records(path, damage.append):
-        yield data
-
-
-def locate_records(path: Path, report: Callable[[Damage], None]) -> Iterator[tuple[int, bytes]]:
-    """As `read_records`, with the byte offset at which each record starts; damage is told to ``report``."""
     try:
         with path.open("rb", buffering=_BUFFER) as file:
             yield from _located(file, os.fstat(file.fileno()).st_size, report)
@@ -175,7 +169,7 @@ def read_clips(path: Path, tally: Tally) -> Iterator[EmbeddingRecord]:
     Raises:
         InputError: the file cannot be read.
     """
-    for position, payload in locate_records(path, tally.take):
+    for position, payload in read_records(path, tally.take):
         try:
             record = decode_embedding(payload)
             _refuse_unusual(record)

@@ -137,22 +137,23 @@ def open_store(folder: Path, cache: Path, subsets: Sequence[str]) -> EmbeddingSt
     Raises:
         InputError: as `convert` and `EmbeddingStore`; a subset that was not converted.
     """
-    place = folder
+    converted = folder
     if not (folder / "index.json").exists():
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name audioset_v1_embeddings, or what was converted from it")
         said = hashlib.sha256(f"{folder.resolve()} {sorted(subsets)}".encode()).hexdigest()[:12]
-        place = cache / f"audioset_embeddings-{said}"
-        convert(folder, place, sorted(subsets))
-    store = EmbeddingStore(place)
+        converted = cache / f"audioset_embeddings-{said}"
+        convert(folder, converted, sorted(subsets))
+    store = EmbeddingStore(converted)
     if unknown := [name for name in subsets if name not in store.subsets]:
-        raise InputError(f"{place} holds {', '.join(store.subsets)}, not {', '.join(unknown)}; choose other subsets")
+        there = ", ".join(store.subsets)
+        raise InputError(f"{converted} holds {there}, not {', '.join(unknown)}; choose other subsets")
     for name in subsets:
         one = store.index["subsets"][name]
         other = one["records"] - one["kept"] - one["damaged"]
         log.info("%s: %d clips of ten rows; %d of other numbers of rows are left out", name, one["kept"], other)
         if one["damaged"]:
-            log.warning("%s: %d damaged records left out; %s/index.json names them", name, one["damaged"], place)
+            log.warning("%s: %d damaged records left out; %s/index.json names them", name, one["damaged"], converted)
     return store
 
 
@@ -184,15 +185,15 @@ class _Clips(Sequence[Clip]):
         return len(self.ids)
 
     @overload
-    def __getitem__(self, place: int) -> Clip: ...
+    def __getitem__(self, index: int) -> Clip: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Clip]: ...
-    def __getitem__(self, place: int | slice) -> Clip | Sequence[Clip]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        clip_id = f"{self.ids[place].decode()}_{self.start[place]:g}"
-        clip_id += f"_copy{self.copy[place]}" if self.copy[place] else ""
-        there = tuple(label for label, has in zip(self.classes, self.of_class[place], strict=True) if has)
+    def __getitem__(self, index: slice) -> Sequence[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | Sequence[Clip]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        clip_id = f"{self.ids[index].decode()}_{self.start[index]:g}"
+        clip_id += f"_copy{self.copy[index]}" if self.copy[index] else ""
+        there = tuple(label for label, has in zip(self.classes, self.of_class[index], strict=True) if has)
         return Clip(clip_id, Path(f"{clip_id}.rows"), SECONDS, event_labels=there)
 
 
@@ -217,10 +218,10 @@ def _by_video(
     clips: np.ndarray, video: np.ndarray, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The clips of ``share`` of the videos, and those of the others."""
-    names, place = np.unique(video, return_inverse=True)
+    names, number = np.unique(video, return_inverse=True)
     first = np.zeros(len(names), bool)
     first[rng.permutation(len(names))[: round(share * len(names))]] = True
-    return clips[first[place]], clips[~first[place]]
+    return clips[first[number]], clips[~first[number]]
 
 
 def _evened(clips: np.ndarray, of_class: np.ndarray, most: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -270,16 +271,13 @@ def _paper_split(
 ) -> tuple[Chosen, Chosen]:
     """The paper's order: all classes are filled up, then clips and copies are split alike."""
     every = _balanced(clips, of_class, most, True, rng)
-    place = rng.permutation(len(every.index))
-    cut = round(share * len(place))
-    training, test = every.take(np.sort(place[:cut])), every.take(np.sort(place[cut:]))
+    order = rng.permutation(len(every.index))
+    cut = round(share * len(order))
+    training, test = every.take(np.sort(order[:cut])), every.take(np.sort(order[cut:]))
     leaked = int(np.isin(store.video_id[test.index], store.video_id[training.index]).sum())
-    log.warning(
-        "row_exchange=before_split leaks: %d of %d test clips are rows, in another order, of videos that also train;"
-        " test accuracy is inflated (row_exchange=training does not leak)",
-        leaked,
-        len(test.index),
-    )
+    what = "test clips are rows, in another order, of videos that also train; test accuracy is inflated"
+    how = f"{leaked} of {len(test.index)} {what} (row_exchange=training does not leak)"
+    log.warning("row_exchange=before_split leaks: %s", how)
     return training, test
 
 

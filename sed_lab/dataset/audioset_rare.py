@@ -129,22 +129,24 @@ def read_segments(path: Path) -> list[Segment]:
         InputError: it cannot be read, or a line is not ``YTID, start_seconds, end_seconds, "mid,mid"``.
     """
     segments = []
+    for number, row in enumerate(_rows(path), start=1):
+        if not row or row[0].startswith("#"):
+            continue
+        try:
+            ytid, start, end, labels = row
+            segments.append(Segment(ytid, float(start), float(end), frozenset(labels.split(","))))
+        except ValueError:
+            form = 'YTID, start_seconds, end_seconds, "label,label"'
+            raise InputError(f"{path}:{number}: expected {form}; found {', '.join(row)}") from None
+    return segments
+
+
+def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.reader(file, skipinitialspace=True), start=1):
-                if not row or row[0].startswith("#"):
-                    continue
-                try:
-                    ytid, start, end, labels = row
-                    segments.append(Segment(ytid, float(start), float(end), frozenset(labels.split(","))))
-                except ValueError:
-                    raise InputError(
-                        f'{path}:{number}: expected YTID, start_seconds, end_seconds, "label,label"; found'
-                        f" {', '.join(row)}"
-                    ) from None
+            return list(csv.reader(file, skipinitialspace=True))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); get it from AudioSet's download page") from None
-    return segments
 
 
 def segment_lists(folder: Path) -> list[Path]:
@@ -185,14 +187,11 @@ def _clips_by_class(
 
 def _mids(path: Path) -> dict[str, str]:
     """The machine id of each display name and of each machine id."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {row[key]: row["mid"] for row in rows for key in ("display_name", "mid")}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); get it from AudioSet's download page") from None
-    except KeyError as error:
-        raise InputError(f"{path}: no column {error}; its header is index,mid,display_name") from None
+    header, *rows = _rows(path) or [[]]
+    if lacking := [name for name in ("display_name", "mid") if name not in header]:
+        raise InputError(f"{path}: no column {lacking[0]!r}; its header is index,mid,display_name")
+    columns = header.index("display_name"), header.index("mid")
+    return {row[column]: row[columns[1]] for row in rows if len(row) > max(columns) for column in columns}
 
 
 def _resolved(labels: Iterable[str], known: Mapping[str, str], key: str) -> frozenset[str]:

@@ -132,8 +132,7 @@ def _check_lengths(check: SplitCheck, listing: Listing, infos: Mapping[str, Audi
         refuse_late(listing.where, late)
     except InputError as error:
         check.errors.append(str(error))
-    short = sum(info.duration < clip_seconds - 0.05 for info in infos.values())
-    if short:
+    if short := sum(info.duration < clip_seconds - 0.05 for info in infos.values()):
         check.warnings.append(f"{short} recordings are shorter than {clip_seconds:g} s; zeros are added")
 
 
@@ -142,12 +141,10 @@ def _check_counts(check: SplitCheck, listing: Listing, wanted: Expected | None) 
         return
     if wanted.clips != check.listed:
         check.warnings.append(f"{check.listed} clips are listed where the published set has {wanted.clips}")
-    counts = Counter(event.event_label for events in listing.events.values() for event in events)
-    counts += Counter(label for labels in listing.event_labels.values() for label in labels)
+    counts = Counter(listing.labels())
     if wanted.editions and not any(counts == Counter(edition) for edition in wanted.editions.values()):
-        labels = {label for edition in wanted.editions.values() for label in edition}
         differing = []
-        for label in sorted(labels):
+        for label in sorted({label for edition in wanted.editions.values() for label in edition}):
             published = {edition[label] for edition in wanted.editions.values()}
             if counts[label] not in published:
                 differing.append(f"{label} {counts[label]} (published {' or '.join(map(str, sorted(published)))})")

@@ -19,12 +19,9 @@ from sed_lab.dataset.check import Expected, SplitCheck, check_layout
 from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED
 from sed_lab.types import Corpus
 
-# Places below metadata/ and audio/, the first that is there.
-PLACES: dict[str, tuple[tuple[str, str], ...]] = {
-    "synthetic": (
-        ("train/synthetic20/soundscapes", ""),
-        ("train/synthetic21_train/soundscapes", ""),
-    ),
+# Paths below metadata/ and audio/ (the same where it is empty), the first that is there.
+PATHS: dict[str, tuple[tuple[str, str], ...]] = {
+    "synthetic": (("train/synthetic20/soundscapes", ""), ("train/synthetic21_train/soundscapes", "")),
     "weak": (("train/weak", ""), ("weak", "train/weak")),
     "validation": (
         ("validation/test_dcase2018", "validation/validation"),
@@ -54,50 +51,25 @@ DCASE2018_EXPECTED = {
 def dcase2018_layout(folder: Path) -> tuple[Split, ...]:
     """Where the subsets lie in ``folder``; for what is absent, where it would lie."""
     splits = []
-    for subset, places in PLACES.items():
-        known = [
-            Split(
-                subset,
-                "weak" if subset == "weak" else "strong",
-                place,
-                synthetic=subset.startswith("synthetic"),
-                training=subset in ("synthetic", "weak"),
-                audio=audio,
-            )
-            for place, audio in places
-        ]
+    for subset, paths in PATHS.items():
+        kind = "weak" if subset == "weak" else "strong"
+        made, training = subset.startswith("synthetic"), subset in ("synthetic", "weak")
+        known = [Split(subset, kind, path, made, training, audio) for path, audio in paths]
         there = [split for split in known if split.annotation_in(folder).is_file()]
         with_audio = [split for split in there if split.audio_in(folder).is_dir()]
         splits.append((with_audio or there or known)[0])
     return tuple(splits)
 
 
-def read_dcase2018(
-    folder: Path | str,
-    sample_rate: int,
-    clip_seconds: float,
-    resampled: bool,
-    seed: int,
-    jobs: int | None = None,
-) -> Corpus:
+def read_dcase2018(folder: Path | str, sample_rate: int, clip_seconds: float, resampled: bool, seed: int) -> Corpus:
     """The corpus below ``folder``; arguments as `sed_lab.clip.layout.read_layout`. All weak clips train.
 
     Raises:
         InputError: as `read_layout`.
     """
-    folder = Path(folder)
-    return read_layout(
-        folder,
-        CLASSES,
-        sample_rate,
-        clip_seconds,
-        weak_split=1.0,
-        resampled=resampled,
-        jobs=jobs,
-        seed=seed,
-        name="dcase2018",
-        layout=dcase2018_layout(folder),
-    )
+    layout = dcase2018_layout(Path(folder))
+    given = (folder, CLASSES, sample_rate, clip_seconds)
+    return read_layout(*given, weak_split=1.0, resampled=resampled, seed=seed, name="dcase2018", layout=layout)
 
 
 def check_dcase2018(

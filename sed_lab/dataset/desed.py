@@ -40,7 +40,6 @@ _VALIDATION_4239 = (420, 94, 341, 559, 570, 65, 94, 237, 1752, 92)
 _VALIDATION_4251 = (420, 96, 341, 567, 570, 65, 94, 237, 1754, 92)
 _PUBLIC = (196, 84, 240, 488, 441, 108, 90, 109, 913, 96)
 
-
 # Clips, and labels per class of the annotation files; validation.tsv was corrected once, so two editions are around.
 DESED_EXPECTED = {
     "synthetic": Expected(10000),
@@ -61,7 +60,6 @@ def read_desed(
     resampled: bool,
     source_clips: Mapping[str, int] | str,
     seed: int,
-    jobs: int | None = None,
 ) -> Corpus:
     """DESED from ``folder``, which holds ``audio/`` and ``metadata/`` of the 2021 layout.
 
@@ -74,20 +72,10 @@ def read_desed(
     """
     if isinstance(source_clips, str) and source_clips not in ("table1", "soundbank"):
         raise InputError(f"source_clips is {source_clips!r}; needs 'table1', 'soundbank' or a count for every class")
-    counts: Mapping[str, int] | None = None if isinstance(source_clips, str) else source_clips
-    return read_layout(
-        folder,
-        CLASSES,
-        sample_rate,
-        clip_seconds,
-        weak_split,
-        weak_split_seed,
-        resampled,
-        DESED_SOURCE_CLIPS if source_clips == "table1" else counts,
-        jobs,
-        seed,
-        name="desed",
-    )
+    table = DESED_SOURCE_CLIPS if source_clips == "table1" else None
+    counts = table if isinstance(source_clips, str) else source_clips
+    split = (weak_split, weak_split_seed)
+    return read_layout(folder, CLASSES, sample_rate, clip_seconds, *split, resampled, counts, seed, "desed")
 
 
 def check_desed(

@@ -20,61 +20,28 @@ from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
 # DESED's event_occurences_train.json (turpaultn/DESED 0686178), variants for cut events averaged: every class heads a
-# tenth of the soundscapes, followed by up to so many other events of these classes.
-_MEETS: dict[str, tuple[int, dict[str, float]]] = {
-    "Alarm_bell_ringing": (
-        13,
-        {"Alarm_bell_ringing": 0.5, "Cat": 0.02, "Dishes": 0.01, "Dog": 0.05, "Running_water": 0.02, "Speech": 0.4},
-    ),
-    "Blender": (
-        8,
-        {
-            "Blender": 0.27,
-            "Dishes": 0.14,
-            "Frying": 0.01,
-            "Running_water": 0.02,
-            "Speech": 0.55,
-            "Vacuum_cleaner": 0.01,
-        },
-    ),
-    "Cat": (
-        9,
-        {"Alarm_bell_ringing": 0.02, "Cat": 0.6, "Dishes": 0.02, "Dog": 0.05, "Running_water": 0.01, "Speech": 0.3},
-    ),
-    "Dishes": (
-        12,
-        {"Blender": 0.02, "Cat": 0.01, "Dishes": 0.53, "Frying": 0.06, "Running_water": 0.02, "Speech": 0.36},
-    ),
-    "Dog": (
-        14,
-        {"Alarm_bell_ringing": 0.01, "Cat": 0.02, "Dishes": 0.01, "Dog": 0.58, "Running_water": 0.01, "Speech": 0.36}
-        | {"Vacuum_cleaner": 0.01},
-    ),
-    "Electric_shaver_toothbrush": (
-        5,
-        {"Alarm_bell_ringing": 0.02, "Electric_shaver_toothbrush": 0.27, "Speech": 0.71},
-    ),
-    "Frying": (14, {"Blender": 0.01, "Dishes": 0.44, "Frying": 0.08, "Speech": 0.47}),
-    "Running_water": (
-        10,
-        {"Alarm_bell_ringing": 0.02, "Blender": 0.01, "Cat": 0.01, "Dishes": 0.14, "Dog": 0.02, "Running_water": 0.34}
-        | {"Speech": 0.46},
-    ),
-    "Speech": (
-        14,
-        {"Alarm_bell_ringing": 0.05, "Blender": 0.02, "Cat": 0.05, "Dishes": 0.16, "Dog": 0.11, "Frying": 0.03}
-        | {"Electric_shaver_toothbrush": 0.01, "Running_water": 0.02, "Speech": 0.54, "Vacuum_cleaner": 0.01},
-    ),
-    "Vacuum_cleaner": (5, {"Blender": 0.02, "Dog": 0.19, "Speech": 0.59, "Vacuum_cleaner": 0.2}),
-}
+# tenth of the soundscapes, followed by up to so many other events, of each class in so many percent.
+_MOST = (13, 8, 9, 12, 14, 5, 14, 10, 14, 5)
+_PERCENT = (
+    (50, 0, 2, 1, 5, 0, 0, 2, 40, 0),  # Alarm_bell_ringing
+    (0, 27, 0, 14, 0, 0, 1, 2, 55, 1),  # Blender
+    (2, 0, 60, 2, 5, 0, 0, 1, 30, 0),  # Cat
+    (0, 2, 1, 53, 0, 0, 6, 2, 36, 0),  # Dishes
+    (1, 0, 2, 1, 58, 0, 0, 1, 36, 1),  # Dog
+    (2, 0, 0, 0, 0, 27, 0, 0, 71, 0),  # Electric_shaver_toothbrush
+    (0, 1, 0, 44, 0, 0, 8, 0, 47, 0),  # Frying
+    (2, 1, 1, 14, 2, 0, 0, 34, 46, 0),  # Running_water
+    (5, 2, 5, 16, 11, 1, 3, 2, 54, 1),  # Speech
+    (0, 2, 0, 0, 19, 0, 0, 0, 59, 20),  # Vacuum_cleaner
+)
 
 
 def desed_occurrence() -> Occurrence:
     """Which of DESED's classes meet, and how often."""
-    table = {
-        name: {"proba": 0.1, "co-occurences": {"max_events": most, "classes": list(w), "probas": list(w.values())}}
-        for name, (most, w) in _MEETS.items()
-    }
+    table = {}
+    for name, most, percent in zip(CLASSES, _MOST, _PERCENT, strict=True):
+        beside = {"max_events": most, "classes": CLASSES, "probas": [share / 100 for share in percent]}
+        table[name] = {"proba": 0.1, "co-occurences": beside}
     return occurrence(table, CLASSES)
 
 
@@ -103,18 +70,10 @@ def mini_desed(
     """
     if not 0 < bank_share <= 1:
         raise InputError(f"dataset.bank_share={bank_share} must be above 0 and at most 1")
-    levels = {"snr": distribution(snr, "snr"), "real_snr": distribution(real_snr, "real_snr")}
-    settings = {
-        "sizes": sizes_of(sizes),
-        "bank_share": bank_share,
-        "snr": list(snr),
-        "real_snr": list(real_snr),
-        "empty_share": empty_share,
-        "sample_rate": sample_rate,
-        "clip_seconds": clip_seconds,
-        "seed": seed,
-        "bank_code": code_of(bank, dsp, backgrounds, machines, textures, voices),
-    }
+    level, real_level = distribution(snr, "snr"), distribution(real_snr, "real_snr")
+    settings = {"sizes": sizes_of(sizes), "bank_share": bank_share, "snr": list(snr), "real_snr": list(real_snr)}
+    settings |= {"empty_share": empty_share, "sample_rate": sample_rate, "clip_seconds": clip_seconds, "seed": seed}
+    settings["bank_code"] = code_of(bank, dsp, backgrounds, machines, textures, voices)
     train = {name: max(4, round(bank_share * count)) for name, count in DESED_SOURCE_CLIPS.items()}
 
     def open_banks() -> Banks:
@@ -123,8 +82,8 @@ def mini_desed(
             return CachedBank(ProceduralBank(CLASSES, name, sample_rate, seed, instances))
 
         meets = desed_occurrence()
-        synthetic = Specification(meets, clip_seconds, snr=levels["snr"])
-        real = Specification(meets, clip_seconds, snr=levels["real_snr"], empty_share=empty_share)
+        synthetic = Specification(meets, clip_seconds, snr=level)
+        real = Specification(meets, clip_seconds, snr=real_level, empty_share=empty_share)
         return Banks(domain("synthetic"), domain("real"), synthetic, real, train)
 
     return soundscape_corpus(Path(folder), "mini_desed", settings, open_banks, live)

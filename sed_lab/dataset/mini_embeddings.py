@@ -69,22 +69,21 @@ def mini_embeddings(
     Raises:
         InputError: an unknown sound; ``folder`` cannot be written to; what `read_audioset_embeddings` raises.
     """
-    unknown = {sound for key in counts for sound in key.split("+")} - set(SOUNDS)
-    if unknown:
+    if unknown := {sound for key in counts for sound in key.split("+")} - set(SOUNDS):
         raise InputError(f"dataset.counts: no sound {', '.join(sorted(unknown))}; there are {', '.join(SOUNDS)}")
     if not all(type(count) is int and count >= 0 for count in (*counts.values(), short)):
         raise InputError(f"dataset.counts={dict(counts)}, short={short}: counts must be whole numbers of clips")
     if not isinstance(snr, Sequence) or len(snr) != 2 or not snr[0] <= snr[1]:
         raise InputError(f"dataset.snr={snr} must be the lowest and the highest dB, as [-5, 15]")
     said = json.dumps({"counts": dict(counts), "short": short, "snr": [*snr], "seed": seed, "code": _code()})
-    place = Path(folder) / f"mini_embeddings-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    made = Path(folder) / f"mini_embeddings-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     kinds = [key for key, count in counts.items() for _ in range(count)] + ["Speech"] * short
-    if not place.is_dir():
+    if not made.is_dir():
         front_end = mini_vggish(folder)
-        make_once(place, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
+        make_once(made, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
     choice = (labels, [*SHARDS], train_share, per_class, row_exchange, seed)
-    read = read_audioset_embeddings(place / "audioset_v1_embeddings", place, classes, *choice, "mini_embeddings")
-    return marked(read, place.name)
+    read = read_audioset_embeddings(made / "audioset_v1_embeddings", made, classes, *choice, "mini_embeddings")
+    return marked(read, made.name)
 
 
 def mini_vggish(folder: Path | str) -> VggishEmbedding:
@@ -93,10 +92,10 @@ def mini_vggish(folder: Path | str) -> VggishEmbedding:
     Raises:
         InputError: ``folder`` cannot be written to.
     """
-    place = Path(folder) / f"mini_vggish-{_code()}"
-    if not place.is_dir():
-        make_once(place, _write_stand_in, FITTED_ON)
-    return VggishEmbedding(str(place / "weights.npz"), str(place / "vggish_pca_params.npz"))
+    stand_ins = Path(folder) / f"mini_vggish-{_code()}"
+    if not stand_ins.is_dir():
+        make_once(stand_ins, _write_stand_in, FITTED_ON)
+    return VggishEmbedding(str(stand_ins / "weights.npz"), str(stand_ins / "vggish_pca_params.npz"))
 
 
 def clip_audio(sounds: Sequence[str], snr: Sequence[float], rng: Rng) -> np.ndarray:

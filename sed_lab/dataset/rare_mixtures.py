@@ -79,8 +79,8 @@ def bank_rare_mixtures(
     bank = FolderBank(Path(bank_folder), classes, backgrounds, sample_rate, folds, seed=seed)
     listing = sorted((path.name, path.stat().st_size) for split in SPLITS for path in bank.paths(split))
     settings: dict[str, Any] = {"mixtures": _plain(mixtures), "backgrounds": backgrounds, "folds": folds}
-    settings |= {"classes": list(bank.classes)}
-    settings |= {"rate": sample_rate, "seed": seed, "bank": listing, "code": code_of(folder_bank, rare_recipe)}
+    settings |= {"classes": list(bank.classes), "rate": sample_rate, "seed": seed, "bank": listing}
+    settings["code"] = code_of(folder_bank, rare_recipe)
     return _made(Path(folder), "bank_rare_mixtures", settings, lambda: bank, bank.classes)
 
 
@@ -120,9 +120,8 @@ def _made(
     if not folder.is_dir():
         bank = open_bank()
         total = sum(one.mixtures_per_class for one in mixings.values()) * len(classes)
-        total += sum(
-            bank.background_count(split) + sum(bank.event_count(split, c) for c in classes) for split in SPLITS
-        )
+        total += sum(map(bank.background_count, SPLITS))
+        total += sum(bank.event_count(split, label) for split in SPLITS for label in classes)
         make_once(folder, lambda beside: _write_all(bank, beside, mixings, classes), total)
     sets = {subset: [folder / SUBSETS[subset][0] / mixing.folder()] for subset, mixing in mixings.items()}
     origin = {subset: SUBSETS[subset][0] for subset in mixings}
@@ -131,12 +130,12 @@ def _made(
 
 def _write_all(bank: Bank, target: Path, mixings: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     for subset, mixing in mixings.items():
-        place, split, first, step = SUBSETS[subset]
+        listed, split, first, step = SUBSETS[subset]
         if subset == "test" and "devtest" not in mixings:
             first, step = 0, 1  # nothing to share the split's sounds with
-        yield from write_sources(bank, target / "source_data", place, split, first, step, classes)
-        where = target / place / mixing.folder()
-        yield from write_mixtures(target / "source_data", where, place, mixing, classes, bank.sample_rate)
+        yield from write_sources(bank, target / "source_data", listed, split, first, step, classes)
+        where = target / listed / mixing.folder()
+        yield from write_mixtures(target / "source_data", where, listed, mixing, classes, bank.sample_rate)
 
 
 def _plain(mixtures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

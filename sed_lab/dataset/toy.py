@@ -36,11 +36,7 @@ class Points:
 
 
 def toy_points(
-    counts: Mapping[str, Mapping[str, int]],
-    blobs: Mapping[str, int],
-    dimensions: int,
-    distance: float,
-    seed: int,
+    counts: Mapping[str, Mapping[str, int]], blobs: Mapping[str, int], dimensions: int, distance: float, seed: int
 ) -> Corpus:
     """A corpus of points with weak labels.
 
@@ -57,9 +53,8 @@ def toy_points(
             for number in range(per_class[name]):
                 centre = centres[name][number % blobs[name]]
                 points.append(centre / np.linalg.norm(centre) * distance + rng.standard_normal(dimensions))
-                clips.append(
-                    Clip(f"{name}_{number:04d}", Path(f"{name}_{number:04d}.point"), 1.0, event_labels=(name,))
-                )
+                clip_id = f"{name}_{number:04d}"
+                clips.append(Clip(clip_id, Path(f"{clip_id}.point"), 1.0, event_labels=(name,)))
         subsets[subset] = Points(clips, np.array(points, np.float32))
     said = json.dumps({"counts": {k: dict(v) for k, v in counts.items()}, "blobs": dict(blobs), "seed": seed,
                        "dimensions": dimensions, "distance": distance}, sort_keys=True)  # fmt: skip

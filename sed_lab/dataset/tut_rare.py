@@ -34,11 +34,7 @@ EVALTEST = "bbb81504db15a03680a0044474633b67"  # the published evaluation mixtur
 
 
 def read_tut_rare(
-    folder: Path | str,
-    train: Sequence[Mapping[str, Any]],
-    sample_rate: int,
-    test: str,
-    seed: int,
+    folder: Path | str, train: Sequence[Mapping[str, Any]], sample_rate: int, test: str, seed: int
 ) -> Corpus:
     """Subsets ``synthetic`` (training), ``validation`` (the default devtrain mixtures), ``devtest`` and ``test``.
 
@@ -55,15 +51,15 @@ def read_tut_rare(
     source, target = folder / "data" / "source_data", folder / "data" / "mixture_data"
     wanted = [mixing_of(given) for given in train]
     for mixing in wanted:
-        if not _places(folder, "devtrain", mixing.folder()):
+        if not _folders_of(folder, "devtrain", mixing.folder()):
             write = partial(write_mixtures, source, subset="devtrain", mixing=mixing)
             make_once(target / "devtrain" / mixing.folder(), write, mixing.mixtures_per_class * len(CLASSES))
     default = Mixing().folder()
     sets = {
-        "synthetic": [_place(folder, "devtrain", mixing.folder()) for mixing in wanted],
-        "validation": [_place(folder, "devtrain", default)],
-        "devtest": [_place(folder, "devtest", default)],
-        "test": [_place(folder, test, EVALTEST if test == "evaltest" else default)],
+        "synthetic": [_folder_of(folder, "devtrain", mixing.folder()) for mixing in wanted],
+        "validation": [_folder_of(folder, "devtrain", default)],
+        "devtest": [_folder_of(folder, "devtest", default)],
+        "test": [_folder_of(folder, test, EVALTEST if test == "evaltest" else default)],
     }
     origin = {"synthetic": "devtrain", "validation": "devtrain", "devtest": "devtest", "test": test}
     return mixtures_corpus("tut_rare", sets, origin, CLASSES, sample_rate, seed)
@@ -79,42 +75,38 @@ def mixtures_corpus(
 ) -> Corpus:
     """A corpus of sets of mixtures: ``sets[subset]`` are folders, ``origin[subset]`` is the name in their lists."""
     subsets, files = {}, []
-    for subset, places in sets.items():
+    for subset, folders in sets.items():
         clips: list[Clip] = []
-        for place in places:
-            found, used = read_set(place, origin[subset], classes)
+        for folder in folders:
+            found, used = read_set(folder, origin[subset], classes)
             clips += found
             files += used
         subsets[subset] = ClipFiles(clips, sample_rate, SECONDS, seed=seed)
     return Corpus(name, tuple(classes), SECONDS, sample_rate, subsets, fingerprint(files))
 
 
-def read_set(place: Path, subset: str, classes: Sequence[str]) -> tuple[list[Clip], list[Path]]:
+def read_set(folder: Path, subset: str, classes: Sequence[str]) -> tuple[list[Clip], list[Path]]:
     """The clips of a set, and the files behind them. Recordings that are not there are counted in a warning.
 
     Raises:
         InputError: no list is there, a row is wrong, or no listed recording is there.
     """
-    there = {path.name: path for path in list_audio(place / "audio")}
+    there = {path.name: path for path in list_audio(folder / "audio")}
     clips, files, listed = [], [], 0
     for label in classes:
-        path = place / "meta" / f"event_list_{subset}_{label}.csv"
-        rows = read_event_list(path, label)
+        event_list = folder / "meta" / f"event_list_{subset}_{label}.csv"
+        rows = read_event_list(event_list, label)
         listed += len(rows)
         headers = read_headers(there[name] for name in rows if name in there)
         for name, events in rows.items():
-            if name in there:
-                clips.append(
-                    Clip(
-                        Path(name).stem, there[name], headers[there[name]].duration, events, labels_of(events), True,
-                        annotated=(label,),
-                    )
-                )  # fmt: skip
-        files += [path, *headers]
+            if path := there.get(name):
+                duration, labels = headers[path].duration, labels_of(events)
+                clips.append(Clip(path.stem, path, duration, events, labels, synthetic=True, annotated=(label,)))
+        files += [event_list, *headers]
     if not clips:
-        raise InputError(f"{place / 'audio'} holds none of the {listed} listed mixtures; restore it")
+        raise InputError(f"{folder / 'audio'} holds none of the {listed} listed mixtures; restore it")
     if len(clips) < listed:
-        log.warning("%s: %d of %d listed mixtures found; scores are of these only", place, len(clips), listed)
+        log.warning("%s: %d of %d listed mixtures found; scores are of these only", folder, len(clips), listed)
     return clips, files
 
 
@@ -153,21 +145,19 @@ def mixing_of(given: Mapping[str, Any]) -> Mixing:
     Raises:
         InputError: a key it does not have, or as `Mixing`.
     """
-    if unknown := set(given) - {field.name for field in fields(Mixing)}:
-        raise InputError(
-            f"mixtures have no {', '.join(sorted(unknown))}; known: {', '.join(f.name for f in fields(Mixing))}"
-        )
+    known = [field.name for field in fields(Mixing)]
+    if unknown := set(given) - set(known):
+        raise InputError(f"mixtures have no {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     return Mixing(**{**given, **({"ebrs": tuple(given["ebrs"])} if "ebrs" in given else {})})
 
 
-def _places(folder: Path, subset: str, digest: str) -> list[Path]:
+def _folders_of(folder: Path, subset: str, digest: str) -> list[Path]:
     known = (folder / f"data/mixture_data/{subset}/{digest}", folder / f"generated_data/mixtures_{subset}_{digest}")
-    return [place for place in known if place.is_dir()]
+    return [path for path in known if path.is_dir()]
 
 
-def _place(folder: Path, subset: str, digest: str) -> Path:
-    if not (found := _places(folder, subset, digest)):
-        raise InputError(
-            f"{folder} holds no mixtures data/mixture_data/{subset}/{digest}; unpack the {subset} archives"
-        )
+def _folder_of(folder: Path, subset: str, digest: str) -> Path:
+    if not (found := _folders_of(folder, subset, digest)):
+        path = f"data/mixture_data/{subset}/{digest}"
+        raise InputError(f"{folder} holds no mixtures {path}; unpack the {subset} archives")
     return found[0]

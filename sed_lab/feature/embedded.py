@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from sed_lab.clip.audio import audio_info, fit_length, read_audio
+from sed_lab.clip.audio import audio_info, read_audio
 from sed_lab.clip.tfrecord import SECONDS, EmbeddingRecord
 from sed_lab.feature.vggish import VggishEmbedding
 
@@ -25,8 +26,8 @@ def embedded(path: Path, front_end: VggishEmbedding, device: str = "cpu") -> Ite
     start = 0.0
     while start == 0 or start < duration - 1e-6:
         audio = read_audio(path, rate, start, SECONDS)
-        audio, _ = fit_length(audio, None, round(SECONDS * rate), rate)
-        rows = front_end(torch.from_numpy(audio)[None].to(device))[0].cpu().numpy()
+        filled = np.pad(audio, (0, round(SECONDS * rate) - len(audio)))
+        rows = front_end(torch.from_numpy(filled)[None].to(device))[0].cpu().numpy()
         end = min(start + SECONDS, duration)
         yield EmbeddingRecord(path.stem, start, end, (), tuple(row.tobytes() for row in rows))
         start += SECONDS

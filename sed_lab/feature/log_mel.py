@@ -59,11 +59,8 @@ class LogMel(nn.Module):
     ) -> None:
         super().__init__()
         f_max = sample_rate / 2 if f_max is None else f_max
-        for name, value, known in (
-            ("window", window, WINDOWS),
-            ("scaler", scaler, SCALERS),
-            ("pad_mode", pad_mode, PAD_MODES),
-        ):
+        choices = {"window": (window, WINDOWS), "scaler": (scaler, SCALERS), "pad_mode": (pad_mode, PAD_MODES)}
+        for name, (value, known) in choices.items():
             if value not in known:
                 raise InputError(f"feature.{name}={value!r} is unknown; use one of {', '.join(known)}")
         if not 0 < win_length <= n_fft or hop_length <= 0:
@@ -80,9 +77,8 @@ class LogMel(nn.Module):
         self.n_mels, self.power, self.amin, self.scaler = n_mels, power, amin, scaler
         self.pad_mode, self.last_frame = pad_mode, last_frame
         self.db_range = None if db_range is None else (float(db_range[0]), float(db_range[1]))
-        filters = torchaudio.functional.melscale_fbanks(
-            n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, mel_norm, mel_scale
-        )
+        mel = (f_min, f_max, n_mels, sample_rate, mel_norm, mel_scale)
+        filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, *mel)
         # Both follow from the arguments, so they are not part of a checkpoint.
         self.register_buffer("mel_filters", filters, persistent=False)
         self.register_buffer("window_samples", WINDOWS[window](win_length, periodic=periodic), persistent=False)
@@ -114,17 +110,9 @@ class LogMel(nn.Module):
             return torch.cat([self._mel(part) for part in audio.float().split(at_once)])
 
     def _mel(self, audio: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.stft(
-            audio,
-            self.n_fft,
-            self.hop_length,
-            self.win_length,
-            self.window_samples,
-            center=True,
-            pad_mode=self.pad_mode,
-            return_complex=True,
-        )[..., : self.frames(audio.shape[1])]
-        magnitude = spectrum.abs()
+        frame = (self.n_fft, self.hop_length, self.win_length, self.window_samples)
+        spectrum = torch.stft(audio, *frame, center=True, pad_mode=self.pad_mode, return_complex=True)
+        magnitude = spectrum[..., : self.frames(audio.shape[1])].abs()
         if self.power != 1.0:
             magnitude = magnitude.pow(self.power)
         return magnitude.transpose(1, 2) @ self.mel_filters

@@ -40,14 +40,9 @@ class StandardLogMel(LogMel):
         f_max: float,
         log_offset: float,
     ) -> None:
+        given = (sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max)
         super().__init__(
-            sample_rate,
-            n_fft,
-            win_length,
-            hop_length,
-            n_mels,
-            f_min,
-            f_max,
+            *given,
             window="hann",
             periodic=True,
             power=1.0,

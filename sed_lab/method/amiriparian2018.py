@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
@@ -41,7 +41,7 @@ class Member(NamedTuple):
     timesteps: int
 
 
-def cut(x: torch.Tensor, timesteps: int, first: int = 0) -> torch.Tensor:
+def cut(x: Tensor, timesteps: int, first: int = 0) -> Tensor:
     """Chunks ``[B K, tau, ...]`` of ``x [B, T, ...]``, one after the other from ``first`` on; a rest is left out."""
     if timesteps == WHOLE:
         return x
@@ -49,7 +49,7 @@ def cut(x: torch.Tensor, timesteps: int, first: int = 0) -> torch.Tensor:
     return x[:, first : first + number * timesteps].reshape(-1, timesteps, *x.shape[2:])
 
 
-def sliding_ensemble(network: nn.Module, x: torch.Tensor, timesteps: int) -> torch.Tensor:
+def sliding_ensemble(network: nn.Module, x: Tensor, timesteps: int) -> Tensor:
     """p ``[T]`` of a clip ``x [T, M]``: the mean over all chunks a frame is in (2.5)."""
     if timesteps == WHOLE or not isinstance(network, ChunkNet):
         return torch.sigmoid(network(x[None])[0])
@@ -57,7 +57,7 @@ def sliding_ensemble(network: nn.Module, x: torch.Tensor, timesteps: int) -> tor
     return network.sliding(x, timesteps) / chunk_counts(len(x), timesteps).to(x)
 
 
-def chunk_by_chunk(network: nn.Module, x: torch.Tensor, timesteps: int) -> torch.Tensor:
+def chunk_by_chunk(network: nn.Module, x: Tensor, timesteps: int) -> Tensor:
     """``[T]`` of a clip ``x [T, M]`` from chunks that do not overlap, but for a last one that ends with the clip."""
     if timesteps == WHOLE:
         return torch.sigmoid(network(x[None])[0])
@@ -118,7 +118,7 @@ class RareEnsemble(SedMethod):
         self.best = copy.deepcopy(self.networks).requires_grad_(False)
         taus_used = sorted({member.timesteps for member in self.members.values()} - {WHOLE})
         self.systems = ("ensemble", *(["chunks", *(f"t{tau}" for tau in taus_used)] if members else []))
-        self.place: dict[str, dict[str, float]] = {
+        self.progress: dict[str, dict[str, float]] = {
             name: {"loss": math.inf, "epoch": 0, "stopped": 0} for name in self.members
         }
 
@@ -129,7 +129,7 @@ class RareEnsemble(SedMethod):
         for name, member in self.members.items():
             first = int(torch.randint(max(1, member.timesteps), (), generator=draws))  # alike wherever a clip is
             rows = self._rows(batch, member)
-            if self.place[name]["stopped"] or not rows.any():
+            if self.progress[name]["stopped"] or not rows.any():
                 continue
             chunks = cut(x[rows], member.timesteps, first)
             target = cut(batch.strong[rows, :, member.label], member.timesteps, first)
@@ -137,7 +137,7 @@ class RareEnsemble(SedMethod):
             terms[name] = LossTerm(loss, "strong", of_class=member.label)
         return terms
 
-    def _rows(self, batch: Batch, member: Member) -> torch.Tensor:
+    def _rows(self, batch: Batch, member: Member) -> Tensor:
         """Which clips are labelled for the member's class, ``[B]``."""
         return batch.has_strong if batch.annotated is None else batch.has_strong & batch.annotated[:, member.label]
 
@@ -153,14 +153,14 @@ class RareEnsemble(SedMethod):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         for name, loss in self.validation_loss.items():
-            place = self.place[name]
-            if not place["stopped"] and loss < place["loss"]:
-                place |= {"loss": loss, "epoch": self.current_epoch}
+            progress = self.progress[name]
+            if not progress["stopped"] and loss < progress["loss"]:
+                progress |= {"loss": loss, "epoch": self.current_epoch}
                 self.best[name].load_state_dict(self.networks[name].state_dict())
-            waited = self.current_epoch - place["epoch"]
-            place["stopped"] = float(self.current_epoch + 1 >= self.min_epochs and waited >= self.patience)
-        self.trainer.should_stop = all(place["stopped"] for place in self.place.values())
-        self.log("val/objective", -sum(place["loss"] for place in self.place.values()), sync_dist=True)
+            waited = self.current_epoch - progress["epoch"]
+            progress["stopped"] = float(self.current_epoch + 1 >= self.min_epochs and waited >= self.patience)
+        self.trainer.should_stop = all(progress["stopped"] for progress in self.progress.values())
+        self.log("val/objective", -sum(progress["loss"] for progress in self.progress.values()), sync_dist=True)
 
     def predict(self, x: Input) -> dict[str, Prediction]:
         annotated, feature = x.annotated, self.feature(x.waveform)
@@ -185,14 +185,15 @@ class RareEnsemble(SedMethod):
         super().on_fit_start()
         if self.trainer.check_val_every_n_epoch != 1:
             raise InputError("this method goes by its validation loss; set trainer.check_val_every_n_epoch=1")
-        self.trainer.should_stop = all(place["stopped"] for place in self.place.values())  # killed at its end, resumed
+        # Killed at its end, resumed.
+        self.trainer.should_stop = all(progress["stopped"] for progress in self.progress.values())
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + self.rate_decay * n))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["place"] = self.place
+        checkpoint["progress"] = self.progress
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.place = checkpoint["place"]
+        self.progress = checkpoint["progress"]

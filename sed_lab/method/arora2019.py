@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
 from sed_lab.files import replacing
@@ -56,30 +56,30 @@ def count_clusters(clips: Sequence[int], asked: Sequence[int] | None = None) -> 
     return list(asked)
 
 
-def clip_classes(weak_labels: torch.Tensor) -> torch.Tensor:
+def clip_classes(weak_labels: Tensor) -> Tensor:
     """The class of each clip ``[I]`` from its labels ``[I, C]``: each distinct row is a class (section 3).
 
     Classes are in falling order of their rows, so that clips of one label come in the labels' order, the background,
     without any, last.
     """
-    rows, place = torch.unique(weak_labels.to(torch.int8), dim=0, return_inverse=True)
-    return len(rows) - 1 - place
+    rows, number = torch.unique(weak_labels.to(torch.int8), dim=0, return_inverse=True)
+    return len(rows) - 1 - number
 
 
-def cluster_weight(cluster_class: torch.Tensor) -> torch.Tensor:
+def cluster_weight(cluster_class: Tensor) -> Tensor:
     """``max(w) / w_k`` of eq. 8 and 9 for each cluster ``[K]``: classes count alike with few or many."""
     w = (cluster_class[:, None] == cluster_class[None, :]).sum(1).float()
     return w.max() / w
 
 
 def log_v(
-    h: torch.Tensor,
-    cluster: torch.Tensor,
-    cluster_class: torch.Tensor,
+    h: Tensor,
+    cluster: Tensor,
+    cluster_class: Tensor,
     alpha: float = 1.0,
     same_margin: float = 5.0,
     other_margin: float = 0.0,
-) -> torch.Tensor:
+) -> Tensor:
     """``log v_{i k_i}`` of eq. 5 for each clip ``[B]``, stable for any h.
 
     Args:
@@ -101,13 +101,13 @@ def log_v(
 
 
 def triple_header(
-    h: torch.Tensor,
-    cluster: torch.Tensor,
-    cluster_class: torch.Tensor,
+    h: Tensor,
+    cluster: Tensor,
+    cluster_class: Tensor,
     alpha: float = 1.0,
     same_margin: float = 5.0,
     other_margin: float = 0.0,
-) -> torch.Tensor:
+) -> Tensor:
     """Triple-header cross-entropy (eq. 8), mean over the batch; arguments as `log_v`. It costs ``B x K``."""
     weight = cluster_weight(cluster_class)[cluster]
     return -(weight * log_v(h, cluster, cluster_class, alpha, same_margin, other_margin)).mean()
@@ -122,9 +122,9 @@ class ClusterNetwork(nn.Module):
         self.clusters = nn.Linear(n_embedding, n_clusters, bias=False)
         self.output = nn.Linear(n_clusters, n_classes)
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> logits of clips ``[B, C]``."""
-        logits: torch.Tensor = self.output(self.clusters(self.encoder(feature)))
+        logits: Tensor = self.output(self.clusters(self.encoder(feature)))
         return logits
 
 
@@ -149,7 +149,7 @@ class WeightedDetector(PhasedMethod):
     objective = ("weak_validation/loss",)
     clips_only = True
     network: ClusterNetwork
-    cluster_class: torch.Tensor
+    cluster_class: Tensor
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class WeightedDetector(PhasedMethod):
         return [self.network]
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        self.note("phase", float(self.place["phase"]), batch)
+        self.note("phase", float(self.progress["phase"]), batch)
         return {"loss_weak": LossTerm(self._detector_loss(self.network(self.feature(batch.waveform)), batch), "all")}
 
     def predict(self, x: Input) -> dict[str, Prediction]:
@@ -196,7 +196,7 @@ class WeightedDetector(PhasedMethod):
         system = "proposed1" if self.phase.trains == "output" else self.systems[0]
         return {system: Prediction(clip=logits.sigmoid())}
 
-    def _detector_loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _detector_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self.loss(logits, batch.weak, class_weight=self.class_weight)  # (2)
 
 
@@ -249,7 +249,7 @@ class EmbeddingClusters(WeightedDetector):
         self.cluster = torch.zeros(len(self.clip_class), dtype=torch.int64)
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        self.note("phase", float(self.place["phase"]), batch)
+        self.note("phase", float(self.progress["phase"]), batch)
         frozen = self.phase.trains in ("centroids", "output")
         e = self.embedding[batch.index] if frozen else self.network.encoder(self.feature(batch.waveform))
         h = self.network.clusters(e)  # (4)
@@ -323,5 +323,6 @@ class EmbeddingClusters(WeightedDetector):
         arrays = {"embedding": self.embedding, "cluster": self.cluster, "clip_class": self.clip_class}
         arrays |= {"cluster_class": self.cluster_class, "centroids": self.network.clusters.weight.detach()}
         folder.mkdir(exist_ok=True)
-        with replacing(folder / f"iteration_{int(self.place['phase']) // 2}.npz") as beside, beside.open("wb") as file:
+        name = f"iteration_{int(self.progress['phase']) // 2}.npz"
+        with replacing(folder / name) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]

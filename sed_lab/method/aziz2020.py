@@ -17,7 +17,7 @@ network. What Keras calls accuracy changes with the loss; `sed_lab.metric.accura
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
 from sed_lab.loss import probability
@@ -59,7 +59,7 @@ class RowClassifier(SedMethod):
         self.heads = nn.ModuleDict({name: nn.Linear(parts.model.n_features, sizes) for name in names})
         self.heads.apply(keras_start)
 
-    def forward(self, x: Input) -> list[torch.Tensor]:
+    def forward(self, x: Input) -> list[Tensor]:
         """Logits of each head: one of ``[B, C]``, or C of ``[B, 1]``."""
         e = at_least_float32(x.embedding if x.embedding is not None else self._embedded(x))
         features = self.model(e / 255 if self.normalise else e)
@@ -75,8 +75,8 @@ class RowClassifier(SedMethod):
     def predict(self, x: Input) -> dict[str, Prediction]:
         return {"model": Prediction(clip=probability(self.loss, torch.cat(self(x), dim=1)))}
 
-    def _embedded(self, x: Input) -> torch.Tensor:
+    def _embedded(self, x: Input) -> Tensor:
         if x.audio is None:
             raise InputError("this method works on rows of embeddings, but the dataset gives none; choose another")
-        embedding: torch.Tensor = self.feature(x.audio)
+        embedding: Tensor = self.feature(x.audio)
         return embedding

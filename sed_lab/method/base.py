@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from sed_lab.errors import InputError
 from sed_lab.loss import Loss
@@ -26,8 +27,8 @@ MakeOptimizer = Callable[..., torch.optim.Optimizer]
 class Prediction:
     """Probabilities of one system: ``frame [B, T, C]`` and/or ``clip [B, C]``."""
 
-    frame: torch.Tensor | None = None
-    clip: torch.Tensor | None = None
+    frame: Tensor | None = None
+    clip: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LossTerm:
     labels are about that class. ``weight`` is its factor in the loss.
     """
 
-    value: torch.Tensor
+    value: Tensor
     over: Literal["strong", "weak", "all"] | None
     weight: float = 1.0
     of_class: int | None = None
@@ -53,9 +54,9 @@ class LossTerm:
         return float(getattr(shares, self.over))
 
 
-def total_loss(terms: Mapping[str, LossTerm], shares: Shares) -> torch.Tensor:
+def total_loss(terms: Mapping[str, LossTerm], shares: Shares) -> Tensor:
     """The loss of one part of a global batch: the mean of all parts' is the loss of the whole."""
-    total: torch.Tensor | float = 0.0
+    total: Tensor | float = 0.0
     for term in terms.values():
         total = total + term.weight * term.value * term.share(shares)
     return torch.as_tensor(total)
@@ -73,8 +74,8 @@ class Parts:
     model: Any
     loss: Loss
     classes: tuple[str, ...]
-    class_weight: torch.Tensor | None = None
-    weak_labels: torch.Tensor | None = None
+    class_weight: Tensor | None = None
+    weak_labels: Tensor | None = None
     seed: int = 0
 
 
@@ -85,7 +86,7 @@ class SedMethod(pl.LightningModule):
 
     Args:
         parts: front end, network, loss and what the corpus says; the feature, the loss and the class weights become
-            attributes, the network is the subclass's to place.
+            attributes, the network is for the subclass to keep.
         optimizer: makes the optimiser from the parameters that need gradients.
     """
 
@@ -119,7 +120,7 @@ class SedMethod(pl.LightningModule):
     validation_losses: tuple[str, ...] = ()
     """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
 
-    class_weight: torch.Tensor | None
+    class_weight: Tensor | None
 
     def __init__(self, parts: Parts, optimizer: MakeOptimizer) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class SedMethod(pl.LightningModule):
         """Constructor arguments that the training data decided, to make the detector again without it."""
         return {}
 
-    def training_step(self, part: Part, batch_idx: int) -> torch.Tensor:
+    def training_step(self, part: Part, batch_idx: int) -> Tensor:
         batch, shares = part
         terms = self.losses(batch)
         loss = total_loss(terms, shares)
@@ -163,11 +164,11 @@ class SedMethod(pl.LightningModule):
             loss = loss + 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
         return loss
 
-    def note(self, name: str, value: torch.Tensor | float, batch: Batch) -> None:
+    def note(self, name: str, value: Tensor | float, batch: Batch) -> None:
         """Log a number as ``train/<name>``, its mean over an epoch's batches."""
         self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
 
-    def _refuse_divergence(self, batch: Batch, loss: torch.Tensor) -> None:
+    def _refuse_divergence(self, batch: Batch, loss: Tensor) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         raise InputError(
             f"training diverged: the loss is {float(loss)} in step {self.trainer.global_step + 1} of epoch"
@@ -175,12 +176,12 @@ class SedMethod(pl.LightningModule):
             " lower method.optimizer.lr, or look for a recording that is not as the others"
         )
 
-    def detector_state(self) -> dict[str, torch.Tensor]:
+    def detector_state(self) -> dict[str, Tensor]:
         """The state without modules that only training needs."""
         own = tuple(f"{name}." for name in self.training_only)
         return {name: value for name, value in self.state_dict().items() if not name.startswith(own)}
 
-    def load_detector_state(self, state: dict[str, torch.Tensor]) -> None:
+    def load_detector_state(self, state: dict[str, Tensor]) -> None:
         """Take what :meth:`detector_state` gave, and drop the modules that only training needs."""
         for name in self.training_only:
             setattr(self, name, None)
@@ -196,7 +197,7 @@ class SedMethod(pl.LightningModule):
         """Random numbers that are the same in every part of a global batch."""
         return torch.Generator().manual_seed(_seed(self.seed, self.trainer.global_step, 2**32))
 
-    def add_validation_loss(self, name: str, mean: torch.Tensor, clips: torch.Tensor) -> None:
+    def add_validation_loss(self, name: str, mean: Tensor, clips: Tensor) -> None:
         """Count a batch's ``mean`` loss over so many ``clips`` towards ``val/<name>``."""
         mean = torch.where(clips > 0, mean, 0)
         self._validation_sums[self.validation_losses.index(name)] += torch.stack([mean * clips, clips]).float()
@@ -232,7 +233,7 @@ class SedMethod(pl.LightningModule):
                 self.feature.fit((one.waveform.to(self.device), one.valid_frames * hop) for one in batches)
             self.feature.load_state_dict(self.from_first(self.feature.state_dict()))
 
-    def from_first(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def from_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The first process's tensors, on the CPU, in every process."""
         mine = {name: tensor.cpu() for name, tensor in tensors.items()}
         return dict(self.trainer.strategy.broadcast(mine))

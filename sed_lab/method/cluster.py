@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
@@ -17,8 +18,8 @@ BALANCE = ("greedy", "none")
 
 
 def spherical_kmeans(
-    points: torch.Tensor, clusters: int, seed: int = 0, balance: str = "greedy", iterations: int = 50
-) -> tuple[torch.Tensor, torch.Tensor]:
+    points: Tensor, clusters: int, seed: int = 0, balance: str = "greedy", iterations: int = 50
+) -> tuple[Tensor, Tensor]:
     """Cluster unit vectors ``points [N, E]`` by cosine: cluster of each point ``[N]`` and unit centroids ``[K, E]``.
 
     k-means++ start, then points go to the nearest centroid and centroids to the direction of their points' sum, until
@@ -49,8 +50,8 @@ def spherical_kmeans(
 
 
 def cluster_classes(
-    points: torch.Tensor, point_class: torch.Tensor, counts: Sequence[int], seed: int = 0, balance: str = "greedy"
-) -> tuple[torch.Tensor, torch.Tensor]:
+    points: Tensor, point_class: Tensor, counts: Sequence[int], seed: int = 0, balance: str = "greedy"
+) -> tuple[Tensor, Tensor]:
     """Cluster the points of each class by themselves: cluster of each point ``[N]`` and centroids ``[K, E]``.
 
     Args:
@@ -71,7 +72,7 @@ def cluster_classes(
     return ids, torch.cat(centroids)
 
 
-def assign_with_room(similarity: torch.Tensor, room: int) -> torch.Tensor:
+def assign_with_room(similarity: Tensor, room: int) -> Tensor:
     """The cluster ``[N]`` of each point, nearest pairs of ``similarity [N, K]`` first, at most ``room`` points each.
 
     Points ask their nearest cluster that has not turned them away; a cluster keeps the nearest ``room`` of those who
@@ -84,7 +85,7 @@ def assign_with_room(similarity: torch.Tensor, room: int) -> torch.Tensor:
     n, k = similarity.shape
     if n > room * k:
         raise InputError(f"{k} clusters of {room} points have no room for {n}")
-    # Every pair's place in the falling order, so that nothing is equal.
+    # Every pair's rank in the falling order, so that nothing is equal.
     rank = torch.empty(n * k, dtype=torch.int64, device=similarity.device)
     rank[similarity.flatten().argsort(descending=True, stable=True)] = torch.arange(n * k, device=similarity.device)
     rank = rank.view(n, k)
@@ -100,7 +101,7 @@ def assign_with_room(similarity: torch.Tensor, room: int) -> torch.Tensor:
             open_to[askers[farthest], cluster] = n * k
 
 
-def _start(points: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
+def _start(points: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     """k-means++: each next centroid is a point drawn with a chance that grows with its distance from those there."""
     draws = torch.rand(clusters, generator=generator).tolist()  # drawn on the CPU: the same on every device
     chosen = [min(int(draws[0] * len(points)), len(points) - 1)]
@@ -109,18 +110,18 @@ def _start(points: torch.Tensor, clusters: int, generator: torch.Generator) -> t
         distance = distance.clamp(min=0)
         distance[chosen] = 0
         reached = distance.double().cumsum(0)
-        place = int(torch.searchsorted(reached, reached[-1] * draw, right=True))
-        chosen.append(min(place, len(points) - 1))
+        index = int(torch.searchsorted(reached, reached[-1] * draw, right=True))
+        chosen.append(min(index, len(points) - 1))
         distance = torch.minimum(distance, 1 - points @ points[chosen[-1]])
     return points[chosen]
 
 
-def _centroids(points: torch.Tensor, ids: torch.Tensor, clusters: int) -> torch.Tensor:
+def _centroids(points: Tensor, ids: Tensor, clusters: int) -> Tensor:
     sums = torch.zeros(clusters, points.shape[1], dtype=points.dtype, device=points.device)
     return F.normalize(sums.index_add_(0, ids, points))
 
 
-def _without_empty(ids: torch.Tensor, points: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+def _without_empty(ids: Tensor, points: Tensor, centroids: Tensor) -> Tensor:
     """Give each empty cluster the point farthest from its own centroid, taken from a cluster that has others."""
     ids = ids.clone()
     counts = torch.bincount(ids, minlength=len(centroids))

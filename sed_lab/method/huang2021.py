@@ -37,7 +37,7 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
 from sed_lab.files import replacing
@@ -51,8 +51,8 @@ KEPT_FRAMES = 20  # of each class and domain, for pictures
 
 
 def inter_frame_distance(
-    z: torch.Tensor, weak: torch.Tensor, frame: torch.Tensor, margin: float = 0.1, form: str = "exact"
-) -> tuple[torch.Tensor, torch.Tensor]:
+    z: Tensor, weak: Tensor, frame: Tensor, margin: float = 0.1, form: str = "exact"
+) -> tuple[Tensor, Tensor]:
     """L_IFD of a batch, and its number of anchors.
 
     Args:
@@ -81,7 +81,7 @@ def inter_frame_distance(
     return hinge + norm, anchors  # (3)
 
 
-def frame_pairs(weak: torch.Tensor, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def frame_pairs(weak: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     """Which frame pairs are positive and which negative: booleans ``[B, B, T]``, anchor first (section 2.2.1)."""
     classes = 2 ** torch.arange(weak.shape[1], device=weak.device)
     clip_code = (weak.round().long() * classes).sum(1)
@@ -93,7 +93,7 @@ def frame_pairs(weak: torch.Tensor, frame: torch.Tensor) -> tuple[torch.Tensor, 
     return (same & ~itself)[..., None] & equal, (disjoint & ~same)[..., None] & ~equal
 
 
-def middle_frames(x: torch.Tensor, strong: torch.Tensor) -> dict[tuple[int, int], torch.Tensor]:
+def middle_frames(x: Tensor, strong: Tensor) -> dict[tuple[int, int], Tensor]:
     """Of each clip and class the middle one of the frames that hold this class alone: ``{(clip, class): [H]}``.
 
     Args:
@@ -199,9 +199,7 @@ class WeakSynthetic(SedMethod):
             self.note("anchors", anchors.float(), batch)
         return terms
 
-    def _distance(
-        self, x: torch.Tensor, g: torch.Tensor, batch: Batch, labelled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _distance(self, x: Tensor, g: Tensor, batch: Batch, labelled: Tensor) -> tuple[Tensor, Tensor]:
         assert self.projection is not None
         pseudo = (g.detach().sigmoid() >= self.pseudo_threshold) * batch.weak[:, None]  # section 2.2.2
         frame = torch.where(batch.has_strong[:, None, None], batch.strong, pseudo)
@@ -251,7 +249,7 @@ class WeakSynthetic(SedMethod):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, self.rate_epochs, self.rate_decay)]
 
 
-def _probabilities(frame: torch.Tensor, clip: torch.Tensor) -> dict[str, Prediction]:
+def _probabilities(frame: Tensor, clip: Tensor) -> dict[str, Prediction]:
     return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
 
 
@@ -263,9 +261,7 @@ class _TripleHinge(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, g: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, weight: torch.Tensor, margin: float
-    ) -> torch.Tensor:
+    def forward(ctx: Any, g: Tensor, positive: Tensor, negative: Tensor, weight: Tensor, margin: float) -> Tensor:
         total, gradient = g.new_zeros(()), torch.zeros_like(g)
         for start in range(0, g.shape[2], FRAMES_AT_ONCE):
             part = slice(start, start + FRAMES_AT_ONCE)
@@ -279,6 +275,6 @@ class _TripleHinge(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outer: torch.Tensor) -> Any:
+    def backward(ctx: Any, *outer: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
         return outer[0] * gradient, None, None, None, None

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
@@ -104,11 +105,11 @@ class MeanTeacher(SedMethod):
                 self.add_validation_loss(f"{system}/loss_{kind}", mean, mask.sum())
         return _probabilities(logits)
 
-    def _logits(self, x: Input) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def _logits(self, x: Input) -> dict[str, tuple[Tensor, Tensor]]:
         feature = self.feature(x.waveform)
         return {"student": self.student(feature), "teacher": self.teacher(feature)}
 
-    def _mixed(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _mixed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
         mel = self.feature.mel(batch.waveform)
         strong, weak = batch.strong, batch.weak
@@ -154,14 +155,14 @@ class MeanTeacher(SedMethod):
         self.teacher.train(self.teacher_train_mode)
 
 
-def _probabilities(logits: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Prediction]:
+def _probabilities(logits: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Prediction]:
     return {
         system: Prediction(at_least_float32(frame).sigmoid(), clip.sigmoid())
         for system, (frame, clip) in logits.items()
     }
 
 
-def _probability_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+def _probability_mse(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(at_least_float32(student).sigmoid(), at_least_float32(teacher).sigmoid())
 
 

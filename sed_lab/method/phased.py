@@ -1,6 +1,6 @@
 """Training in phases: what is trained changes, and a phase may end when the validation loss stops falling.
 
-The place in the schedule lies in checkpoints, so that a run goes on where its last checkpoint was written.
+The progress in the schedule is kept in checkpoints, so that a run goes on where its last checkpoint was written.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PhasedMethod(SedMethod):
 
     def __init__(self, parts: Parts, optimizer: MakeOptimizer) -> None:
         super().__init__(parts, optimizer)
-        self.place: dict[str, Any] = {"phase": 0, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
+        self.progress: dict[str, Any] = {"phase": 0, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
 
     @abstractmethod
     def trained(self, phase: Phase) -> Sequence[nn.Module]:
@@ -55,12 +55,12 @@ class PhasedMethod(SedMethod):
     @property
     def phase(self) -> Phase:
         """The stretch of the schedule that is going on; the last one when all is done."""
-        return self.schedule[min(self.place["phase"], len(self.schedule) - 1)]
+        return self.schedule[min(self.progress["phase"], len(self.schedule) - 1)]
 
     @property
     def finished(self) -> bool:
         """Whether the last phase is over."""
-        return bool(self.place["phase"] == len(self.schedule))
+        return bool(self.progress["phase"] == len(self.schedule))
 
     def begin_phase(self) -> None:
         """Called before a phase's first epoch: the optimiser begins anew."""
@@ -93,7 +93,7 @@ class PhasedMethod(SedMethod):
         self.trainer.should_stop = self.finished  # killed after its last epoch, resumed
 
     def on_train_epoch_start(self) -> None:
-        if self.place["epoch"] == 0:
+        if self.progress["epoch"] == 0:
             self.begin_phase()
         self.network.eval()
         for module in self.trained(self.phase):
@@ -102,23 +102,23 @@ class PhasedMethod(SedMethod):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         loss = self.validation_loss.get("loss", math.inf)
-        if self.phase.patience is not None and loss < self.place["best_loss"]:
-            self.place |= {"best_loss": loss, "best_epoch": self.place["epoch"] + 1}
+        if self.phase.patience is not None and loss < self.progress["best_loss"]:
+            self.progress |= {"best_loss": loss, "best_epoch": self.progress["epoch"] + 1}
             self.keep_best()
-        last = self.place["phase"] == len(self.schedule) - 1
+        last = self.progress["phase"] == len(self.schedule) - 1
         self.log("val/objective", -loss if last else -math.inf, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        self.place["epoch"] += 1
-        waited = self.place["epoch"] - self.place["best_epoch"]
+        self.progress["epoch"] += 1
+        waited = self.progress["epoch"] - self.progress["best_epoch"]
         patience = math.inf if self.phase.patience is None else self.phase.patience
-        if self.place["epoch"] >= self.phase.epochs or waited > patience:
+        if self.progress["epoch"] >= self.phase.epochs or waited > patience:
             self.end_phase()
-            self.place = {"phase": self.place["phase"] + 1, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
+            self.progress = {"phase": self.progress["phase"] + 1, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
             self.trainer.should_stop = self.finished
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["place"] = self.place
+        checkpoint["progress"] = self.progress
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.place = checkpoint["place"]
+        self.progress = checkpoint["progress"]

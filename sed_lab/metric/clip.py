@@ -26,15 +26,15 @@ def clip_targets(labels: Mapping[str, Sequence[str]], clip_ids: Sequence[str], c
     Raises:
         InputError: a clip has no entry in ``labels``, or a label is not one of ``classes``.
     """
-    place = {label: i for i, label in enumerate(classes)}
+    column = {label: i for i, label in enumerate(classes)}
     target = np.zeros((len(clip_ids), len(classes)), dtype=bool)
     for row, clip_id in enumerate(clip_ids):
         if clip_id not in labels:
             raise InputError(f"clip {clip_id} has scores but no labels; measure it only where its labels are known")
         for label in labels[clip_id]:
-            if label not in place:
+            if label not in column:
                 raise InputError(f"clip {clip_id} has label {label}, which is not one of the system's classes")
-            target[row, place[label]] = True
+            target[row, column[label]] = True
     return target
 
 

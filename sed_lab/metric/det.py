@@ -53,8 +53,8 @@ def _crossing(alarm: np.ndarray, miss: np.ndarray, rule: Rule) -> np.ndarray:
     """The EER of each curve ``[..., X]``."""
     gap = alarm - miss
 
-    def at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        return np.asarray(np.take_along_axis(values, place, axis=-1)[..., 0])
+    def at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return np.asarray(np.take_along_axis(values, index, axis=-1)[..., 0])
 
     if rule == "nearest":
         best = np.argmin(np.abs(gap[..., 1:]), axis=-1, keepdims=True) + 1

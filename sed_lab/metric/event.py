@@ -73,9 +73,7 @@ def segment_f1(
     """
     _check_labels(detections, truth, classes)
     with _sed_eval() as sed_eval:
-        metric = sed_eval.sound_event.SegmentBasedMetrics(
-            event_label_list=list(classes), time_resolution=float(segment_seconds)
-        )  # fmt: skip
+        metric = sed_eval.sound_event.SegmentBasedMetrics(list(classes), time_resolution=float(segment_seconds))
         metric.empty_system_output_handling = "zero_score" if zero_score else None  # not an argument of this class
         for clip_id, events in truth.items():
             found = detections.get(clip_id, ())

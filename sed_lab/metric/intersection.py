@@ -121,9 +121,9 @@ def _group_sums(key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndar
     first = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.zeros(0, np.int64)
     size = np.diff(np.append(first, len(key)))
     total, rest = np.zeros(len(first)), np.zeros(len(first))
-    for place in range(int(size.max(initial=0))):
-        rows = np.flatnonzero(size > place)
-        term = value[first[rows] + place] - rest[rows]
+    for nth in range(int(size.max(initial=0))):
+        rows = np.flatnonzero(size > nth)
+        term = value[first[rows] + nth] - rest[rows]
         new = total[rows] + term
         rest[rows] = (new - total[rows]) - term
         total[rows] = new

@@ -16,7 +16,7 @@ from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
-from sed_lab.metric.psds import SCENARIOS, Psds, psds_by_psds_eval, psds_exact, psds_from_points, thinned
+from sed_lab.metric.psds import SCENARIOS, Psds, psds_from_points, thinned
 from sed_lab.metric.table import Events, EventTable, check_truth, event_table, merge_overlaps
 from sed_lab.types import Scores
 
@@ -58,7 +58,6 @@ def measure(
     cttc: float,
     exact_psds: bool,
     operating_points: int,
-    psds_tool: Literal["vectorised", "peers"],
     tagging_threshold: float,
     eer_rule: Rule,
     bootstrap: int,
@@ -70,8 +69,8 @@ def measure(
     thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
     ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``. The keywords
     after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds
-    that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none; ``psds_tool`` peers: sed_scores_eval and
-    psds_eval. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``.
+    that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings",
+    "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -82,7 +81,7 @@ def measure(
                      "zero_score": zero_score},
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
-        "psds": {"exact": exact_psds, "operating_points": operating_points, "tool": psds_tool},
+        "psds": {"exact": exact_psds, "operating_points": operating_points},
         "tagging_f1": {"threshold": tagging_threshold}, "accuracy": {"reported": accuracy},
         "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
@@ -117,7 +116,8 @@ def _measure_system(
         values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
-            values["event_f1_tuned"] = {**best, "threshold": _plain(tuned)}
+            plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
+            values["event_f1_tuned"] = {**best, "threshold": plain}
         if scores is not None and tuned_decoder is not None:
             best = event_f1(tuned_decoder.decode(scores), truth, classes, **settings["event_f1"])
             values["event_f1_class_tuned"] = {**best, "decoder": tuned_decoder.settings()}
@@ -224,7 +224,6 @@ def _psds(
     classes: Sequence[str],
     exact: bool,
     operating_points: int,
-    tool: str,
 ) -> Json:
     """PSDS blocks and curves; empty where there is nothing to compute them from."""
     if not any(truth.values()) or (scores is None and given is None):
@@ -236,29 +235,15 @@ def _psds(
         if scores is not None:
             events = EventTable(*decoder.points(scores, (np.arange(operating_points) + 0.5) / operating_points))
         found = psds_from_points(events, truth, durations, classes)
-        for name, scenario in SCENARIOS.items():
-            value = found[name].value
-            if tool == "peers":
-                value = psds_by_psds_eval(_lists(events, list(truth), classes), truth, durations, scenario)
-            values[name]["operating_points"] = value
+        for name in SCENARIOS:
+            values[name]["operating_points"] = found[name].value
     if exact and scores is not None:
-        compute = psds_exact if tool == "peers" else psds_of_scores
-        found = compute(decoder.smooth(scores), truth, durations)
+        found = psds_of_scores(decoder.smooth(scores), truth, durations)
         for name in SCENARIOS:
             values[name]["exact"] = found[name].value
     for name in found:
         values[name]["per_class"] = found[name].per_class
     return {**values, "curves": {name: thinned(curve) for name, curve in found.items()}}
-
-
-def _lists(events: EventTable | Sequence[Events], clip_ids: Sequence[str], classes: Sequence[str]) -> Sequence[Events]:
-    if not isinstance(events, EventTable):
-        return events
-    return events.by_point(clip_ids, classes)
-
-
-def _plain(threshold: Threshold) -> Any:
-    return dict(threshold) if isinstance(threshold, Mapping) else float(threshold)
 
 
 def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:

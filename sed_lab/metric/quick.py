@@ -13,26 +13,18 @@ from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
 from sed_lab.types import Scores
 
 
-def quick_tagging_f1(scores: Scores, labels: Mapping[str, Sequence[str]], threshold: float = 0.5) -> float:
-    """Macro tagging F1 over the classes that ``labels`` (by clip_id) hold; nan where there is none."""
+def quick_tagging_f1(scores: Scores, labels: Mapping[str, Sequence[str]]) -> float:
+    """Macro tagging F1 at threshold 0.5 over the classes that ``labels`` (by clip_id) hold; nan where there is none."""
     values, _ = clip_scores(scores)
     target = clip_targets(labels, scores.clip_id, scores.classes)
-    macro = tagging_f1(values, target, scores.classes, threshold)["macro"]
+    macro = tagging_f1(values, target, scores.classes)["macro"]
     return float("nan") if macro is None else macro
 
 
-def quick_intersection_f1(
-    scores: Scores,
-    truth: Events,
-    decoder: Decoder,
-    threshold: float = 0.5,
-    dtc: float = 0.5,
-    gtc: float = 0.5,
-    zero_score: bool = True,
-) -> float:
-    """Macro intersection F1 at one threshold over classes with reference events; nan where there is none."""
-    found = EventTable(*decoder.points(scores, np.array([threshold])))
+def quick_intersection_f1(scores: Scores, truth: Events, decoder: Decoder) -> float:
+    """Macro intersection F1 (threshold, dtc, gtc 0.5) over classes with reference events; nan where there is none."""
+    found = EventTable(*decoder.points(scores, np.array([0.5])))
     reference, _ = merge_overlaps(event_table([truth], scores.clip_id, scores.classes))
     pairs = overlaps(found, reference, scores.duration, 1, len(scores.classes))
-    macro = f1_result(count(pairs, dtc, gtc, 0.3), scores.classes, zero_score)["macro"]
+    macro = f1_result(count(pairs, 0.5, 0.5, 0.3), scores.classes, zero_score=True)["macro"]
     return float("nan") if macro is None else macro

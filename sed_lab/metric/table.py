@@ -35,14 +35,6 @@ class EventTable:
         """The events of ``rows`` (indices or a mask)."""
         return EventTable(self.point[rows], self.clip[rows], self.label[rows], self.onset[rows], self.offset[rows])
 
-    def by_point(self, clip_ids: Sequence[str], classes: Sequence[str]) -> list[dict[str, tuple[Event, ...]]]:
-        """Each operating point's events by clip_id, in time order."""
-        found: list[dict[str, list[Event]]] = [{} for _ in range(int(self.point.max(initial=-1)) + 1)]
-        columns = (self.point, self.clip, self.label, self.onset, self.offset)
-        for point, clip, label, onset, offset in zip(*(column.tolist() for column in columns), strict=True):
-            found[point].setdefault(clip_ids[clip], []).append(Event(onset, offset, classes[label]))
-        return [{clip_id: tuple(sorted(events)) for clip_id, events in point.items()} for point in found]
-
 
 def event_table(points: Iterable[Events], clip_ids: Sequence[str], classes: Sequence[str]) -> EventTable:
     """Events of each operating point as one table; events of other clips and other classes are left out."""
@@ -61,10 +53,11 @@ def event_table(points: Iterable[Events], clip_ids: Sequence[str], classes: Sequ
     return EventTable(*(np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
-def merge_overlaps(table: EventTable) -> tuple[EventTable, int]:
+def merge_overlaps(table: EventTable, touching: bool = False) -> tuple[EventTable, int]:
     """Overlapping events of one class become one event; also how many rows that took away.
 
-    Touching events (offset equal to the next onset) stay apart, as in psds_eval 0.5.3.
+    Touching events (offset equal to the next onset) stay apart, as in psds_eval 0.5.3, unless ``touching`` ones are to
+    be joined too, as sed_scores_eval wants it.
     """
     order = np.lexsort((table.offset, table.onset, table.label, table.clip, table.point))
     table = table.take(order)
@@ -75,7 +68,7 @@ def merge_overlaps(table: EventTable) -> tuple[EventTable, int]:
     reach = table.offset.copy()
     first = group.copy()
     for row in np.flatnonzero(~group):  # runs on through overlaps, so row by row; a ground truth has few rows
-        if table.onset[row] < reach[row - 1]:
+        if table.onset[row] < reach[row - 1] or (touching and table.onset[row] == reach[row - 1]):
             reach[row] = max(reach[row], reach[row - 1])
         else:
             first[row] = True

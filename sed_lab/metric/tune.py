@@ -20,13 +20,7 @@ GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
 
 
 def tune_threshold(
-    scores: Scores,
-    truth: Events,
-    decoder: Decoder,
-    *,
-    collar: float = 0.2,
-    offset_share: float = 0.2,
-    onset_only: bool = False,
+    scores: Scores, truth: Events, decoder: Decoder, *, collar: float, offset_share: float, onset_only: bool
 ) -> float:
     """The one threshold of 0.01, 0.03 ... 0.99 with the highest macro event F1, of equals the one nearest 0.5.
 
@@ -38,13 +32,7 @@ def tune_threshold(
 
 
 def tune_decoder(
-    scores: Scores,
-    truth: Events,
-    decoder: D,
-    *,
-    collar: float = 0.2,
-    offset_share: float = 0.2,
-    onset_only: bool = False,
+    scores: Scores, truth: Events, decoder: D, *, collar: float, offset_share: float, onset_only: bool
 ) -> D:
     """``decoder`` with the threshold and the tunable setting that give each class its best event F1.
 

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(SameFrames):
     """Blocks of convolution, batch norm and ReLU that keep the time, and a pooling of frames for each class.
 
     With frames ``x_t [H]`` of a clip, for each class c::
@@ -32,8 +33,6 @@ class AttentionPool(nn.Module):
 
     gives = ("frame and clip logits", "encoded frames and their pooling")
     normalises_batches = True
-
-    time_pooling = 1
 
     def __init__(
         self, n_classes: int, n_mels: int, filters: Sequence[int], kernels: Sequence[int], pooling: Sequence[int]
@@ -60,22 +59,19 @@ class AttentionPool(nn.Module):
         self.clip_bias = nn.Parameter(torch.zeros(n_classes))
         nn.init.xavier_uniform_(self.clip_weight)
 
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
-
-    def encode(self, feature: torch.Tensor) -> torch.Tensor:
+    def encode(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, T, H]``."""
         x = self.input_norm(feature.transpose(1, 2)).transpose(1, 2)
-        encoded: torch.Tensor = self.blocks(x[:, None]).squeeze(3).transpose(1, 2)
+        encoded: Tensor = self.blocks(x[:, None]).squeeze(3).transpose(1, 2)
         return encoded
 
-    def pool(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``x [B, T, H]``."""
         g = self.attention(x)
         a = (g / self.n_hidden).softmax(1)
         h = torch.einsum("btc,bth->bch", a, x)
         return g, (h * self.clip_weight).sum(2) + self.clip_bias
 
-    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``feature [B, F, M]``."""
         return self.pool(self.encode(feature))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 DIRECTIONS = ("reverse", "forward", "both")
 
 
-class ChunkNet(nn.Module):
+class ChunkNet(SameFrames):
     """Two convolutions, LSTM layers, a dense layer and one logit a frame; without LSTM layers, the paper's CNN.
 
     The first convolution is 3 x 3, the second along frequency only; both pool frequency and keep time (section 2.2).
@@ -34,8 +35,6 @@ class ChunkNet(nn.Module):
 
     gives = ("a chunk's posterior",)
     normalises_batches = True
-
-    time_pooling = 1
 
     def __init__(
         self,
@@ -71,10 +70,7 @@ class ChunkNet(nn.Module):
         self.dense, self.norm = nn.Linear(size, n_dense), nn.BatchNorm1d(n_dense)
         self.out = nn.Linear(n_dense, 1)
 
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, tau]`` of chunks ``x [B, tau, M]``."""
         x = self._convolved(self.conv1(x[:, None]))
         if self.lstm is not None:
@@ -83,20 +79,20 @@ class ChunkNet(nn.Module):
             x = x.flip(1) if self.direction == "reverse" else x
         return self._judged(x)
 
-    def _convolved(self, x: torch.Tensor) -> torch.Tensor:
+    def _convolved(self, x: Tensor) -> Tensor:
         """From the first convolution ``[B, K, T, M]`` to ``[B, T, size]``."""
         x = self.drop(_pooled(F.relu(self.norm1(x)), self.pooling[0]))
         x = self.drop(_pooled(F.relu(self.norm2(self.conv2(x))), self.pooling[1]))
         return x.transpose(1, 2).flatten(2)
 
-    def _judged(self, x: torch.Tensor) -> torch.Tensor:
+    def _judged(self, x: Tensor) -> Tensor:
         """Logits ``[B, T]`` of ``x [B, T, size]``."""
         x = F.relu(self.norm(self.dense(x).flatten(0, -2))).unflatten(0, x.shape[:-1])
-        logits: torch.Tensor = self.out(self.drop(x)).squeeze(-1)
+        logits: Tensor = self.out(self.drop(x)).squeeze(-1)
         return logits
 
     @torch.no_grad()
-    def sliding(self, x: torch.Tensor, timesteps: int) -> torch.Tensor:
+    def sliding(self, x: Tensor, timesteps: int) -> Tensor:
         """Sum of the probabilities of all chunks of ``timesteps`` frames, one at every frame: ``[T]`` of ``[T, M]``.
 
         A frame's convolutions depend on its chunk only at the chunk's ends, where a neighbour is missing: they are
@@ -116,15 +112,15 @@ class ChunkNet(nn.Module):
             {} if walk is not None else {kind: self._judged(part[None])[0].sigmoid() for kind, part in kinds.items()}
         )
         total = x.new_zeros(len(x))
-        for place in order:  # of all chunks at once, the frame at this index: [chunks] frames of the recording
-            kind = "first" if place == 0 else "last" if place == timesteps - 1 else "inner"
-            part = slice(place, place + chunks)
+        for index in order:  # of all chunks at once, the frame at this index: [chunks] frames of the recording
+            kind = "first" if index == 0 else "last" if index == timesteps - 1 else "inner"
+            part = slice(index, index + chunks)
             total[part] += (
                 judged[kind][part] if walk is None else self._judged(walk.step(given[kind][part])[None])[0].sigmoid()
             )
         return total
 
-    def _kinds(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _kinds(self, x: Tensor) -> dict[str, Tensor]:
         """``[T, size]`` of every frame as a chunk's first (nothing before it), inner, and last one (nothing after)."""
         around = F.pad(x, (0, 0, 1, 1)).unfold(0, 3, 1).transpose(1, 2)  # [T, 3, M]: each frame between its neighbours
         kinds = {}
@@ -148,12 +144,12 @@ class _Walk:
         # Per layer [chunks, H]: what it gave last, and its cells.
         self.h, self.c = ([like.new_zeros(shape) for _ in self.layers] for _ in range(2))
 
-    def project(self, x: torch.Tensor) -> torch.Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """The first layer's input part of the gates ``[T, 4 H]``."""
         w, _, b, b2 = self.layers[0]
         return torch.addmm(b + b2, x, w.T)
 
-    def step(self, gates: torch.Tensor) -> torch.Tensor:
+    def step(self, gates: Tensor) -> Tensor:
         """The last layer's output ``[chunks, H]`` after one more frame, given `project`'s part of it."""
         for k, (w, u, b, b2) in enumerate(self.layers):
             gates = gates if k == 0 else torch.addmm(b + b2, self.h[k - 1], w.T)  # [chunks, 4 H]
@@ -166,7 +162,7 @@ class _Walk:
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-class ContextNet(nn.Module):
+class ContextNet(SameFrames):
     """DCASE 2017 task 2's baseline: each frame judged from it and its neighbours by two dense layers.
 
     Args:
@@ -179,8 +175,6 @@ class ContextNet(nn.Module):
     gives = ("a chunk's posterior",)
     normalises_batches = False
 
-    time_pooling = 1
-
     def __init__(self, n_mels: int, context: int, n_units: int, dropout: float) -> None:
         super().__init__()
         if context < 1 or context % 2 == 0:
@@ -190,40 +184,37 @@ class ContextNet(nn.Module):
         parts = [[nn.Linear(*size), nn.ReLU(), nn.Dropout(dropout)] for size in layers]
         self.layers = nn.Sequential(*parts[0], *parts[1], nn.Linear(n_units, 1))
 
-    def frames(self, n_feature_frames: int) -> int:
-        return n_feature_frames
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, T]`` of ``x [B, T, M]``."""
         half = self.context // 2
         wide = torch.cat([x[:, :1].expand(-1, half, -1), x, x[:, -1:].expand(-1, half, -1)], dim=1)
-        logits: torch.Tensor = self.layers(wide.unfold(1, self.context, 1).flatten(2)).squeeze(2)
+        logits: Tensor = self.layers(wide.unfold(1, self.context, 1).flatten(2)).squeeze(2)
         return logits
 
 
-def _pooled(x: torch.Tensor, size: int) -> torch.Tensor:
+def _pooled(x: Tensor, size: int) -> Tensor:
     """The maximum of every ``size`` bins of ``[..., M]``; a rest is left out."""
-    whole: torch.Tensor = x[..., : x.shape[-1] // size * size].unflatten(-1, (-1, size)).amax(-1)
+    whole: Tensor = x[..., : x.shape[-1] // size * size].unflatten(-1, (-1, size)).amax(-1)
     return whole
 
 
-def _tanh(x: torch.Tensor) -> torch.Tensor:
+def _tanh(x: Tensor) -> Tensor:
     """Hyperbolic tangent by the sigmoid, which torch computes faster on a CPU."""
     return 2 * (2 * x).sigmoid() - 1
 
 
-def _summed(q: torch.Tensor) -> torch.Tensor:
+def _summed(q: Tensor) -> Tensor:
     """``[T]``: over the chunks ``q [T - tau + 1, tau]`` that begin at every frame."""
     chunks, timesteps = q.shape
     total = q.new_zeros(chunks + timesteps - 1)
-    for place in range(timesteps):
-        total[place : place + chunks] += q[:, place]
+    for index in range(timesteps):
+        total[index : index + chunks] += q[:, index]
     return total
 
 
-def chunk_counts(n_frames: int, timesteps: int) -> torch.Tensor:
+def chunk_counts(n_frames: int, timesteps: int) -> Tensor:
     """How many chunks of ``timesteps`` frames, one at every frame, hold each of ``n_frames``: ``[T]``."""
-    place = torch.arange(n_frames)
+    index = torch.arange(n_frames)
     return torch.minimum(
-        torch.minimum(place + 1, n_frames - place), torch.tensor(min(timesteps, n_frames - timesteps + 1))
+        torch.minimum(index + 1, n_frames - index), torch.tensor(min(timesteps, n_frames - timesteps + 1))
     )

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
@@ -38,7 +38,7 @@ class ConvBlock(nn.Module):
         self.gate = nn.Linear(n_out, n_out)
         self.pool, self.dropout = pool, dropout
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """``[B, C, F, M]`` -> ``[B, C', F // pool[0], M // pool[1]]``."""
         x = self.norm(self.conv(x))
         dropout = self.dropout if self.training else 0.0
@@ -117,7 +117,7 @@ class CRNN(nn.Module):
             n_feature_frames //= block.pool[0]
         return n_feature_frames
 
-    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``feature [B, F, M]``."""
         x = feature.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
@@ -127,7 +127,7 @@ class CRNN(nn.Module):
         frame_logits = self.frame_head(x)
         return frame_logits, self._pool(frame_logits, self.attention_head(x))
 
-    def _pool(self, frame_logits: torch.Tensor, attention_logits: torch.Tensor) -> torch.Tensor:
+    def _pool(self, frame_logits: Tensor, attention_logits: Tensor) -> Tensor:
         """Clip logits: the attention-weighted mean of frame probabilities, turned back into a logit."""
         # Half precision cannot hold probabilities near 1, whose logits the losses need.
         frame_logits, attention_logits = at_least_float32(frame_logits), at_least_float32(attention_logits)
@@ -141,9 +141,7 @@ class CRNN(nn.Module):
         return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
 
 
-def gated_pool(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dropout: float, pool: tuple[int, int]
-) -> torch.Tensor:
+def gated_pool(x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tuple[int, int]) -> Tensor:
     """``avg_pool(dropout((weight x + bias) * sigmoid(x)))`` of ``x [B, C, F, M]``, the product over channels.
 
     ``dropout`` is the probability in effect (0 when evaluating). Outside autocast a CPU takes :class:`_GatedPool`,
@@ -151,7 +149,7 @@ def gated_pool(
     none for the backward pass except the dropout mask, one byte an element.
     """
     if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        out: torch.Tensor = _GatedPool.apply(x, weight, bias, dropout, pool)
+        out: Tensor = _GatedPool.apply(x, weight, bias, dropout, pool)
         return out
     gate = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.avg_pool2d(F.dropout(gate * x.sigmoid(), dropout), pool)
@@ -159,14 +157,7 @@ def gated_pool(
 
 class _GatedPool(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        dropout: float,
-        pool: tuple[int, int],
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tuple[int, int]) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         batch, channels, frames, mels = x.shape
         pooled = x.new_empty(batch, frames // pool[0], mels // pool[1], channels).permute(0, 3, 1, 2)
@@ -185,7 +176,7 @@ class _GatedPool(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
         grad = grad.contiguous(memory_format=torch.channels_last) / ctx.keep
@@ -205,7 +196,7 @@ class _GatedPool(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def _pieces(x: torch.Tensor, pool: tuple[int, int]) -> list[tuple[slice, slice, slice]]:
+def _pieces(x: Tensor, pool: tuple[int, int]) -> list[tuple[slice, slice, slice]]:
     """Clips, frames and pooled frames of each piece: several whole clips, or some frames of one clip.
 
     Either way a piece of a channels-last tensor is contiguous. The last piece of a clip takes the frames that do not
@@ -221,17 +212,17 @@ def _pieces(x: torch.Tensor, pool: tuple[int, int]) -> list[tuple[slice, slice, 
     return [(slice(i, i + 1), span, pooled_span) for i in range(batch) for span, pooled_span in spans]
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
+def _rows(x: Tensor) -> Tensor:
     """``[B, C, F, M]`` in channels-last order as a matrix ``[B F M, C]``, without a copy."""
     return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
 
 
-def _like(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _like(rows: Tensor, x: Tensor) -> Tensor:
     batch, channels, frames, mels = x.shape
     return rows.view(batch, frames, mels, channels).permute(0, 3, 1, 2)
 
 
-def keep_mask(shape: tuple[int, ...], p: float) -> torch.Tensor:
+def keep_mask(shape: tuple[int, ...], p: float) -> Tensor:
     """Booleans of ``shape``, each independently True with probability ``1 - p``.
 
     torch draws one 32-bit number an element, on one thread: half of a CPU training step of the DCASE 2021 baseline.
@@ -249,6 +240,6 @@ def keep_mask(shape: tuple[int, ...], p: float) -> torch.Tensor:
     return (draws >= int(256 * p)).view(shape)
 
 
-def _random_words(count: int) -> torch.Tensor:
+def _random_words(count: int) -> Tensor:
     # Without its lower end random_() leaves the sign bit zero.
     return torch.empty(count, dtype=torch.int64).random_(-(2**63), None)

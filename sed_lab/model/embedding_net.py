@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sed_lab.errors import InputError
-from sed_lab.model.encoder import ClipNetwork
+from sed_lab.model.grid import SameFrames
 
 PADDINGS = ("valid", "same")
 
 
-class RowCNN(ClipNetwork):
+class RowCNN(SameFrames):
     """Three convolutions of 1 row x 6 values with ReLU, the first two of them followed by max pooling.
 
     Rows are the heat map's y axis, values of an embedding its x axis. The first layer's stride of 2 also goes down the
@@ -52,13 +52,13 @@ class RowCNN(ClipNetwork):
         with torch.no_grad():
             self.n_features = self.layers(torch.zeros(1, 1, n_rows, n_values)).shape[1]
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: torch.Tensor = self.layers(rows[:, None])
+        features: Tensor = self.layers(rows[:, None])
         return features
 
 
-class RowFNN(ClipNetwork):
+class RowFNN(SameFrames):
     """All rows one after the other through dense layers with ReLU: the paper's ONN, ``1280/10-100-1000``.
 
     Args:
@@ -76,9 +76,9 @@ class RowFNN(ClipNetwork):
         self.layers = nn.Sequential(nn.Flatten(), *layers).apply(keras_start)
         self.n_features = sizes[-1]
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
-        features: torch.Tensor = self.layers(rows)
+        features: Tensor = self.layers(rows)
         return features
 
 

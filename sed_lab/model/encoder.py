@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.grid import SameFrames
 
 
-class ClipNetwork(nn.Module):
-    """Only whole clips are predicted, so that the grid of labels is the feature's own."""
-
-    time_pooling = 1
-
-    def frames(self, n_frames: int) -> int:
-        return n_frames
-
-
-class LSTMEncoder(ClipNetwork):
+class LSTMEncoder(SameFrames):
     """The last state of a one-layer LSTM, divided by its length.
 
     Args:
@@ -42,13 +34,13 @@ class LSTMEncoder(ClipNetwork):
             bias["bias_ih_l0"][n_units : 2 * n_units] = forget_bias  # gates come as input, forget, cell, output
         self.n_embedding = n_units
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
         _, (state, _) = self.lstm(feature)
         return F.normalize(state[-1])
 
 
-class CNNEncoder(ClipNetwork):
+class CNNEncoder(SameFrames):
     """Two convolution layers with ReLU, batch norm, max pooling and dropout, flattened and divided by its length.
 
     Convolutions have no padding: with 64 mel bins E is then 128, as the LSTM's, for every clip of 536 to 1035 frames;
@@ -91,6 +83,6 @@ class CNNEncoder(ClipNetwork):
         self.layers = nn.Sequential(*layers)
         self.n_embedding = channels * size[0] * size[1]
 
-    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
         return F.normalize(self.layers(feature[:, None]).flatten(1))

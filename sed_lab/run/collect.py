@@ -54,35 +54,10 @@ class Evaluation(pl.Callback):
             events = (event for clip in held_out.clips for event in clip.events or ())
             self.decoder = self.decoder.fit(events, corpus.classes)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.rows = {}
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.rows = {}
-
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._collect(_data(trainer).validation[dataloader_idx], outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._collect(_data(trainer).test[dataloader_idx], outputs, batch)
-
-    def _collect(self, subset: str, outputs: Any, batch: Batch) -> None:
+        subset = (_data(trainer).test if trainer.testing else _data(trainer).validation)[dataloader_idx]
         for system, prediction in outputs.items():
             rows = self.rows.setdefault((subset, system), {})
             frame = None if prediction.frame is None else prediction.frame.float().cpu().numpy()
@@ -90,6 +65,8 @@ class Evaluation(pl.Callback):
             for row, index in enumerate(batch.index.tolist()):
                 valid = int(batch.valid_frames[row])
                 rows[index] = (None if frame is None else frame[row, :valid], None if clip is None else clip[row])
+
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         gathered = self._gather()
@@ -119,9 +96,7 @@ class Evaluation(pl.Callback):
         if all(clip.events is not None for clip in clips) and scores.frame is not None:
             truth = {clip.clip_id: clip.events or () for clip in clips}
             values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder)
-        if scores.clip is not None or scores.frame is not None:
-            labels = {clip.clip_id: _labels(clip) for clip in clips}
-            values["tagging_f1"] = quick_tagging_f1(scores, labels)
+        values["tagging_f1"] = quick_tagging_f1(scores, {clip.clip_id: _labels(clip) for clip in clips})
         return values
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -132,7 +107,7 @@ class Evaluation(pl.Callback):
                 save_scores(folder / f"{system}.npz", _scores(_data(trainer), subset, rows))
                 clips = _data(trainer).corpus.subsets[subset]
                 write_truth(folder, [clips.clips[index] for index in rows])
-                if subset == "test" and clips.load(next(iter(rows)), 0)[1].ndim == 2:  # shown in place of audio
+                if subset == "test" and clips.load(next(iter(rows)), 0)[1].ndim == 2:  # shown instead of audio
                     write_embeddings(folder, [clips.load(index, 0)[1] for index in rows])
 
     def _gather(self) -> dict[tuple[str, str], Rows]:

@@ -26,37 +26,37 @@ Entry = tuple[str, int, int]  # name relative to the folder, bytes, time of its 
 
 
 @cache
-def content_key(place: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()) -> str:
-    """Sixteen hexadecimal digits for what lies in ``place``, an absolute path: the same wherever it is moved to.
+def content_key(path: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()) -> str:
+    """Sixteen hexadecimal digits for what lies in ``path``, an absolute path: the same wherever it is moved to.
 
     Of a folder: the names, relative to it, and sizes of its files, and the bytes of annotation files (`ANNOTATIONS`).
     Hidden files, documents, what sed_lab made there itself, and the folders ``leave_out`` do not count. Of a single
     file: its bytes. Annotations are read again only when a file of the folder was changed; until then the key is
-    kept in ``cache_folder``. Within one process a place is looked at once. Where there is nothing it is ``absent``.
+    kept in ``cache_folder``. Within one process a path is looked at once. Where there is nothing it is ``absent``.
 
     Raises:
         InputError: the folder or a file cannot be read.
     """
     try:
-        if place.is_file():
-            files = [("", place.stat().st_size, place.stat().st_mtime_ns)]
+        if path.is_file():
+            files = [("", path.stat().st_size, path.stat().st_mtime_ns)]
         else:
             seen = {_inode(path) for path in leave_out if path.is_dir()}
-            files = sorted(_walk(str(place), "", seen)) if place.is_dir() else []
+            files = sorted(_walk(str(path), "", seen)) if path.is_dir() else []
         if not files:
             return ABSENT
         state = _digest(f"{name}\0{size}\0{changed}\0" for name, size, changed in files)
-        known = cache_folder / "keys" / f"{_digest([str(place)])}.json"
+        known = cache_folder / "keys" / f"{_digest([str(path)])}.json"
         with suppress(InputError, OSError):  # none yet, or damaged
             kept = read_json(known)
             if kept["state"] == state:
                 return str(kept["key"])
-        key = _digest(_counted(place, files))
+        key = _digest(_counted(path, files))
     except OSError as error:
-        raise InputError(f"{error.filename or place}: {error.strerror}; make the data readable") from None
+        raise InputError(f"{error.filename or path}: {error.strerror}; make the data readable") from None
     if max(changed for _, _, changed in files) < (time.time() - SETTLED) * 1e9:
         with suppress(InputError, OSError):  # no cache here: the next one reads again
-            write_json(known, {"place": str(place), "state": state, "key": key})
+            write_json(known, {"place": str(path), "state": state, "key": key})
     return key
 
 
@@ -82,11 +82,11 @@ def _inode(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _counted(place: Path, files: Iterable[Entry]) -> Iterator[str | bytes]:
+def _counted(path: Path, files: Iterable[Entry]) -> Iterator[str | bytes]:
     for name, size, _ in files:
         yield f"{name}\0{size}\0"
         if not name or name.lower().endswith(ANNOTATIONS):
-            with (place / name).open("rb") as file:
+            with (path / name).open("rb") as file:
                 yield file.read(READ)
 
 
@@ -99,8 +99,8 @@ def _digest(parts: Iterable[str | bytes]) -> str:
 
 def code_hashes(targets: Mapping[str, str], shared: Iterable[str]) -> dict[str, str]:
     """Sixteen hexadecimal digits for the source behind each of ``targets``: its module and what this imports of sed_lab
-    or of its own package. Of modules that ``shared`` import, and of each target's own, only the one place counts:
-    ``shared`` or that target. Nothing is imported.
+    or of its own package. Of modules that ``shared`` import, and of each target's own, each counts once: in
+    ``shared`` or in that target. Nothing is imported.
     """
     own = {part: _module(name)[0] for part, name in targets.items()}
     common = {module: path for name in shared for module, path in _sources(name).items()}

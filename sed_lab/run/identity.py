@@ -1,12 +1,11 @@
 """A run's identity and name, and what changed since a run was made.
 
 The identity is the resolved configuration less what cannot change the result. It counts classes by name and values,
-data of the user's by content, never places: code or data that moves stays the same run.
+data of the user's by content, never paths: code or data that moves stays the same run.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.files import read_json
@@ -35,16 +35,18 @@ SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  
 def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The part of ``config`` that decides a run's result, resolved, as plain containers.
 
-    ``kept`` gives content keys of data by its place; other places are looked at.
+    ``kept`` gives content keys of data by its path; what lies at other paths is looked at.
     """
     resolved = _resolved(config)
-    stand_in = {place: f"content {key}" for place, key in _data_keys(resolved, kept or {}).items()}
+    stand_in = {path: f"content {key}" for path, key in _data_keys(resolved, kept or {}).items()}
     stand_in |= {value: f"<{name}>" for name, value in resolved.pop("paths").items()}
     for group in DATA:
         for key, value in resolved.get(group, {}).items():
             resolved[group][key] = stand_in.get(value, value) if isinstance(value, str) else value
-    if (count := parts(resolved)) > 1 and _counts_parts(resolved):
-        resolved["parts"] = count
+    if (count := parts(resolved)) > 1:
+        method, network = (get_object(resolved[group]["_target_"]) for group in ("method", "model"))
+        if getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True):
+            resolved["parts"] = count
     for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
         for name in names:
             resolved.get(part, {}).pop(name, None)
@@ -90,7 +92,7 @@ def parts(config: Mapping[str, Any]) -> int:
     if (most := batch.get("max_clips_per_device")) is None:
         return world
     clips = batch["clips"]
-    trained = getattr(_class(config["method"]), "trains_on", clips)
+    trained = getattr(get_object(config["method"]["_target_"]), "trains_on", clips)
     return world * max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
 
 
@@ -123,43 +125,39 @@ def notice(folder: Path, config: DictConfig) -> str:
 
 
 def _on_former_data(folder: Path, now: Mapping[str, Any]) -> str:
-    """Which run beside ``folder`` has the same settings on other data of the same place, in words."""
+    """Which run beside ``folder`` has the same settings on other data at the same path, in words."""
 
     def settings(known: Mapping[str, Any]) -> str:
         return re.sub(r'"content \w+"', "", json.dumps(known, sort_keys=True, default=str))
 
-    for path in sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/run.json")) if now["data"] else ():
-        record = read_json(path)
-        changed = [place for place, key in now["data"].items() if record.get("data", {}).get(place, key) != key]
+    for file in sorted(folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*/run.json")) if now["data"] else ():
+        record = read_json(file)
+        changed = [path for path, key in now["data"].items() if record.get("data", {}).get(path, key) != key]
         if changed and settings(record["identity"]) == settings(now["identity"]):
-            return f"{', '.join(changed)} has changed since {path.parent}; this is a new run"
+            return f"{', '.join(changed)} has changed since {file.parent}; this is a new run"
     return ""
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
-    config = copy.deepcopy(config)
-    OmegaConf.set_readonly(config, False)
-    OmegaConf.set_struct(config, False)
-    for key in NOT_IDENTITY:
-        config.pop(key, None)
-    resolved = OmegaConf.to_container(config, resolve=True)
+    counted = OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IDENTITY])
+    resolved = OmegaConf.to_container(counted, resolve=True)
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 
 def _data_keys(config: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:
-    """The user's data that a resolved configuration reads: content keys by place, as the configuration names it.
+    """The user's data that a resolved configuration reads: content keys by path, as the configuration names it.
 
-    A place is a value of the dataset or the feature that holds a slash, belongs to a key ``*folder``, or is a file.
+    A path is a value of the dataset or the feature that holds a slash, belongs to a key ``*folder``, or is a file.
     """
     own = {name: Path(value).absolute() for name, value in config["paths"].items()}
     keys: dict[str, str] = {}
     for key, value in (item for group in DATA for item in config.get(group, {}).items()):
         if key == "_target_" or not isinstance(value, str) or Path(value).absolute() in own.values():
             continue
-        place = Path(value).absolute()
-        if "/" in value or key.endswith("folder") or (place.suffix and place.is_file()):
-            keys[value] = kept[value] if value in kept else content_key(place, own["cache"], tuple(own.values()))
+        path = Path(value).absolute()
+        if "/" in value or key.endswith("folder") or (path.suffix and path.is_file()):
+            keys[value] = kept[value] if value in kept else content_key(path, own["cache"], tuple(own.values()))
     return keys
 
 
@@ -172,14 +170,3 @@ def _by_name(node: Any, key: str = "") -> Any:
     if isinstance(node, float) and math.isinf(node):
         return str(node)
     return node.rpartition(".")[2] if key == "_target_" else node
-
-
-def _counts_parts(config: Mapping[str, Any]) -> bool:
-    method, network = _class(config["method"]), _class(config["model"])
-    return bool(getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True))
-
-
-def _class(node: Mapping[str, Any]) -> Any:
-    from hydra.utils import get_object
-
-    return get_object(node["_target_"])

@@ -5,7 +5,6 @@ A run is complete only if its record says so.
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -25,16 +25,8 @@ from sed_lab.errors import InputError
 from sed_lab.files import locked, read_json, write_json
 
 OTHER_DATA = "restore it, or rerun=true starts anew"
-PACKAGES = (
-    "torch",
-    "torchaudio",
-    "pytorch-lightning",
-    "hydra-core",
-    "numpy",
-    "sed_eval",
-    "psds_eval",
-    "sed_scores_eval",
-)
+PACKAGES = ("torch", "torchaudio", "pytorch-lightning", "hydra-core", "numpy",
+            "sed_eval", "psds_eval", "sed_scores_eval")  # fmt: skip
 
 
 def choices() -> dict[str, str]:
@@ -85,10 +77,9 @@ def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) 
         InputError: it would go on with a run that was begun on other data.
     """
     earlier = {} if config.rerun else begun(folder)
-    for place, key in identity["data"].items():
-        if earlier.get("data", {}).get(place, key) != key:
-            raise InputError(f"{place} has changed since {folder} was begun; {OTHER_DATA}")
-    resolved = copy.deepcopy(config)
+    for path, key in identity["data"].items():
+        if earlier.get("data", {}).get(path, key) != key:
+            raise InputError(f"{path} has changed since {folder} was begun; {OTHER_DATA}")
     record = {
         "status": "running",
         "name": folder.name,
@@ -99,7 +90,7 @@ def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) 
         "code": code_version(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "hardware": hardware(),
-        "config": OmegaConf.to_container(resolved, resolve=True),
+        "config": OmegaConf.to_container(config, resolve=True),
         **({"dataset": earlier["dataset"]} if "dataset" in earlier else {}),
     }
     write_json(folder / "run.json", record)
@@ -138,13 +129,10 @@ def code_version() -> dict[str, Any]:
     version: dict[str, Any] = {"sed_lab": metadata.version("sed_lab")}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
-        git = ["git", "-C", str(root)]
+        git = partial(subprocess.check_output, cwd=root, text=True, stderr=subprocess.DEVNULL)
         try:
-            version["commit"] = subprocess.run(
-                [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-            version["changed"] = bool(changed.strip())
+            version["commit"] = git(["git", "rev-parse", "HEAD"]).strip()
+            version["changed"] = bool(git(["git", "status", "--porcelain"]).strip())
         except (OSError, subprocess.CalledProcessError):
             pass  # no git on this machine: the version alone must do
     return version
@@ -157,9 +145,7 @@ def hardware() -> dict[str, Any]:
     facts: dict[str, Any] = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        facts["processor"] = names[0] if names else platform.processor()
+        named = re.search(r"^model name[^:\n]*:(.*)", cpuinfo.read_text(), re.MULTILINE)
+        facts["processor"] = named[1].strip() if named else platform.processor()
     facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts

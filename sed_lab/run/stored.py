@@ -16,15 +16,15 @@ def scored(folder: Path, subset: str) -> dict[str, Any]:
     """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations.
 
     Systems are in the order of the run's record, the one it is judged by first."""
-    place = folder / "scores" / subset
-    strong = (place / "ground_truth.tsv").exists()
-    there = {path.stem: path for path in sorted(place.glob("*.npz"))}
+    stored = folder / "scores" / subset
+    strong = (stored / "ground_truth.tsv").exists()
+    there = {path.stem: path for path in sorted(stored.glob("*.npz"))}
     first = (read_record(folder) or {}).get("systems", ())
     return {
         "systems": {name: load_scores(there[name]) for name in dict.fromkeys((*first, *there)) if name in there},
-        "truth": read_truth(place / "ground_truth.tsv") if strong else None,
-        "labels": None if strong else by_clip(read_weak(place / "weak_labels.tsv")),
-        "durations": by_clip(read_durations(place / "durations.tsv")),
+        "truth": read_truth(stored / "ground_truth.tsv") if strong else None,
+        "labels": None if strong else by_clip(read_weak(stored / "weak_labels.tsv")),
+        "durations": by_clip(read_durations(stored / "durations.tsv")),
     }
 
 

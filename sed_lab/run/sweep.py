@@ -30,16 +30,8 @@ from sed_lab.files import read_json, write_json
 from sed_lab.run.record import read_record
 
 # What an outer launcher may have left in the environment and a job must not take for its own rank.
-RANK_VARIABLES = (
-    "LOCAL_RANK",
-    "RANK",
-    "GROUP_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "NODE_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
+                  "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 outcome = {"failed": 0}
@@ -90,7 +82,7 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def places(gpus: int) -> int:
+def jobs_at_once(gpus: int) -> int:
     """How many jobs of ``gpus`` GPUs run side by side here; without any, one a core as far as memory goes."""
     if gpus:
         return max(1, len(gpu_pool()) // gpus)
@@ -103,13 +95,9 @@ def needed_gpus(cfg: DictConfig) -> int:
     if cfg.trainer.get("accelerator", "auto") not in ("gpu", "cuda"):
         return 0
     devices = cfg.trainer.get("devices", 1)
-    return (
-        len(gpu_pool())
-        if devices in ("auto", -1)
-        else int(devices)
-        if not hasattr(devices, "__len__")
-        else len(devices)
-    )
+    if devices in ("auto", -1):
+        return len(gpu_pool())
+    return len(devices) if hasattr(devices, "__len__") else int(devices)
 
 
 def gpu_pool() -> list[str]:
@@ -155,31 +143,29 @@ def lease_gpus(count: int, poll_seconds: float = 2.0) -> Iterator[dict[str, str]
 
 def note(folder: Path, number: int, status: str, reason: str = "") -> None:
     """Leave word of a job for the sweep's process, which may be another one or on another machine."""
-    place = os.environ.get(SWEEP_VARIABLE)
-    if place:
-        write_json(
-            Path(place) / f"{number}.json", {"job": number, "folder": str(folder), "status": status, "reason": reason}
-        )
+    if sweep := os.environ.get(SWEEP_VARIABLE):
+        row = {"job": number, "folder": str(folder), "status": status, "reason": reason}
+        write_json(Path(sweep) / f"{number}.json", row)
 
 
 class SweepReport(Callback):
     """Prints, at a sweep's end, the table of jobs done, failed and missing (Hydra callback)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Open the place where jobs leave word."""
+        """Open the folder where jobs leave word."""
         outcome["failed"] = 0
-        place = Path(config.hydra.sweep.dir).resolve() / f".sweep-{os.getpid()}"
-        place.mkdir(parents=True, exist_ok=True)
-        os.environ[SWEEP_VARIABLE] = str(place)
+        folder = Path(config.hydra.sweep.dir).resolve() / f".sweep-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[SWEEP_VARIABLE] = str(folder)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read what the jobs left, print the table, and count what did not end well."""
-        place = Path(os.environ.pop(SWEEP_VARIABLE))
+        folder = Path(os.environ.pop(SWEEP_VARIABLE))
         jobs = {}
-        for path in sorted(place.glob("*.json"), key=lambda item: int(item.stem)):
+        for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
             path.unlink()
-        place.rmdir()
+        folder.rmdir()
         for number in range(expected_jobs(list(config.hydra.overrides.task))):
             jobs.setdefault(number, {"job": number, "folder": "", "status": "missing", "reason": "never started"})
         for job in jobs.values():

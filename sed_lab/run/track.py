@@ -12,12 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 def wandb_logger(
-    folder: str,
-    project: str,
-    entity: str | None,
-    group: str | None,
-    tags: list[str] | None,
-    mode: str,
+    folder: str, project: str, entity: str | None, group: str | None, tags: list[str] | None, mode: str
 ) -> WandbLogger:
     """A W&B logger for the run in ``folder``: online when logged in, else offline with one line on how to sync.
 

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from sed_lab.clip.annotation import (
     clip_id_of,
+    read_bank,
     read_classes,
     read_detections,
     read_durations,
-    read_source_clips,
-    read_source_seconds,
     read_strong,
     read_unlabelled,
     read_weak,
@@ -119,13 +118,11 @@ def test_durations_unlabelled_classes_and_source_clips(tmp_path: Path) -> None:
     assert read_unlabelled(put(tmp_path, "filename\nb.wav\na.wav\n")) == ("b.wav", "a.wav")
     assert read_classes(put(tmp_path, "Dog\nCat\n")) == ("Dog", "Cat")
     two = put(tmp_path, "event_label\tsource_clips\nDog\t12\n")
-    assert read_source_clips(two) == {"Dog": 12}
-    assert read_source_seconds(two) is None
+    assert read_bank(two) == ({"Dog": 12}, None)
     write_bank(tmp_path / "bank.tsv", {"Dog": 12, "Cat": 3}, {"Dog": 1.25, "Cat": 0.5})
-    assert read_source_clips(tmp_path / "bank.tsv") == {"Dog": 12, "Cat": 3}
-    assert read_source_seconds(tmp_path / "bank.tsv", ("Cat", "Dog")) == {"Dog": 1.25, "Cat": 0.5}
+    assert read_bank(tmp_path / "bank.tsv", ("Cat", "Dog")) == ({"Dog": 12, "Cat": 3}, {"Dog": 1.25, "Cat": 0.5})
     with pytest.raises(InputError, match="line 2: source_seconds 'long' is not a number"):
-        read_source_seconds(put(tmp_path, "event_label\tsource_clips\tsource_seconds\nDog\t12\tlong\n"))
+        read_bank(put(tmp_path, "event_label\tsource_clips\tsource_seconds\nDog\t12\tlong\n"))
 
 
 def test_detections_take_columns_in_any_order(tmp_path: Path) -> None:
@@ -245,7 +242,7 @@ def test_other_bad_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown event label 'Dgo', nearest is 'Dog'"):
         read_weak(put(tmp_path, "filename\tevent_labels\na.wav\tCat,Dgo\n"), CLASSES)
     with pytest.raises(InputError, match=r"source_clips '1\.5' is not a whole number"):
-        read_source_clips(put(tmp_path, "event_label\tsource_clips\nDog\t1.5\n"))
+        read_bank(put(tmp_path, "event_label\tsource_clips\nDog\t1.5\n"))
     with pytest.raises(InputError, match="names no class"):
         read_classes(put(tmp_path, "\n"))
     with pytest.raises(InputError, match="names Dog more than once"):

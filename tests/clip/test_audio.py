@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.clip.audio import ClipFiles, audio_info, fit_length, labels_of, move_events, read_audio, write_audio
-from sed_lab.clip.audio_folder import check_audio, list_audio, resample_folder, resampled_path, track, usable_audio
+from sed_lab.clip.audio import ClipFiles, audio_info, labels_of, move_events, read_audio, write_audio
+from sed_lab.clip.audio_folder import list_audio
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Event, Subset
 
@@ -125,23 +124,6 @@ def bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-def test_every_bad_file_is_named_with_its_reason(tmp_path: Path) -> None:
-    expected = bad_files(tmp_path)
-    for name, reason in expected.items():
-        with pytest.raises(InputError, match=rf"{name}: {reason}.*; replace or remove the file"):
-            read_audio(tmp_path / name, 16000)
-    names = ["good.wav", *expected, "good.flac"]
-    found = check_audio([tmp_path / name for name in names], jobs=3)
-    assert [path.name for path, _ in found] == list(expected)
-    assert all(reason and str(tmp_path) not in reason for _, reason in found)
-
-
-def test_check_without_decoding_reads_headers_only(tmp_path: Path) -> None:
-    bad_files(tmp_path)
-    found = check_audio([tmp_path / name for name in ("nan.wav", "cut.wav", "good.wav")], decode=False)
-    assert [path.name for path, _ in found] == ["cut.wav"]
-
-
 def test_unreadable_file_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -159,27 +141,10 @@ def test_wav_of_a_stream_with_unknown_length_is_read(tmp_path: Path) -> None:
     assert len(read_audio(tmp_path / "a.wav", 16000)) == 16000
 
 
-def test_list_audio_is_sorted_and_skips_unfinished_files(tmp_path: Path) -> None:
-    for name in ("b.wav", "a.flac", "c.OGG", ".d.wav.12.part.wav", "e.txt", "f.jams"):
-        (tmp_path / name).touch()
-    assert [path.name for path in list_audio(tmp_path)] == ["a.flac", "b.wav", "c.OGG"]
-    with pytest.raises(InputError, match="nothing is not a folder"):
-        list_audio(tmp_path / "nothing")
-
-
-def test_fit_length_pads_at_the_end_and_keeps_events() -> None:
-    events = (Event(0.1, 0.4, "Dog"),)
-    audio, moved = fit_length(np.ones(8, np.float32), events, 12, 10)
-    assert audio.tolist() == [1] * 8 + [0] * 4
-    assert moved == events
-    assert fit_length(np.ones(8, np.float32), None, 8, 10)[1] is None
-
-
-def test_fit_length_crops_and_moves_events() -> None:
+def test_events_move_along_with_a_crop() -> None:
     events = [Event(0.0, 1.0, "gone"), Event(0.5, 1.5, "cut"), Event(1.25, 9.0, "cut too"), Event(3.0, 4.0, "gone")]
-    audio, moved = fit_length(np.arange(40, dtype=np.float32), events, 20, 10, start=10)
-    assert audio.tolist() == list(range(10, 30))
-    assert moved == (Event(0.0, 0.5, "cut"), Event(0.25, 2.0, "cut too"))
+    assert move_events(events, 1.0, 2.0) == (Event(0.0, 0.5, "cut"), Event(0.25, 2.0, "cut too"))
+    assert move_events(events[:1], 0.0, 2.0) == (events[0],)
 
 
 @given(st.floats(0, 8), st.floats(0.001, 5), st.floats(0, 8), st.floats(0.5, 4))
@@ -226,50 +191,6 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_resample_folder_makes_what_reading_gives(source: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    assert resample_folder(source, target, 16000, progress=False) == (6, 0)
-    for path in list_audio(source):
-        made = resampled_path(path, target)
-        assert made.name == path.name
-        np.testing.assert_allclose(read_audio(made, 16000), read_audio(path, 16000), atol=1 / 32768)
-        assert soundfile.info(made).channels == 1
-
-
-def test_resample_folder_resumes_and_renews(source: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    resample_folder(source, target, 16000, progress=False)
-    (target / "0.wav").unlink()  # as if killed before it
-    (target / ".1.flac.99.part.flac").write_bytes(b"half")  # left by a killed process
-    later = (target / "2.wav").stat().st_mtime + 10
-    os.utime(source / "2.wav", (later, later))  # downloaded again
-    kept = (target / "3.flac").stat().st_mtime_ns
-    assert resample_folder(source, target, 16000, progress=False) == (2, 4)
-    assert (target / "3.flac").stat().st_mtime_ns == kept
-    assert not list(target.glob(".*.part*"))
-
-
-def test_resample_folder_names_all_bad_files_after_doing_the_others(source: Path, tmp_path: Path) -> None:
-    (source / "bad1.wav").write_bytes(b"no audio")
-    (source / "bad2.wav").touch()
-    with pytest.raises(InputError, match=r"2 of 8 audio files cannot be used: .*bad1\.wav \(.*bad2\.wav \(is empty"):
-        resample_folder(source, tmp_path / "target", 16000, progress=False)
-    assert len(list_audio(tmp_path / "target")) == 6
-
-
-def test_resample_folder_without_audio_or_place(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty holds no audio files"):
-        resample_folder(tmp_path / "empty", tmp_path / "target", 16000)
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot write copies at 16000 Hz to .*set resampled to false"):
-        resample_folder(source, tmp_path / "file/target", 16000)
-    monkeypatch.setattr(os, "replace", full_disk)
-    with pytest.raises(InputError, match="No space left on device"):
-        resample_folder(source, tmp_path / "target", 16000, progress=False)
-    assert list_audio(tmp_path / "target") == []
-
-
 def start_resampling(source: Path, target: Path) -> subprocess.Popen[str]:
     code = f"""
 from pathlib import Path
@@ -277,55 +198,6 @@ from sed_lab.clip.audio_folder import resample_folder
 print(resample_folder(Path({str(source)!r}), Path({str(target)!r}), 16000, 1, progress=False)[0])
 """
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-
-
-def test_two_processes_do_not_do_it_twice(source: Path, tmp_path: Path) -> None:
-    both = [start_resampling(source, tmp_path / "target") for _ in range(2)]
-    assert sorted(process.communicate(timeout=60)[0].strip() for process in both) == ["0", "6"]
-
-
-def test_killed_resampling_leaves_whole_files_only(tmp_path: Path) -> None:
-    for i in range(40):
-        write_audio(tmp_path / f"source/{i}.wav", noise(441000, i), 44100)
-    process = start_resampling(tmp_path / "source", tmp_path / "target")
-    limit = time.monotonic() + 300
-    while not list((tmp_path / "target").glob("[!.]*.wav")) and time.monotonic() < limit:
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    there = list_audio(tmp_path / "target")
-    assert there
-    assert check_audio(there) == []
-    made, kept = resample_folder(tmp_path / "source", tmp_path / "target", 16000, progress=False)
-    assert (made + kept, kept) == (40, len(there))
-
-
-def test_usable_audio_picks_the_folder_at_the_rate(source: Path) -> None:
-    sibling = source.with_name("source_16k")
-    assert usable_audio(source, 44100) == list_audio(source)
-    assert not sibling.exists()
-    assert usable_audio(source, 16000, resampled=False) == list_audio(source)
-    assert [path.parent for path in usable_audio(source, 16000)] == [sibling] * 6
-    for path in list_audio(source):
-        path.unlink()
-    assert len(usable_audio(source, 16000)) == 6  # only the copies are left
-    source.rmdir()
-    assert len(usable_audio(source, 16000)) == 6
-    assert usable_audio(source, 8000) == []
-
-
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(track(range(20), 20, "resampling")) == list(range(20))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"resampling: {n} of 20" for n in range(2, 21, 2)]
-    assert list(track(range(3), 3, "resampling", show=False)) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(track(range(3), 3, "resampling")) == [0, 1, 2]
-    assert "100%" in capsys.readouterr().err
 
 
 # clips loaded from files

@@ -141,6 +141,9 @@ def test_a_broken_list_is_named_with_its_line(audioset: Path) -> None:
     (audioset / "balanced_train_segments.csv").unlink()
     with pytest.raises(InputError, match=r"holds no \*segments.csv"):
         read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    (audioset / "class_labels_indices.csv").write_text("index,id,display_name\n0,/m/0bt9lr,Dog\n")
+    with pytest.raises(InputError, match=r"class_labels_indices.csv: no column 'mid'"):
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)
     (audioset / "class_labels_indices.csv").unlink()
     with pytest.raises(InputError, match=r"class_labels_indices.csv: cannot be read"):
         read_audioset_rare(audioset, CLASSES, EXCLUDE)

@@ -143,7 +143,7 @@ def test_each_detector_is_kept_at_its_lowest_loss_and_stops_by_itself() -> None:
         kept.append(trainer.should_stop)
     weight = {name: next(network.parameters()).mean().item() for name, network in method.best.items()}
     assert weight == {"0_t3": 2.0, "0_t5": 0.0, "1_t3": 0.0}  # after patience nothing is kept any more
-    assert [place["stopped"] for place in method.place.values()] == [1.0, 1.0, 1.0]
+    assert [one["stopped"] for one in method.progress.values()] == [1.0, 1.0, 1.0]
     assert kept == [False, False, False, False, True, True]
     assert logged["val/objective"] == -3.0
     assert {name.split(".")[0] for name in method.detector_state()} == {"feature", "best"}

@@ -106,7 +106,7 @@ def arora(phase: int | None) -> SedMethod:
     if phase is None:
         return WeightedDetector(parts, ADAM, 1, 1, None)
     method = EmbeddingClusters(parts, ADAM, [1], 1, 10.0, 5.0, 0.0, 1, 1, "greedy", [2, 3, 1], False)
-    method.place["phase"] = phase
+    method.progress["phase"] = phase
     method.embedding = torch.randn(method.embedding.shape).double()
     method.cluster = torch.arange(20) % 6
     return method

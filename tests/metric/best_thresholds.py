@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sed_lab.decoder.base import Decoder
-from sed_lab.metric.psds import event_lists, sed_scores_eval
 from sed_lab.metric.table import Events, event_table
-from sed_lab.scores import to_sed_scores_eval
 from sed_lab.types import Scores
+from tests.metric.peers import event_lists, sed_scores_eval, to_sed_scores_eval
 
 
 def exact_class_thresholds(

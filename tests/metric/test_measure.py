@@ -13,10 +13,13 @@ from sed_lab.metric import measure as measuring
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.measure import flatten, per_class_rows
+from sed_lab.metric.psds import SCENARIOS
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
+from sed_lab.metric.table import EventTable
 from sed_lab.types import Event, Scores
 from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
+from tests.metric.peers import by_point, psds_by_psds_eval, psds_exact
 
 MedianDecoder = configured("decoder/default")
 OnsetDecoder = configured("decoder/amiriparian2018", threshold=0.5)
@@ -102,17 +105,18 @@ def test_everything_is_measured_and_stated() -> None:
     assert student["event_f1"]["per_class"]["Frying"]["f1"] is None
 
 
-def test_both_psds_tools_agree() -> None:
+def test_psds_is_that_of_psds_eval_and_sed_scores_eval() -> None:
     scores, truth, durations = made(seed=5)
-    values = [
-        measure({"s": scores}, truth, durations, MedianDecoder(), operating_points=10, psds_tool=tool)
-        for tool in ("vectorised", "peers")
-    ]
-    for name in ("psds1", "psds2"):
-        ours, theirs = (metrics["systems"]["s"][name] for metrics, _ in values)
-        assert ours["operating_points"] == pytest.approx(theirs["operating_points"], abs=1e-9)
-        assert ours["exact"] == pytest.approx(theirs["exact"], abs=1e-9)
-        assert ours["per_class"] == pytest.approx(theirs["per_class"], abs=1e-9)
+    decoder = MedianDecoder()
+    metrics, _ = measure({"s": scores}, truth, durations, decoder, operating_points=10)
+    points = by_point(EventTable(*decoder.points(scores, (np.arange(10) + 0.5) / 10)), scores.clip_id, CLASSES)
+    exact = psds_exact(decoder.smooth(scores), truth, durations)
+    for name, scenario in SCENARIOS.items():
+        ours = metrics["systems"]["s"][name]
+        by_points = psds_by_psds_eval(points, truth, durations, scenario)
+        assert ours["operating_points"] == pytest.approx(by_points, abs=1e-9)
+        assert ours["exact"] == pytest.approx(exact[name].value, abs=1e-9)
+        assert ours["per_class"] == pytest.approx(exact[name].per_class, abs=1e-9)
 
 
 def test_flat_and_tabular_forms() -> None:

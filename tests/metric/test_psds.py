@@ -20,9 +20,6 @@ from sed_lab.metric.psds import (
     Psds,
     Scenario,
     area,
-    event_lists,
-    psds_by_psds_eval,
-    psds_exact,
     psds_from_points,
     staircase,
     thinned,
@@ -30,6 +27,7 @@ from sed_lab.metric.psds import (
 from sed_lab.metric.table import EventTable, event_table, merge_overlaps
 from sed_lab.types import Event, Scores
 from tests.configured import configured
+from tests.metric.peers import by_point, event_lists, psds_by_psds_eval, psds_exact
 
 MedianDecoder = configured("decoder/default")
 
@@ -151,7 +149,7 @@ def test_scores_at_fifty_thresholds_and_exactly(material: Any, tmp_path: Path, n
     points = EventTable(*decoder.points(table.select(truth), GRID))
     blocks = expected["psds_eval_50_thresholds"]
     blocks = blocks.get(NEW, blocks)
-    listed = points.by_point(list(truth), table.classes)
+    listed = by_point(points, list(truth), table.classes)
     for setting in ("half_half_0.3", "scenario1", "scenario2"):
         block = blocks[setting]
         check_stored({**block, "operating_point_details": {}}, listed, truth, durations)
@@ -254,6 +252,9 @@ def test_merging_leaves_the_same_time_active(truth: Events) -> None:
 
             assert (active(merged) <= 1).all()
             assert ((active(table) > 0) == (active(merged) > 0)).all()
+    joined, _ = merge_overlaps(table, touching=True)
+    rows = {c: tuple(sorted(Event(*row) for row in rows)) for c, rows in event_lists(truth).items() if rows}
+    assert by_point(joined, ["x", "y"], "ABC") == [rows] * bool(rows)
     for clip_id, listed in event_lists(truth).items():
         last: dict[str, float] = {}
         assert len(truth[clip_id]) >= len(listed)

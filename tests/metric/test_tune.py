@@ -17,6 +17,7 @@ from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
 
 MedianDecoder = configured("decoder/default")
+RULE = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
 
 starts = st.integers(0, 30).map(lambda i: i / 10)
 
@@ -63,7 +64,7 @@ def test_the_tuned_threshold_is_the_best_of_the_grid() -> None:
     decoder = MedianDecoder(median_seconds=0.7)
     values = {t: event_f1(decoder.decode(scores, t), truth, scores.classes)["macro"] for t in GRID}
     best = [t for t, value in values.items() if value >= max(values.values()) - 1e-12]
-    chosen = tune_threshold(scores, truth, decoder)
+    chosen = tune_threshold(scores, truth, decoder, **RULE)
     assert chosen in best
     assert abs(chosen - 0.5) == min(abs(t - 0.5) for t in best)
     assert len({round(v, 6) for v in values.values()}) > 5  # the choice matters on this material
@@ -72,7 +73,7 @@ def test_the_tuned_threshold_is_the_best_of_the_grid() -> None:
 def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
     scores, truth = made()
     decoder = MedianDecoder(median_seconds=0.7)
-    tuned = tune_decoder(scores, truth, decoder)
+    tuned = tune_decoder(scores, truth, decoder, **RULE)
     assert (tuned.threshold["C"], tuned.median_seconds["C"]) == (0.5, 0.7)  # no reference event of C
     by_window = {m: MedianDecoder(median_seconds=m) for m in decoder.tunable["median_seconds"]}
     for label in "AB":
@@ -87,7 +88,7 @@ def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
 def test_nothing_to_tune_on_gives_one_half() -> None:
     scores, truth = made()
     silent = dict.fromkeys(truth, ())
-    assert tune_threshold(scores, silent, MedianDecoder()) == 0.5
+    assert tune_threshold(scores, silent, MedianDecoder(), **RULE) == 0.5
 
 
 def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: Any) -> None:

@@ -52,12 +52,10 @@ def _bed(rng: Rng, n: int, seconds: float, rate: int, kind: str, shift: float) -
 def _near_miss(rng: Rng, rate: int) -> np.ndarray:
     kind = rng.integers(3)
     if kind == 0:  # a door: low thud and rattle
-        thud = ringing(
-            rng.uniform(60, 400, 6), rng.uniform(0.03, 0.12, 6), rng.uniform(0.3, 1, 6), rate // 2, rate, rng
-        )
-        return thud + 0.05 * band(rng.standard_normal(rate // 2), 300, 2000, rate) * np.exp(
-            -np.arange(rate // 2) / (0.05 * rate)
-        )
+        n = rate // 2
+        frequency, decay, level = rng.uniform(60, 400, 6), rng.uniform(0.03, 0.12, 6), rng.uniform(0.3, 1, 6)
+        thud = ringing(frequency, decay, level, n, rate, rng)
+        return thud + 0.05 * band(rng.standard_normal(n), 300, 2000, rate) * np.exp(-np.arange(n) / (0.05 * rate))
     if kind == 1:  # a cough: two bursts of throat noise
         m = int(0.22 * rate)
         burst = band(rng.standard_normal(m), 300, 3500, rate) * envelope(m, 0.01, 0.15, rate)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import signal
 
+from sed_lab.bank.base import SPLITS
 from sed_lab.bank.procedural import backgrounds, machines, textures, voices
 from sed_lab.bank.procedural.dsp import Rng, coloured, finished, uniform
 from sed_lab.errors import InputError
@@ -29,7 +30,6 @@ SOUNDS: dict[str, tuple[Callable[[Rng, float, int, float], np.ndarray], float, f
     "gunshot": (textures.gunshot, 1.3, 0.35),
 }
 DESED_TEN = tuple(SOUNDS)[:10]
-SPLITS = ("train", "validation", "test")
 DOMAINS = ("synthetic", "real")
 BACKGROUNDS = {"train": 18, "validation": 6, "test": 12}
 
@@ -59,21 +59,17 @@ class ProceduralBank:
         seed: int = 0,
         instances: Mapping[str, int | Mapping[str, int]] | None = None,
     ) -> None:
-        unknown = [name for name in classes if name not in SOUNDS]
-        if unknown:
+        if unknown := [name for name in classes if name not in SOUNDS]:
             raise InputError(f"no sound model for {', '.join(unknown)}; there are {', '.join(SOUNDS)}")
         if domain not in DOMAINS:
             raise InputError(f"domain {domain!r} is unknown; use {' or '.join(DOMAINS)}")
         instances = {"train": 40, "validation": 15, "test": 20} if instances is None else instances
-        if set(instances) - set(SPLITS):
-            raise InputError(
-                f"instances name {', '.join(set(instances) - set(SPLITS))}; splits are {', '.join(SPLITS)}"
-            )
+        if other := set(instances) - set(SPLITS):
+            raise InputError(f"instances name {', '.join(other)}; splits are {', '.join(SPLITS)}")
         self.classes, self.domain, self.sample_rate, self.seed = tuple(classes), domain, sample_rate, seed
         self.instances = dict(instances)
 
     def event_count(self, split: str, event_label: str) -> int:
-        """How many sounds of the class the split has."""
         count = self.instances[split]
         return count[event_label] if isinstance(count, Mapping) else count
 
@@ -87,7 +83,6 @@ class ProceduralBank:
         return finished(self._recorded(rng, audio) if real else audio, self.sample_rate)
 
     def background_count(self, split: str) -> int:
-        """How many backgrounds the split has."""
         return BACKGROUNDS[split]
 
     def background(self, split: str, index: int, seconds: float) -> np.ndarray:

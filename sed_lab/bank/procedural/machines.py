@@ -63,12 +63,8 @@ def vacuum(rng: Rng, seconds: float, rate: int, shift: float) -> np.ndarray:
     n = int(seconds * rate)
     t = np.arange(n) / rate
     glide = 1 - 0.6 * np.exp(-t / 0.35) - 0.5 * np.exp(-(seconds - t) / 0.3)
-    f0 = (
-        uniform(rng, 320, 850)
-        * (1 - 0.08 * shift)
-        * curve(rng, n, int(seconds) + 2, 0.97, 1.03)
-        * np.maximum(glide, 0.25)
-    )
+    f0 = uniform(rng, 320, 850) * (1 - 0.08 * shift) * curve(rng, n, int(seconds) + 2, 0.97, 1.03)
+    f0 *= np.maximum(glide, 0.25)
     motor = harmonics(f0, rng.uniform(0.2, 1, 10) / np.arange(1, 11), rate, rng)
     hiss = band(coloured(rng, n, uniform(rng, 0.3, 1.2)), 150, 7500, rate, 1) * np.maximum(glide, 0.1)
     return hiss / hiss.std() + uniform(rng, 0.2, 0.6) * motor / motor.std()

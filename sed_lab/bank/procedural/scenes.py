@@ -23,9 +23,8 @@ def music(rng: Rng, seconds: float, rate: int, shift: float) -> np.ndarray:
             for step in (0, 2, 4):
                 pieces.append((int(at * rate), 0.5 * _tone(rng, tonic, root + step, 3 * length, timbre, struck, rate)))
         if rng.random() < 0.8:
-            pieces.append(
-                (int(at * rate), _tone(rng, 2 * tonic, int(rng.integers(0, 9)), length, timbre, struck, rate))
-            )
+            melody = _tone(rng, 2 * tonic, int(rng.integers(0, 9)), length, timbre, struck, rate)
+            pieces.append((int(at * rate), melody))
     if rng.random() < 0.6:
         hit = band(rng.standard_normal(rate // 8), 80, 6000, rate) * np.exp(-np.arange(rate // 8) / (0.03 * rate))
         pieces += [(int(at * rate), 0.5 * hit) for at in np.arange(0, seconds, beat / 2) if rng.random() < 0.7]

@@ -39,11 +39,8 @@ def cat(rng: Rng, seconds: float, rate: int, shift: float) -> np.ndarray:
     n = int(seconds * rate)
     x = np.linspace(0, 1, n)
     peak = uniform(rng, 0.25, 0.6)
-    arc = np.where(
-        x < peak,
-        np.sin(np.pi / 2 * x / peak),
-        np.cos(np.pi / 2 * np.clip((x - peak) / (1 - peak), 0, 1)).clip(0) ** 0.7,
-    )
+    closing = np.cos(np.pi / 2 * np.clip((x - peak) / (1 - peak), 0, 1)).clip(0) ** 0.7
+    arc = np.where(x < peak, np.sin(np.pi / 2 * x / peak), closing)
     f0 = uniform(rng, 320, 480) * (1 + 0.1 * shift) * (1 + uniform(rng, 0.3, 0.8) * arc)
     f0 *= 1 + 0.015 * np.sin(2 * np.pi * uniform(rng, 5, 9) * x * seconds)
     formants = np.stack([700 + 900 * arc, 1600 + 900 * arc, np.full(n, uniform(rng, 3200, 4200))])
