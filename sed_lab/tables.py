@@ -53,7 +53,7 @@ def list_tables(experiments: list[Experiment], only: str | None, results: Path) 
 
 def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     """Write the report site of every table of which there is a run."""
-    from sed_lab.report.site import complete_runs, write_site
+    from sed_lab.report.site import write_site
 
     found = []
     for experiment in experiments:
@@ -61,7 +61,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
             jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
             table = table_of(experiment.at(scale), scale, jobs, places)
-            if complete_runs(table):
+            if table.complete:
                 found.append(table)
     if not found:
         raise InputError("there is no complete run of any experiment yet; sed-reproduce makes them")
@@ -140,8 +140,7 @@ def _block(
     from sed_lab.report.drawing import draw
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
-    from sed_lab.report.table_text import markdown, markdown_grid
-    from sed_lab.report.verdicts import claims_of, counts_of
+    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid
 
     if kind == "summary":
         return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 CONFIDENCE = 0.95  # of every interval
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 Values = Mapping[int, float]  # a row's value of one column, by seed
+Rows = Mapping[str, Values]
 
 
 @dataclass(frozen=True)
@@ -49,38 +50,22 @@ class Comparison:
         return HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
 
 
-def compare(
-    of: str, a: Values, against: str, b: Values, lower_is_better: bool = False, paired: bool = True
-) -> Comparison:
+def compare(of: str, a: Values, against: str, b: Values, lower: bool = False, paired: bool = True) -> Comparison:
     """``a`` minus ``b`` (the other way round where lower is better) over the seeds both have.
 
     The interval is Student's t on the paired differences; differences without any spread give themselves. Not
     ``paired``, it is Welch's, over all runs of both, as if they were independent.
     """
-    sign = -1 if lower_is_better else 1
+    sign = -1 if lower else 1
     if not paired:
         return Comparison(of, against, *_welch(list(a.values()), list(b.values()), sign), min(len(a), len(b)))
     differences = [sign * (a[seed] - b[seed]) for seed in sorted(set(a) & set(b))]
     return Comparison(of, against, *_interval(differences), len(differences))
 
 
-def better(rows: Mapping[str, Values], a: str, b: str, lower_is_better: bool = False, paired: bool = True) -> Verdict:
-    """Row ``a`` is better than row ``b``."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired)])
-
-
-def best(
-    rows: Mapping[str, Values], a: str, among: Sequence[str], lower_is_better: bool = False, paired: bool = True
-) -> Verdict:
-    """Row ``a`` is better than each other row of ``among``: holds if all comparisons do, fails if one does."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired) for b in among if b != a])
-
-
-def order(
-    rows: Mapping[str, Values], names: Sequence[str], lower_is_better: bool = False, paired: bool = True
-) -> Verdict:
-    """``names`` from best to worst: each is better than the next."""
-    return _all_of([compare(a, rows[a], b, rows[b], lower_is_better, paired) for a, b in pairwise(names)])
+def better(rows: Rows, pairs: Iterable[tuple[str, str]], lower: bool = False, paired: bool = True) -> Verdict:
+    """In each pair the first row is better than the second: holds if all comparisons do, fails if one does."""
+    return _all_of([compare(a, rows[a], b, rows[b], lower, paired) for a, b in pairs])
 
 
 def welch_t(a: tuple[float, float], b: tuple[float, float], n: int) -> float:
@@ -94,19 +79,18 @@ def above(values: Values, row: str, bound: float, below: bool = False) -> Verdic
     return _all_of([compare(row, values, f"{bound:g}", constant, below)])
 
 
-def most(classes: Sequence[Mapping[str, Values]], a: str, b: str, more_than: float, lower: bool = False) -> Verdict:
+def most(classes: Sequence[Rows], a: str, b: str, more_than: float, lower: bool = False) -> Verdict:
     """Row ``a`` is better than row ``b`` in more than so many of the columns: their number is counted seed by seed.
 
     ``classes`` holds the rows of one column each; a column in which a seed has no number of both rows counts as not
     better.
     """
     sign = -1 if lower else 1
-    seeds = {seed for rows in classes for seed in {*rows[a]} & {*rows[b]}}
-    better_in = {
-        seed: float(sum(seed in r[a] and seed in r[b] and sign * (r[a][seed] - r[b][seed]) > 0 for r in classes))
-        for seed in seeds
-    }
-    return above(better_in, f"classes in which {a} is better than {b}", more_than)
+    wins: dict[int, float] = defaultdict(float)
+    for rows in classes:
+        for seed in {*rows[a]} & {*rows[b]}:
+            wins[seed] += sign * (rows[a][seed] - rows[b][seed]) > 0
+    return above(wins, f"classes in which {a} is better than {b}", more_than)
 
 
 def ratio(a: Values, b: Values, names: tuple[str, str], value: float, tolerance: float) -> Verdict:
@@ -121,17 +105,15 @@ def near(a: Values, b: Values, names: tuple[str, str], tolerance: float) -> Verd
     return within(differences, f"{names[0]} - {names[1]}", 0.0, tolerance, "")
 
 
-def gains(rows: Sequence[Values], names: Sequence[str], lower_is_better: bool = False) -> Verdict:
+def gains(rows: Sequence[Values], names: Sequence[str], lower: bool = False) -> Verdict:
     """The first row gains more over the second than the third over the fourth, seed by seed."""
     seeds = set.intersection(*(set(row) for row in rows))
     first, second = ({seed: a[seed] - b[seed] for seed in seeds} for a, b in (rows[:2], rows[2:]))
     of, against = (f"({a} - {b})" for a, b in (names[:2], names[2:]))
-    return _all_of([compare(of, first, against, second, lower_is_better)])
+    return _all_of([compare(of, first, against, second, lower)])
 
 
-def follows(
-    classes: Sequence[Mapping[str, Values]], a: str, b: str, x: Mapping[int, float], y: Mapping[int, float], names: str
-) -> Verdict:
+def follows(classes: Sequence[Rows], a: str, b: str, x: Values, y: Values, names: str) -> Verdict:
     """What row ``a`` gains over ``b`` goes with ``x`` rather than ``y``, properties of the classes by their number.
 
     Each seed gives ``|rho(a / b, x)| - |rho(a / b, y)|`` with Spearman's rank correlation over the classes, at least

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
@@ -155,6 +156,11 @@ class Claim(Part):
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     options: dict[str, Any] = {}
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The rows that are compared: of an order each with the next, else the first with each other."""
+        return list(pairwise(self.rows) if self.kind == "order" else zip(repeat(self.rows[0]), self.rows[1:]))
 
     @model_validator(mode="before")
     @classmethod

@@ -59,9 +59,19 @@ class Table:
     @property
     def missing(self) -> list[str]:
         """Rows with a run that is not complete, and why."""
-        first = {row: next(iter(cells.values())).missing for row, cells in self.cells.items()}
-        own = {row for row, one in self.experiment.rows.items() if not one.mean_of}
-        return [f"{row}: {reason}" for row, reason in first.items() if reason and row in own]
+        own = [row for row, one in self.experiment.rows.items() if not one.mean_of]
+        reasons = {row: next(iter(self.cells[row].values())).missing for row in own}
+        return [f"{row}: {reason}" for row, reason in reasons.items() if reason]
+
+    @property
+    def asked(self) -> set[Path]:
+        """The folders of all runs; rows may share some."""
+        return {folder for by_seed in self.folders.values() for folder in by_seed.values()}
+
+    @property
+    def complete(self) -> dict[Path, Mapping[str, Any]]:
+        """The records of the complete runs by folder, in the table's order, each once."""
+        return {self.folders[row][seed]: one for row, found in self.records.items() for seed, one in found.items()}
 
 
 def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
@@ -110,13 +120,8 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
     classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
     rows, options, names = classes[0], claim.options, claim.rows
     first, last = names[0], names[-1]
-    paired = experiment.welch is None
-    if claim.kind == "better":
-        return judge.better(rows, first, last, lower, paired)
-    if claim.kind == "best":
-        return judge.best(rows, first, names, lower, paired)
-    if claim.kind == "order":
-        return judge.order(rows, names, lower, paired)
+    if claim.kind in ("better", "best", "order"):
+        return judge.better(rows, claim.pairs, lower, paired=experiment.welch is None)
     if claim.kind in ("above", "below"):
         return judge.above(rows[first], first, options["value"], claim.kind == "below")
     if claim.kind == "most":
@@ -129,18 +134,15 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
         return judge.gains([rows[name] for name in names], names, lower)
     if claim.kind == "easiest":
         own = {experiment.columns[name].event_label: cells[first][name].whole for name in claim.columns}
-        return judge.best(own, next(iter(own)), tuple(own), lower)
+        easiest, *others = own
+        return judge.better(own, [(easiest, other) for other in others], lower)
     if claim.kind == "follows":
         asked = (options["follows"], options["rather_than"])
         labels = [experiment.columns[column].event_label for column in claim.columns]
         means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
         x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
         return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} - |rho| with {asked[1]}")
-    target = options.get("value")
-    if target is None:
-        number = experiment.rows[first].paper[claim.columns[0]]
-        assert number is not None  # checked when the file was read
-        target = number[0]
+    target = options["value"] if "value" in options else experiment.rows[first].paper[claim.columns[0]][0]
     return judge.within(rows[first], first, target, options["within"])
 
 

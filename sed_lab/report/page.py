@@ -48,7 +48,7 @@ def write_page(
     """
     run = read_run(Path(run_dir))
     cards = clip_cards(run, max_clips, audio_budget)
-    script = _asset("page.js")
+    script = asset("page.js")
     data = {
         "classes": run.classes,
         "systems": run.systems,
@@ -56,10 +56,10 @@ def write_page(
         "judged": bool(run.truth),
         "clips": cards.data,
     }
-    page = Template(_asset("page.html")).substitute(
+    page = Template(asset("page.html")).substitute(
         title=escape(str(run.record.get("name") or run.path.resolve().name)),
         version=escape(str((run.record.get("code") or {}).get("sed_lab", ""))),
-        css=_asset("page.css"),
+        css=asset("page.css"),
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tiles=tiles_markup(run),
@@ -83,7 +83,8 @@ def script_json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file of this folder."""
     return files("sed_lab.report").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
 
 

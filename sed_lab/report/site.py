@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 
@@ -17,7 +16,7 @@ from sed_lab.experiment.claim import FAILS, HOLDS, UNDECIDED
 from sed_lab.experiment.table import Table
 from sed_lab.files import write_text
 from sed_lab.report.drawing import draw
-from sed_lab.report.page import page_svg, write_page
+from sed_lab.report.page import asset, page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
 from sed_lab.report.table_text import claims_grid, grid, provenance, write_table
@@ -31,28 +30,24 @@ def write_site(tables: Sequence[Table], place: Path) -> Path:
     for table in tables:
         papers.setdefault(table.experiment.paper, []).append(table)
         write_table(table, place / "tables" / anchor(table))
-    runs = sorted({folder for table in tables for folder in complete_runs(table)}, key=lambda folder: folder.name)
-    for folder in runs:
+    for folder in sorted({folder for table in tables for folder in table.complete}, key=lambda folder: folder.name):
         page = place / "runs" / f"{folder.name}.html"
         if not page.exists() or page.stat().st_mtime < (folder / "run.json").stat().st_mtime:
             write_page(folder, page, max_clips=RUN_CLIPS, audio_budget=RUN_AUDIO)
     for paper, its in papers.items():
         body = "\n".join(section(table, "runs", "tables") for table in its)
-        write_html(place / f"{paper}.html", paper, body, [("index.html", "All tables")])
-    write_html(place / "index.html", "Tables and claims", _index(papers), [])
+        write_html(
+            place / f"{paper}.html", paper, body, up='<nav aria-label="Up"><a href="index.html">All tables</a></nav>'
+        )
+    write_html(place / "index.html", "Tables and claims", _index(papers))
     return place / "index.html"
 
 
 def write_table_page(table: Table, folder: Path) -> Path:
     """Write table.html beside the table's other files: numbers, claims, figure and where they are from."""
     path = folder / "table.html"
-    write_html(path, f"{table.experiment.name}, {table.scale}", section(table), [])
+    write_html(path, f"{table.experiment.name}, {table.scale}", section(table))
     return path
-
-
-def complete_runs(table: Table) -> list[Path]:
-    """Folders of the table's complete runs, in its order, each once."""
-    return [*dict.fromkeys(table.folders[row][seed] for row, by_seed in table.records.items() for seed in by_seed)]
 
 
 def anchor(table: Table) -> str:
@@ -113,8 +108,7 @@ def _index(papers: Mapping[str, Iterable[Table]]) -> str:
     for paper, tables in papers.items():
         rows = []
         for table in tables:
-            asked = len({folder for by_seed in table.folders.values() for folder in by_seed.values()})
-            there = len(complete_runs(table))
+            there, asked = len(table.complete), len(table.asked)
             counts = Counter(verdict.word for verdict in table.verdicts.values())
             chips = "".join(
                 f'<span class="verdict {word}">{counts[word]} {word}</span> '
@@ -137,15 +131,7 @@ def _index(papers: Mapping[str, Iterable[Table]]) -> str:
     return "\n".join(parts)
 
 
-def write_html(path: Path, title: str, body: str, up: Sequence[tuple[str, str]]) -> None:
-    """A page of the site around ``body``, with links ``up`` (address, words) above its title."""
-    asset = files("sed_lab.report").joinpath
-    links = "".join(f'<a href="{address}">{escape(words)}</a>' for address, words in up)
-    page = Template(asset("site.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        version=escape(version("sed_lab")),
-        css=asset("page.css").read_text(encoding="utf-8"),
-        up=f'<nav aria-label="Up">{links}</nav>' if links else "",
-        body=body,
-    )
-    write_text(path, page)
+def write_html(path: Path, title: str, body: str, up: str = "") -> None:
+    """A page of the site around ``body``, with the way ``up`` above its title."""
+    values = {"title": escape(title), "version": escape(version("sed_lab")), "css": asset("page.css")}
+    write_text(path, Template(asset("site.html")).substitute(values, up=up, body=body))

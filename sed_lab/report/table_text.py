@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import os
+import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sed_lab.experiment.claim import Verdict, welch_t
+import pandas as pd
+
+from sed_lab.experiment.claim import FAILS, HOLDS, UNDECIDED, Verdict, welch_t
 from sed_lab.experiment.spec import Claim, Experiment
 from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
@@ -109,15 +111,39 @@ def claims_grid(table: Table) -> Grid:
     return ["claim", "verdict", f"difference [95 % interval], {words}"], lines
 
 
+def claims_of(tables: Sequence[Table]) -> Grid:
+    """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
+    lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
+    return ["table", "claim", "verdict", "difference [95 % interval], seeds"], lines
+
+
+def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
+    """A line a paper: tables, complete runs, and claims by verdict, with a link to its section of the file ``results``.
+
+    Links start from the folder ``beside``.
+    """
+    text = results.read_text(encoding="utf-8") if results.exists() else ""
+    lines = []
+    for paper in dict.fromkeys(table.experiment.paper for table in tables):
+        its = [table for table in tables if table.experiment.paper == paper]
+        words = Counter(verdict.word for table in its for verdict in table.verdicts.values())
+        runs = {folder for table in its for folder in table.complete}
+        headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
+        title = headings[-1] if headings else paper
+        anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
+        link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
+        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED))]
+        lines.append([title, *map(str, counts), link])
+    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "results"], lines
+
+
 def printed(experiment: Experiment, claim: Claim) -> str:
     """Welch's t from the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
     if experiment.welch is None or claim.kind not in ("better", "best", "order"):
         return ""
-    first, *others = claim.rows
-    pairs = pairwise(claim.rows) if claim.kind == "order" else ((first, other) for other in others)
     sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
     values = []
-    for a, b in pairs:
+    for a, b in claim.pairs:
         x, y = (experiment.rows[name].paper.get(claim.columns[0]) for name in (a, b))
         if x is None or y is None or x[1] is None or y[1] is None:
             return ""
@@ -138,16 +164,10 @@ def evidence(verdict: Verdict) -> str:
 
 def provenance(table: Table) -> dict[str, str]:
     """How the numbers came about: command, runs and seeds, and `origin` of their records."""
-    folders = table.folders  # rows may share runs
-    records = {folders[row][seed]: one for row, found in table.records.items() for seed, one in found.items()}
-    asked = len({folder for by_seed in folders.values() for folder in by_seed.values()})
     seeds = ", ".join(map(str, table.experiment.scale(table.scale).seeds))
     command = f"sed-reproduce {table.experiment.name} --scale {table.scale}"
-    return {
-        "command": command,
-        "runs": f"{len(records)} of {asked} complete; seeds {seeds}",
-        **origin([*records.values()]),
-    }
+    runs = f"{len(table.complete)} of {len(table.asked)} complete; seeds {seeds}"
+    return {"command": command, "runs": runs, **origin([*table.complete.values()])}
 
 
 def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -155,12 +175,11 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not records:
         return {}
     dates = sorted({str(record["finished"])[:10] for record in records})
-    versions = _distinct(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records)
     facts = {
         "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
-        "code": "; ".join(_distinct(code_in_words(record["code"]) for record in records)),
-        "versions": "; ".join(versions),
-        "hardware": "; ".join(_distinct(hardware_in_words(record["hardware"]) for record in records)),
+        "code": _each_once(code_in_words(record["code"]) for record in records),
+        "versions": _each_once(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records),
+        "hardware": _each_once(hardware_in_words(record["hardware"]) for record in records),
     }
     seconds = [record["training_seconds"] for record in records if "training_seconds" in record]
     if seconds:
@@ -168,8 +187,8 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return facts
 
 
-def _distinct(words: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(words))
+def _each_once(words: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(words))
 
 
 def code_in_words(code: Mapping[str, Any]) -> str:
@@ -217,9 +236,8 @@ def print_table(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as Printed
 
-    printed = Printed(
-        title=f"{table.experiment.title} ({table.experiment.name}, {table.scale})", box=SIMPLE, pad_edge=False
-    )
+    title = f"{table.experiment.title} ({table.experiment.name}, {table.scale})"
+    printed = Printed(title=title, box=SIMPLE, pad_edge=False)
     head, lines = grid(table)
     for name in head:
         printed.add_column(name, justify="left" if name == head[0] else "right", no_wrap=True)
@@ -241,36 +259,20 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
         for key, column in table.experiment.columns.items():
             cell, paper = table.cells[name][key], row.paper.get(key)
             difference = cell.mean - paper[0] if cell.mean is not None and paper else None
-            flat.append(
-                {
-                    "row": name,
-                    "label": row.label,
-                    "column": key,
-                    "metric": row.metric(column),
-                    "mean": cell.mean,
-                    "sd": cell.sd,
-                    "runs": len(cell.whole),
-                    "paper": paper[0] if paper else None,
-                    "paper_sd": paper[1] if paper else None,
-                    "difference": difference,
-                    "missing": cell.missing or cell.undefined,
-                    "note": row.note,
-                }
-            )
+            names = {"row": name, "label": row.label, "column": key, "metric": row.metric(column)}
+            ours = {"mean": cell.mean, "sd": cell.sd, "runs": len(cell.whole)}
+            theirs = dict(zip(("paper", "paper_sd"), paper or (None, None), strict=True))
+            notes = {"missing": cell.missing or cell.undefined, "note": row.note}
+            flat.append({**names, **ours, **theirs, "difference": difference, **notes})
     return flat
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """Write table.md, .csv and .json into ``folder``; returns the files."""
     rows = rows_of(table)
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     paths = [folder / f"table.{suffix}" for suffix in ("md", "csv", "json")]
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(paths[0], markdown(table))
-    write_text(paths[1], buffer.getvalue())
+    write_text(paths[1], pd.DataFrame(rows, dtype=object).to_csv(index=False))
     claims = {claim.id: {"say": claim.say, **asdict(table.verdicts[claim.id])} for claim in table.experiment.claims}
     facts = {"name": table.experiment.name, "scale": table.scale, "provenance": provenance(table)}
     write_json(paths[2], {**facts, "cells": rows, "claims": claims})

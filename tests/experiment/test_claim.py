@@ -13,20 +13,20 @@ from sed_lab.experiment.claim import (
     HOLDS,
     UNDECIDED,
     above,
-    best,
     better,
     compare,
     follows,
     gains,
     most,
     near,
-    order,
     rank_correlation,
     ratio,
     welch_t,
     within,
 )
+from sed_lab.experiment.spec import Claim
 
+AB = [("a", "b")]
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8)
 
 
@@ -53,9 +53,9 @@ def test_unpaired_the_interval_is_that_of_welch(left: list[float], right: list[f
 
 
 def test_unpaired_runs_need_a_spread_to_be_judged_and_no_common_seed() -> None:
-    assert better({"a": {0: 1.0}, "b": {0: 0.0, 1: 0.1}}, "a", "b", paired=False).word == UNDECIDED
-    assert better({"a": {5: 1.0, 6: 1.1}, "b": {0: 0.0, 1: 0.1}}, "a", "b", paired=False).word == HOLDS
-    assert better({"a": {}, "b": {0: 0.0}}, "a", "b", paired=False).comparisons[0].difference is None
+    assert better({"a": {0: 1.0}, "b": {0: 0.0, 1: 0.1}}, AB, paired=False).word == UNDECIDED
+    assert better({"a": {5: 1.0, 6: 1.1}, "b": {0: 0.0, 1: 0.1}}, AB, paired=False).word == HOLDS
+    assert better({"a": {}, "b": {0: 0.0}}, AB, paired=False).comparisons[0].difference is None
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_welch_of_printed_numbers(a: tuple[float, float], b: tuple[float, float]
 def test_the_other_way_round_turns_the_verdict_round(pairs: list[tuple[float, float]]) -> None:
     rows = {"a": dict(enumerate(p[0] for p in pairs)), "b": dict(enumerate(p[1] for p in pairs))}
     turned = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}
-    word = better(rows, "a", "b").word
-    assert better(rows, "b", "a").word == turned[word]
-    assert better(rows, "a", "b", lower_is_better=True).word == turned[word]
+    word = better(rows, AB).word
+    assert better(rows, [("b", "a")]).word == turned[word]
+    assert better(rows, AB, lower=True).word == turned[word]
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
@@ -86,19 +86,27 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 
 
 def test_fewer_than_two_common_seeds_decide_nothing() -> None:
-    assert better({"a": {0: 1.0}, "b": {0: 0.0}}, "a", "b").word == UNDECIDED
-    nothing = better({"a": {}, "b": {0: 0.0, 1: 0.0}}, "a", "b")
+    assert better({"a": {0: 1.0}, "b": {0: 0.0}}, AB).word == UNDECIDED
+    nothing = better({"a": {}, "b": {0: 0.0, 1: 0.0}}, AB)
     assert (nothing.word, nothing.comparisons[0].difference) == (UNDECIDED, None)
 
 
-def test_best_and_order_need_every_comparison() -> None:
+def test_every_comparison_is_needed() -> None:
     rows = {"a": {0: 0.9, 1: 0.91}, "b": {0: 0.5, 1: 0.51}, "c": {0: 0.1, 1: 0.11}, "wide": {0: 0.0, 1: 5.0}}
-    assert best(rows, "a", ["a", "b", "c"]).word == HOLDS
-    assert best(rows, "b", ["a", "b", "c"]).word == FAILS
-    assert best(rows, "a", ["b", "wide"]).word == UNDECIDED
-    assert best(rows, "b", ["a", "wide"]).word == FAILS
-    assert order(rows, ["a", "b", "c"]).word == HOLDS
-    assert order(rows, ["a", "c", "b"]).word == FAILS
+    assert better(rows, [("a", "b"), ("a", "c")]).word == HOLDS
+    assert better(rows, [("b", "a"), ("b", "c")]).word == FAILS
+    assert better(rows, [("a", "b"), ("a", "wide")]).word == UNDECIDED
+    assert better(rows, [("b", "a"), ("b", "wide")]).word == FAILS
+    assert better(rows, [("a", "b"), ("b", "c")]).word == HOLDS
+    assert better(rows, [("a", "c"), ("c", "b")]).word == FAILS
+
+
+@pytest.mark.parametrize(("kind", "pairs"), [("order", [("a", "b"), ("b", "c")]), ("best", [("a", "b"), ("a", "c")])])
+def test_an_order_compares_neighbours_and_the_best_is_compared_with_all(
+    kind: str, pairs: list[tuple[str, str]]
+) -> None:
+    claim = Claim.model_construct(kind=kind, rows=("a", "b", "c"))
+    assert claim.pairs == pairs
 
 
 def test_within_the_papers_number() -> None:
@@ -167,5 +175,5 @@ def test_one_gain_above_another_in_pairs_of_seeds() -> None:
     assert verdict.word == HOLDS
     assert verdict.comparisons[0].difference == pytest.approx((0.3 + 0.29 + 0.29) / 3)
     assert verdict.comparisons[0].seeds == 3
-    assert gains([a, b, c, d], ("a", "b", "c", "d"), lower_is_better=True).word == FAILS
+    assert gains([a, b, c, d], ("a", "b", "c", "d"), lower=True).word == FAILS
     assert gains([c, d, a, b], ("c", "d", "a", "b")).word == FAILS
