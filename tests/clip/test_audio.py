@@ -94,36 +94,6 @@ def test_whole_and_part_have_the_length_asked_for(tmp_path: Path) -> None:
         read_audio(tmp_path / "a.wav", 16000, -1.0)
 
 
-def bad_files(folder: Path) -> dict[str, str]:
-    """One file of every bad kind, and what must be said of it."""
-    soundfile.write(folder / "good.wav", noise(16000), 16000)
-    whole = (folder / "good.wav").read_bytes()
-    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
-    soundfile.write(folder / "good.flac", noise(16000), 16000)
-    whole = (folder / "good.flac").read_bytes()
-    (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
-    (folder / "empty.wav").touch()
-    (folder / "text.wav").write_text("<html>404 not found</html>" * 20)
-    soundfile.write(folder / "nothing.wav", np.zeros(0, np.float32), 16000)
-    broken = noise(16000)
-    broken[500] = np.nan
-    soundfile.write(folder / "nan.wav", broken, 16000, subtype="FLOAT")
-    broken[500] = np.inf
-    soundfile.write(folder / "inf.wav", broken, 16000, subtype="FLOAT")
-    (folder / "folder.wav").mkdir()
-    return {
-        "cut.wav": "truncated, its header says 32000 bytes of samples but 15978 are there",
-        "cut.flac": "",  # in the decoder's words, or as too few samples
-        "empty.wav": r"is empty \(0 bytes\)",
-        "text.wav": "cannot be read as audio",
-        "nothing.wav": "holds no samples",
-        "nan.wav": "holds NaN or infinite samples",
-        "inf.wav": "holds NaN or infinite samples",
-        "folder.wav": "is a folder, not an audio file",
-        "absent.wav": "does not exist",
-    }
-
-
 def test_unreadable_file_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     monkeypatch.setattr(os, "access", lambda *_: False)
