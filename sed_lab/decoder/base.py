@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from sed_lab.decoder.runs import Runs, all_runs
 from sed_lab.types import Event, Scores
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Events of many operating points as arrays ``[E]``: operating point, clip, class (indices), onset, offset [s]."""
+
+GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
+"""Thresholds to choose from: 0.01, 0.03, ..., 0.99."""
 
 Threshold = float | Mapping[str, float]
 Events = Mapping[str, tuple[Event, ...]]
@@ -25,8 +30,8 @@ class Decoder(ABC):
     """
 
     threshold: Threshold
-    tunable: ClassVar[Mapping[str, tuple[float, ...]]] = {}
-    """A setting that may differ from class to class, and the values to choose from, see `sed_lab.metric.tune`."""
+    tunable: ClassVar[tuple[Mapping[str, float], ...]] = ()
+    """Settings that may differ from class to class, of which `sed_lab.metric.tune` chooses."""
 
     def fit(self, events: Iterable[Event], classes: Sequence[str]) -> Self:
         """This decoder with what it takes from ``events`` of held-out clips; most take nothing."""
@@ -40,9 +45,17 @@ class Decoder(ABC):
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
         """Events at each of ``thresholds [K]`` or ``[K, C]``."""
 
+    def levels(self, scores: Scores) -> np.ndarray:
+        """Thresholds ``[K, C]`` to choose from."""
+        return np.tile(np.array(GRID)[:, None], len(scores.classes))
+
     @abstractmethod
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         """Events of every clip of ``scores`` by clip_id, in time order; clips without events are there too."""
+
+    def runs(self, scores: Scores) -> Callable[[int], Runs]:
+        """The runs of the class of a column of ``scores``, over all thresholds."""
+        return partial(all_runs, self.smooth(scores))
 
     def gate(self, frame: np.ndarray, clip: np.ndarray | None) -> np.ndarray:
         """Frame scores ``[B, T, C]`` of windows of a recording, as the clip scores ``[B, C]`` let them through."""

@@ -43,7 +43,9 @@ class MedianDecoder(Decoder):
         merge_gap_seconds: gaps of a class up to this long are closed, before short events are dropped.
     """
 
-    tunable: ClassVar[Mapping[str, tuple[float, ...]]] = {"median_seconds": (0.05, 0.2, 0.32, 0.45, 0.7, 1.0, 1.6, 2.5)}
+    tunable: ClassVar[tuple[Mapping[str, float], ...]] = tuple(
+        {"median_seconds": seconds} for seconds in (0.05, 0.2, 0.32, 0.45, 0.7, 1.0, 1.6, 2.5)
+    )
     threshold: Threshold
     median_seconds: float | Mapping[str, float]
     median_share: float | None

@@ -1,116 +1,67 @@
 """PSDS over all thresholds at once (the exact score of Ebbers et al., ICASSP 2022), from the trees of runs.
 
-The runs of frames that some threshold gives are few: around each frame the longest run whose scores are not below that
-frame's. A run is detected at the thresholds from the higher of the two scores beside it up to its lowest score. Whether
-it meets the detection tolerance criterion, and which classes it cross-triggers, does not depend on the threshold; so
-false positives and cross-triggers are sums over runs, and only the coverage of a reference event is followed along the
-thresholds. Counts are those of sed_scores_eval: times to the microsecond, criteria compared after rounding to it.
+The runs that some threshold gives are few (`sed_lab.decoder.runs`). Whether a run meets the detection tolerance
+criterion, and which classes it cross-triggers, does not depend on the threshold; so false positives and cross-triggers
+are sums over runs, and only the coverage of a reference event is followed along the thresholds. Counts are those of
+sed_scores_eval: times to the microsecond, criteria compared after rounding to it.
 
-N clips, L columns (the longest clip's frames and one of silence on each side), E runs, P pairs of a run and a reference
-event that overlap, C classes with reference events.
+N clips, E runs, P pairs of a run and a reference event that overlap, C classes with reference events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from sed_lab.decoder.base import Decoder
+from sed_lab.decoder.runs import Runs, all_runs
 from sed_lab.errors import InputError
 from sed_lab.metric.intersection import Overlaps, overlaps
 from sed_lab.metric.psds import HOUR, SCENARIOS, Psds, Scenario, psds_from_curves, staircase
 from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
-from sed_lab.scores import frame_times
 from sed_lab.types import Scores
 
 DECIMALS = 6
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Every run ``[E]`` as an event, the score above which it is gone and the one at which it merges with more."""
-
-    table: EventTable
-    high: np.ndarray
-    low: np.ndarray
-
-
 def psds_of_scores(
-    smoothed: Scores, truth: Events, durations: Mapping[str, float], scenarios: Mapping[str, Scenario] = SCENARIOS
+    scores: Scores,
+    truth: Events,
+    durations: Mapping[str, float],
+    scenarios: Mapping[str, Scenario] = SCENARIOS,
+    decoder: Decoder | None = None,
 ) -> dict[str, Psds]:
     """Exact PSDS of each scenario over all thresholds; equal to sed_scores_eval's (within 1e-9), faster and smaller.
 
-    ``smoothed`` are scores after the decoder's filter, for at least the clips of ``truth``. Classes without reference
-    event are left out; overlapping and touching ground truth of one class is joined.
+    ``scores`` of at least the clips of ``truth`` are taken as they are, or as ``decoder`` filters them. Classes without
+    reference event are left out; overlapping and touching ground truth of one class is joined.
 
     Raises:
         InputError: no frame scores, or no reference event.
     """
     clip_ids = list(truth)
-    reference, _ = merge_overlaps(event_table([truth], clip_ids, smoothed.classes), touching=True)
+    reference, _ = merge_overlaps(event_table([truth], clip_ids, scores.classes), touching=True)
     present, label = np.unique(reference.label, return_inverse=True)  # [C]: columns of the scores
     if not len(present):
         raise InputError("PSDS needs at least one reference event, the ground truth has none")
-    names = [smoothed.classes[i] for i in present]
+    names = [scores.classes[i] for i in present]
     reference = replace(reference, label=label)
-    smoothed = smoothed.select(clip_ids)
+    scores = scores.select(clip_ids)
+    runs_of = partial(all_runs, scores) if decoder is None else decoder.runs(scores)
     duration = np.array([durations[clip_id] for clip_id in clip_ids])  # [N] seconds
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {name: {} for name in scenarios}
     for number, column in enumerate(present):  # class by class, so that memory does not grow with their number
-        runs = all_runs(smoothed, int(column))
-        pairs = overlaps(runs.table, reference, duration, 1, len(names))
-        runs = Runs(pairs.detections, runs.high[pairs.order], runs.low[pairs.order])  # [E], in the order of the pairs
+        runs = runs_of(int(column))
+        zero = np.zeros(len(runs.clip), np.int64)
+        table = EventTable(zero, runs.clip, zero, runs.onset, runs.offset)
+        pairs = overlaps(table, reference, duration, 1, len(names))
+        runs = runs.take(pairs.order)
         for name, scenario in scenarios.items():
             curves[name][names[number]] = _class_curve(number, pairs, runs, float(duration.sum()), len(names), scenario)
     return {name: psds_from_curves(curves[name], scenario) for name, scenario in scenarios.items()}
-
-
-def all_runs(scores: Scores, column: int) -> Runs:
-    """The runs of one class in every clip (``label`` 0).
-
-    Raises:
-        InputError: there are no frame scores.
-    """
-    if scores.frame is None or scores.frame_hop is None:
-        raise InputError(f"{scores.name}: PSDS needs frame scores, there are clip scores only")
-    times = [  # N times [T + 1], the borders of a clip's frames
-        frame_times(len(array), scores.frame_hop, float(seconds))
-        for array, seconds in zip(scores.frame, scores.duration, strict=True)
-    ]
-    longest = max(len(own) - 1 for own in times)
-    rows = np.full((len(times), longest + 2), -np.inf, np.float32)  # [N, L] scores, silence on both sides
-    borders = np.zeros((len(times), longest + 2))  # [N, L] seconds: column t begins at borders[:, t], ends at the next
-    for n, (array, own) in enumerate(zip(scores.frame, times, strict=True)):
-        rows[n, 1 : len(own)] = array[: len(own) - 1, column]
-        borders[n, 1 : len(own) + 1] = own
-    # [N, L] each: first and last column of the run around a frame, in which no score is lower than the frame's.
-    first, last = longest + 1 - _extent(rows[:, ::-1])[:, ::-1], _extent(rows)
-    clip, frame = np.nonzero(np.isfinite(rows))  # [all frames], without the silence
-    first, last = first[clip, frame], last[clip, frame]  # [all frames]
-    # One number stands for (clip, first, last).
-    _, keep = np.unique((clip * (longest + 2) + first) * (longest + 2) + last, return_index=True)  # ties share a run
-    clip, frame, first, last = clip[keep], frame[keep], first[keep], last[keep]  # [E]
-    zero = np.zeros(len(clip), np.int64)
-    table = EventTable(zero, clip, zero, borders[clip, first], borders[clip, last + 1])
-    # [E] each: there from its lowest score down to the higher one of the two beside it, where a longer run begins.
-    return Runs(table, rows[clip, frame], np.maximum(rows[clip, first - 1], rows[clip, last + 1]))
-
-
-def _extent(rows: np.ndarray) -> np.ndarray:
-    """For each element of ``rows [R, T]``, the last index up to which no score to its right is lower; by doubling."""
-    length = rows.shape[1]
-    lowest = [rows]  # lowest[k][:, t] is the minimum of 2**k scores from t on
-    while (step := 1 << (len(lowest) - 1)) * 2 <= length:
-        before = lowest[-1]  # [R, T - step + 1]
-        lowest.append(np.minimum(before[:, : before.shape[1] - step], before[:, step:]))
-    reach = np.broadcast_to(np.arange(length), rows.shape).copy()  # [R, T]: itself at first
-    for k in reversed(range(len(lowest))):  # steps of ..., 4, 2, 1 columns, each taken where all of them are as high
-        start = reach + 1
-        inside = start < lowest[k].shape[1]
-        ahead = np.take_along_axis(lowest[k], np.minimum(start, lowest[k].shape[1] - 1), axis=1)
-        reach[inside & (ahead >= rows)] += 1 << k
-    return reach
 
 
 def _class_curve(

@@ -238,7 +238,7 @@ def _psds(
         for name in SCENARIOS:
             values[name]["operating_points"] = found[name].value
     if exact and scores is not None:
-        found = psds_of_scores(decoder.smooth(scores), truth, durations)
+        found = psds_of_scores(scores, truth, durations, decoder=decoder)
         for name in SCENARIOS:
             values[name]["exact"] = found[name].value
     for name in found:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sed_lab.decoder.runs import all_runs
 from sed_lab.errors import InputError
-from sed_lab.metric.exact import all_runs, psds_of_scores
+from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import count, intersection_f1, overlaps
 from sed_lab.metric.psds import (
     SCENARIOS,
@@ -351,8 +352,8 @@ def test_runs_are_all_events_of_all_thresholds(made: tuple[Scores, Events]) -> N
         _, *found = decoder.points(scores, np.array([threshold]))
         ours = set()
         for label, runs in enumerate(everything):
-            alive = runs.table.take((runs.low <= threshold) & (threshold < runs.high))
-            rows = np.column_stack([alive.clip, alive.label + label, alive.onset, alive.offset])
+            alive = runs.take(np.flatnonzero((runs.low <= threshold) & (threshold < runs.high)))
+            rows = np.column_stack([alive.clip, np.full(len(alive.clip), label), alive.onset, alive.offset])
             ours |= {tuple(row) for row in rows.round(6)}
         assert ours == {tuple(row) for row in np.column_stack(found).round(6)}
 

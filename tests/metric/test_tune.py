@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sed_lab.decoder.base import GRID
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.table import event_table
-from sed_lab.metric.tune import GRID, collar_hits, tune_decoder, tune_threshold
+from sed_lab.metric.tune import collar_hits, tune_decoder, tune_threshold
 from sed_lab.types import Event, Scores
 from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
@@ -75,7 +76,9 @@ def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
     decoder = MedianDecoder(median_seconds=0.7)
     tuned = tune_decoder(scores, truth, decoder, **RULE)
     assert (tuned.threshold["C"], tuned.median_seconds["C"]) == (0.5, 0.7)  # no reference event of C
-    by_window = {m: MedianDecoder(median_seconds=m) for m in decoder.tunable["median_seconds"]}
+    by_window = {
+        m: MedianDecoder(median_seconds=m) for m in (settings["median_seconds"] for settings in decoder.tunable)
+    }
     for label in "AB":
         f1 = {
             (m, t): event_f1(one.decode(scores, t), truth, scores.classes)["per_class"][label]["f1"]
