@@ -11,7 +11,7 @@ import numpy as np
 
 from sed_lab.errors import InputError
 from sed_lab.files import replacing, write_text
-from sed_lab.types import Event, Scores
+from sed_lab.types import Event, Scores, frame_times
 
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
 _AUDIO_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, but not the .000 of Y<id>_30.000_40.000
@@ -89,13 +89,6 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
     ends = zip(scores.clip_id, scores.duration, strict=True)
     lines = [f"{clip_id}.wav\t{duration:.6f}" for clip_id, duration in ends]
     write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
-
-
-def frame_times(frames: int, frame_hop: float, duration: float) -> np.ndarray:
-    """Borders of the frames in seconds, to the microsecond; frames beyond the clip's end are left out."""
-    times = np.round(np.arange(frames + 1) * frame_hop, 6)
-    end = round(duration, 6)
-    return times if times[-1] <= end else np.append(times[times < end], end)
 
 
 def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = None) -> Scores:

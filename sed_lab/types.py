@@ -235,6 +235,13 @@ class Scores:
         )
 
 
+def frame_times(frames: int, frame_hop: float, duration: float) -> np.ndarray:
+    """Borders of the frames in seconds, to the microsecond; frames beyond the clip's end are left out."""
+    times = np.round(np.arange(frames + 1) * frame_hop, 6)
+    end = round(duration, 6)
+    return times if times[-1] <= end else np.append(times[times < end], end)
+
+
 def _check_scores(array: np.ndarray, shape: tuple[int, int], what: str) -> None:
     if array.shape != shape:
         raise InputError(f"{what} have shape {array.shape}, expected {shape}")

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from sed_lab.errors import InputError
 from sed_lab.scores import (
     durations_file,
-    frame_times,
     load_scores,
     read_scores_folder,
     save_scores,
     write_scores_folder,
 )
-from sed_lab.types import Scores
+from sed_lab.types import Scores, frame_times
 from tests.metric.peers import to_sed_scores_eval
 
 

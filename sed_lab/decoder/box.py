@@ -27,8 +27,7 @@ import numpy as np
 from sed_lab.decoder.base import Decoder, Points, Threshold
 from sed_lab.decoder.median import events_by_clip, frames_of, joined, per_class
 from sed_lab.decoder.runs import Runs
-from sed_lab.scores import frame_times
-from sed_lab.types import Event, Scores
+from sed_lab.types import Event, Scores, frame_times
 
 EPSILON = 1e-3  # keeps ratios of scores finite
 SAME = 1e-7  # seconds; times nearer than this are one

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sed_lab.errors import InputError
-from sed_lab.scores import frame_times
-from sed_lab.types import Scores
+from sed_lab.types import Scores, frame_times
 
 
 @dataclass(frozen=True)

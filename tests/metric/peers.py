@@ -13,8 +13,7 @@ import pandas as pd
 from sed_lab.errors import InputError
 from sed_lab.metric.psds import SCENARIOS, Psds, Scenario
 from sed_lab.metric.table import Events, EventTable, event_table, merge_overlaps
-from sed_lab.scores import frame_times
-from sed_lab.types import Event, Scores
+from sed_lab.types import Event, Scores, frame_times
 
 
 def psds_by_psds_eval(
