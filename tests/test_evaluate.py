@@ -110,7 +110,7 @@ def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
         assert {row["subset"] for row in csv.DictReader(file)} == {"test", "synthetic_test"}
 
 
-@pytest.mark.parametrize("subset", ["test", "synthetic_test"])
+@pytest.mark.parametrize("subset", ["test", "synthetic_test", "public"])
 def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> None:
     good = {"tune_on": "validation", "objective": ["validation/model/tagging_f1"], "batch": {"clips": {"weak": 4}}}
     refuse_test_clips(OmegaConf.create(good), good["objective"])

@@ -9,9 +9,9 @@ from sed_lab.types import BESIDE
 
 _RATES = "f1|precision|recall|n_reference|n_detected"
 _OF_A_SYSTEM = (
-    r"event_f1(_tuned|_class_tuned)?/(macro|micro|error_rate|error_rate_macro)",
-    r"event_f1_tuned/threshold",
-    rf"event_f1(_tuned|_class_tuned)?/per_class/[^/]+/({_RATES}|error_rate)",
+    r"event_f1(_tuned|_class_tuned|_optimistic)?/(macro|micro|error_rate|error_rate_macro)",
+    r"event_f1_(tuned|optimistic)/threshold",
+    rf"event_f1(_tuned|_class_tuned|_optimistic)?/per_class/[^/]+/({_RATES}|error_rate)",
     r"segment_f1/(macro|micro|error_rate|error_rate_macro)",
     rf"segment_f1/per_class/[^/]+/({_RATES}|error_rate)",
     r"(intersection_f1|tagging_f1|eer)/(macro|micro)",
@@ -22,7 +22,8 @@ _OF_A_SYSTEM = (
     r"psds[12]/(exact|operating_points)",
     r"psds[12]/per_class/[^/]+",
 )
-_OF_THE_DATA = (r"dataset/per_class/[^/]+/(clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_seconds)",)
+_OF_A_CLASS = "clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_clips|source_seconds"
+_OF_THE_DATA = (rf"dataset/per_class/[^/]+/({_OF_A_CLASS})",)
 _SYSTEM = rf"(({'|'.join(BESIDE)})/)?[a-z0-9_]+"  # which systems there are is the method's to say
 _NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
 _ADDED = re.compile(rf"{_SYSTEM}/(?!(event|segment|intersection|tagging)_f1|eer/|psds)[^/]+/.+")

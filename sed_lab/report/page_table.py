@@ -17,6 +17,7 @@ NAMES = {
     "event_f1": "Event F1",
     "event_f1_tuned": "Event F1, tuned threshold",
     "event_f1_class_tuned": "Event F1, tuned class by class",
+    "event_f1_optimistic": "Event F1, optimistic: threshold chosen on the test clips",
     "intersection_f1": "Intersection F1",
     "segment_f1": "Segment F1",
     "tagging_f1": "Tagging F1",
