@@ -11,12 +11,12 @@ import soundfile
 
 from sed_lab.clip.annotation import write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import write_audio
-from sed_lab.clip.corpus import class_statistics
+from sed_lab.clip.corpus import class_statistics, statistics_rows, training_statistics
 from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
-from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed
+from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, FOREGROUND, check_desed
 from sed_lab.errors import InputError
-from sed_lab.types import Event
+from sed_lab.types import BESIDE, TESTS, Event
 from tests.configured import configured
 
 read_desed = configured("dataset/desed")
@@ -174,13 +174,63 @@ def test_other_classes_and_their_sound_bank(corpus: Path) -> None:
         read_layout(corpus, sample_rate=RATE)
 
 
-def test_source_clips_of_desed(corpus: Path) -> None:
+def test_source_clips_are_counted_in_the_sound_bank(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert sum(DESED_SOURCE_CLIPS.values()) == 1009  # the foreground of the training sound bank
-    assert read_desed(corpus, RATE, source_clips="soundbank").source_clips is None
+    with caplog.at_level(logging.WARNING):
+        absent = read_desed(corpus, RATE)
+    assert "foreground is not there: recordings per class (V_c) are the published ones, not counted" in caplog.text
+    assert (absent.source_clips, absent.source_seconds) == (DESED_SOURCE_CLIPS, None)
+    foreground = corpus / FOREGROUND
+    for i, name in enumerate(CLASSES):
+        record(foreground / name, [f"{k}.wav" for k in range(i + 1)], seconds=0.5)
+    record(foreground / "Frying_nOff", ["0.wav"], seconds=1.3)  # another recording than Frying/0.wav
+    record(foreground / "Frying_nOn_nOff", ["9.wav"], seconds=1.3)
+    record(foreground / "Owl", ["0.wav"])
+    counted = read_desed(corpus, RATE)
+    assert counted.source_clips == {name: i + 1 + 2 * (name == "Frying") for i, name in enumerate(CLASSES)}
+    assert counted.source_seconds is not None
+    assert counted.source_seconds["Cat"] == 0.5
+    assert counted.source_seconds["Frying"] == pytest.approx((7 * 0.5 + 2 * 1.3) / 9)
+    shutil.rmtree(foreground / "Dog")
+    with pytest.raises(InputError, match=r"foreground holds no recording of Dog; restore it, or set dataset.source_cl"):
+        read_desed(corpus, RATE)
+
+
+def test_source_clips_that_were_not_counted_are_not_shown_as_counted(corpus: Path) -> None:
+    rows = {}
+    for source in ("table1", "soundbank"):
+        if source == "soundbank":
+            for name in CLASSES:
+                record(corpus / FOREGROUND / name, ["0.wav"], seconds=0.5)
+        statistics = training_statistics(read_desed(corpus, RATE, source_clips=source), 0.5, 20)
+        assert statistics is not None
+        rows[source] = next(row for row in statistics_rows(statistics) if row["event_label"] == "Dog")
+    published, counted = ([row[key] for key in ("V_c", "source_clips", "source_seconds")] for row in rows.values())
+    assert (published, counted) == ([136, None, None], [1, 1, 0.5])
+
+
+def test_source_clips_of_desed_can_be_given(corpus: Path) -> None:
+    for name in CLASSES:
+        record(corpus / FOREGROUND / name, ["0.wav"], seconds=0.5)
+    assert read_desed(corpus, RATE, source_clips="table1").source_clips == DESED_SOURCE_CLIPS
     own = dict.fromkeys(CLASSES, 5)
     assert read_desed(corpus, RATE, source_clips=own).source_clips == own
+    assert read_desed(corpus, RATE, source_clips=own).source_seconds is None
+    listed = "".join(f"{name}\t{i + 1}\n" for i, name in enumerate(CLASSES))
+    (corpus / "metadata/soundbank.tsv").write_text(f"event_label\tsource_clips\n{listed}")
+    assert read_desed(corpus, RATE).source_clips == {name: i + 1 for i, name in enumerate(CLASSES)}
     with pytest.raises(InputError, match="source_clips is 'table2'; needs 'table1'"):
         read_desed(corpus, RATE, source_clips="table2")
+
+
+def test_public_evaluation_clips_are_a_second_test(corpus: Path) -> None:
+    assert "public" not in read_desed(corpus, RATE).subsets
+    write_strong(corpus / "metadata/eval/public.tsv", {"p.wav": [Event(1.0, 2.0, "Dog")]})
+    record(corpus / "audio/eval/public", ["p.wav"])
+    public = read_desed(corpus, RATE).subsets["public"]
+    assert public.clips[0].events == (Event(1.0, 2.0, "Dog"),)
+    assert "public" in TESTS
+    assert "public" in BESIDE
 
 
 def test_unlabelled_clips_need_no_list_and_synthetic_ones_may_lie_in_dcase_synth(corpus: Path) -> None:
