@@ -1,6 +1,7 @@
 """sed-evaluate: from stored scores to metrics, tables, figures and the page; no model in memory.
 
 Works on a run's folder, on another system's score files (sed_scores_eval's TSV form or our .npz), or on detections.
+Given a dataset, a run's detector scores it first.
 """
 
 from __future__ import annotations
@@ -37,12 +38,20 @@ def task(cfg: DictConfig) -> None:
     given = [name for name in ("run", "scores", "detections") if cfg[name]]
     if len(given) != 1:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
-    target = Path(cfg.output or cfg.run or "evaluation")
+    target, dataset = Path(cfg.output or cfg.run or "evaluation"), cfg.get("dataset")
+    if dataset and not cfg.run:
+        raise InputError("a dataset is scored by a run's detector; name it with run=FOLDER")
     if cfg.run:
-        decoder, metric, named = _of_run(cfg, Path(cfg.run))
+        decoder, metric, named, tune_on = _of_run(cfg, Path(cfg.run))
         decoder = instantiate(decoder, _convert_="all")
-        metrics = measure_run(Path(cfg.run), decoder, metric, cfg.tune_on, named, target)
-        if not cfg.output:
+        if dataset:
+            from sed_lab.run.scoring import note_measured, score_run
+
+            score_run(Path(cfg.run), dataset, target, tune_on, cfg.device, cfg.trust)
+        metrics = measure_run(target if dataset else Path(cfg.run), decoder, metric, tune_on, named, target)
+        if dataset:
+            note_measured(target, metrics)
+        if dataset or not cfg.output:
             report_run(target, named, **cfg.report)
     else:
         metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
@@ -50,8 +59,8 @@ def task(cfg: DictConfig) -> None:
     print(f"written: {target / 'metrics.json'}")
 
 
-def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str]]:
-    """Decoder, metric settings and analyses of the run, changed by what the command line says.
+def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str], str | None]:
+    """Decoder, metric settings, analyses and ``tune_on`` of the run, changed by what the command line says.
 
     Raises:
         InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
@@ -66,11 +75,14 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
     for key in set(merged["metric"]) - set(cfg.metric):  # a setting of an older version
         merged["metric"].pop(key)
+    tune_on = record["config"].get("tune_on")
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
         group, _, inner = key.partition(".")
         if group in merged and not inner:
             merged[group] = cfg[group]
+        elif key == "tune_on":
+            tune_on = cfg.tune_on
         elif group in merged:
             OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
     named = list(record["config"].get("analysis") or ()) if cfg.analysis is None else list(cfg.analysis)
@@ -79,7 +91,7 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
             f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, so it is not run; leave it out"
             " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
-    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
+    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named, tune_on  # type: ignore[arg-type]
 
 
 def measure_run(

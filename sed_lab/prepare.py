@@ -27,7 +27,7 @@ def prepare(arguments: list[str]) -> int:
     """Run one subcommand; returns the exit code."""
     parser = argparse.ArgumentParser(prog="sed-prepare", description="Check, describe and prepare a corpus.")
     commands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_stats, _add_resample, _add_embeddings):
+    for add in (_add_check, _add_stats, _add_resample, _add_embeddings, _add_checkpoint):
         add(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
@@ -209,6 +209,37 @@ def embeddings(options: argparse.Namespace) -> int:
         for damage in one["damage"]:
             lost = "; the rest of the file is lost" if damage["rest_lost"] else ""
             print(f"skipped: {name}/{damage['file']}: record at byte {damage['position']}: {damage['reason']}{lost}")
+    return 0
+
+
+def _add_checkpoint(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "checkpoint",
+        help="make a run of a published checkpoint",
+        description="Write a run's folder from a published checkpoint: its weights, nothing that could run code."
+        " sed-predict detects with it, and `sed-evaluate run=FOLDER dataset=desed dataset.folder=...` scores and"
+        " measures it.",
+    )
+    parser.add_argument("system", choices=("dcase2021",), help="dcase2021: the DCASE 2021 task 4 baseline")
+    parser.add_argument("file", type=Path, help="the baseline's Lightning checkpoint, a .ckpt file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="as runs/NAME")
+    parser.set_defaults(run=checkpoint)
+
+
+def checkpoint(options: argparse.Namespace) -> int:
+    """``sed-prepare checkpoint SYSTEM FILE -o FOLDER``."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from sed_lab.app import conf_folder
+    from sed_lab.dataset.desed import CLASSES
+    from sed_lab.run.imported import import_baseline
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = OmegaConf.to_container(compose(options.system, overrides=["logger=[]"]), resolve=True)
+    assert isinstance(config, dict)
+    import_baseline(options.file, options.output, {str(key): value for key, value in config.items()}, CLASSES)
+    print(f"{options.output}: student and teacher of {options.file.name}")
     return 0
 
 

@@ -132,6 +132,25 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
     assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
 
 
+def test_evaluate_lets_a_runs_detector_score_a_dataset(smoke: Path, tmp_path: Path, cache: str) -> None:
+    again = tmp_path / "again"
+    words = [f"run={smoke}", "dataset=mini_desed", *TINY[:2], "report.page=true", "report.page_clips=2"]
+    done = sed("evaluate", *words, f"output={again}", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    # the run's own dataset: the very numbers it has already, without training
+    assert read_json(again / "metrics.json")["systems"] == read_json(smoke / "metrics.json")["systems"]
+    record, own = read_json(again / "run.json"), read_json(smoke / "run.json")
+    assert (record["status"], record["detector_of"]) == ("scored", smoke.name)
+    assert record["metrics"] == own["metrics"]
+    assert (again / "page.html").stat().st_size > 0
+    done = sed("evaluate", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 2
+    assert "holds results of its own; name a folder for the new ones with output=FOLDER" in done.stderr
+    assert "complete" in (smoke / "run.json").read_text()
+    done = sed("evaluate", "dataset=mini_desed", "scores=x", cwd=tmp_path)
+    assert "a dataset is scored by a run's detector; name it with run=FOLDER" in done.stderr
+
+
 def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
     (tmp_path / "scores").symlink_to(smoke / "scores")

@@ -59,8 +59,8 @@ class CRNN(nn.Module):
         batch_norm_momentum: torch's convention. The baseline's 0.99 keeps practically the last batch's statistics for
             evaluation; torch's own default is 0.1.
         batch_norm_eps: of the same layers.
-        attention_over: the softmax that weighs frames runs over ``classes`` (baseline) or ``frames``; None: no attention,
-            clip probabilities are the plain mean over frames.
+        attention_over: the softmax that weighs frames runs over ``classes`` (baseline) or ``frames``; None: no
+            attention, clip probabilities are the plain mean over frames.
         attention_floor: attention weights are clamped from below to it.
 
     Raises:

@@ -1,0 +1,100 @@
+"""A trained run's detector on another dataset: scores in a folder of their own, to be measured as a run's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sed_lab.errors import InputError
+from sed_lab.files import read_json, write_json
+from sed_lab.metric.measure import flatten
+from sed_lab.run.assemble import build, load_detector
+
+
+def score_run(
+    run: Path, dataset: DictConfig, target: Path, tune_on: str | None, device: str, trusted: Sequence[str]
+) -> None:
+    """Score the test subsets of ``dataset``, and ``tune_on`` where it is there, with the detector in ``run``.
+
+    Every system of the run scores. Scores, annotations and a record go to ``target``, which may be ``run`` itself
+    where that has no scores of its own: an imported detector. Nothing is trained.
+
+    Raises:
+        InputError: ``target`` holds another run's results, or dataset and detector do not go together.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from sed_lab.clip.module import SedData
+    from sed_lab.run.collect import Evaluation
+    from sed_lab.run.progress import Bars, on_terminal, quiet
+    from sed_lab.types import BESIDE, TESTS
+
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"device={device} is not there; use cpu{' or cuda' if torch.cuda.is_available() else ''}")
+    detector = load_detector(run, trusted=trusted)
+    record = read_json(run / "run.json")
+    _refuse_other_results(run, target)
+    corpus = build(dataset)
+    for key, own, asked in (
+        ("classes", list(detector.classes), list(corpus.classes)),
+        ("sample_rate", detector.sample_rate, corpus.sample_rate),
+        ("clip_seconds", detector.clip_seconds, corpus.clip_seconds),
+    ):
+        if own != asked:
+            raise InputError(f"{run} was trained with {key} {own}, but dataset {corpus.name} has {asked}; set it alike")
+    config = record["config"]
+    beside = [name for name in dict.fromkeys((tune_on, *config["also_score"])) if name in corpus.subsets]
+    tests = ["test", *(name for name in BESIDE if name in corpus.subsets)]
+    data = SedData(
+        corpus,
+        n_frames=detector.n_frames,
+        frame_hop=detector.frame_hop,
+        validation=(),
+        test=[*(name for name in beside if name and name not in TESTS), *tests],
+        seed=record["seed"],
+        **{**config["batch"], "clips": {}, "workers": config["batch"]["workers"] if device == "cuda" else 0},
+    )
+    shutil.rmtree(target / "scores", ignore_errors=True)  # of another dataset, with other subsets
+    quiet()
+    trainer = pl.Trainer(
+        accelerator=device,
+        devices=1,
+        callbacks=[Evaluation(target, (), detector.decoder, tune_on), *([Bars()] if on_terminal() else [])],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=on_terminal(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=str(target),
+    )
+    trainer.test(detector.method, data, verbose=False)
+    scored = {
+        "status": "scored",
+        "name": target.name,
+        "detector_of": record.get("detector_of", run.name),
+        "config": {**config, "dataset": OmegaConf.to_container(dataset, resolve=True)},
+        "dataset": {"name": corpus.name, "fingerprint": corpus.fingerprint},
+        "metrics": {},
+    }
+    write_json(target / "run.json", {**record, **scored})
+
+
+def note_measured(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write what was measured of a scored run into its record; `sed-predict` takes the tuned threshold from there."""
+    record = read_json(folder / "run.json")
+    decoder = metrics["settings"]["decoder"]
+    record = {**record, "metrics": flatten(dict(metrics)), "detector": {**record["detector"], "decoder": decoder}}
+    write_json(folder / "run.json", record)
+
+
+def _refuse_other_results(run: Path, target: Path) -> None:
+    """Raise where scores of ``target`` would be lost, unless they were made by scoring the same detector."""
+    known = read_json(target / "run.json") if (target / "run.json").exists() else {}
+    status, of = known.get("status", "scored"), known.get("detector_of", run.name)
+    if status not in ("imported", "scored") or of != run.name:
+        raise InputError(f"{target} holds results of its own; name a folder for the new ones with output=FOLDER")
