@@ -128,6 +128,15 @@ def each(classes: Mapping[str, Rows], a: str, b: str, lower: bool = False) -> Ve
     return _all_of([compare(*pair, lower, len(pairs)) for pair in pairs])
 
 
+def trades(first: Rows, second: Rows, a: str, b: str) -> Verdict:
+    """Of two numbers row ``a`` is better than row ``b`` in one and worse in the other: the seeds in which this is so
+    are counted. ``first`` and ``second`` hold the rows of one column each."""
+    seeds = sorted(set.intersection(*({*rows[name]} for rows in (first, second) for name in (a, b))))
+    gains = {seed: [rows[a][seed] - rows[b][seed] for rows in (first, second)] for seed in seeds}
+    opposite = {seed: float(one * other < 0) for seed, (one, other) in gains.items()}
+    return above(opposite, f"{a} against {b}", 0.5)
+
+
 def near(a: Values, b: Values, names: tuple[str, str], tolerance: float) -> Verdict:
     """Row a minus row b lies within ``tolerance`` of 0: the interval inside it holds, wholly outside fails."""
     seeds = sorted({*a} & {*b})

@@ -42,6 +42,7 @@ CLAIMS = {
     "below": Kind(("below",), ("value",)),
     "most": Kind(("most", "than"), wide=True),  # a is better than b in more than half of the classes
     "each": Kind(("each", "than"), wide=True),  # a is better than b in every class
+    "trades": Kind(("trades", "than"), ("against",)),  # a is better than b in the column or in another, not in both
     "near": Kind(("near", "to"), ("within",)),  # row a minus row b lies this near to 0
     "gains": Kind(("gains", "over", "more_than_row", "over_row")),  # a gains more over b than row c over row d
     "easiest": Kind(("row",), wide=True),  # in this row, a class is better than each other of a class-wise column

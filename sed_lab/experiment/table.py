@@ -129,6 +129,9 @@ def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]],
         return judge.most(classes, first, last, lower)
     if claim.kind == "each":
         return judge.each(dict(zip(labels, classes, strict=True)), first, last, lower)
+    if claim.kind == "trades":
+        other = {name: cells[name][options["against"]].whole for name in claim.rows}
+        return judge.trades(rows, other, first, last)
     if claim.kind == "near":
         return judge.near(rows[first], rows[last], (first, last), options["within"])
     if claim.kind == "gains":

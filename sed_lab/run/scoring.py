@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
 from sed_lab.metric.measure import flatten
-from sed_lab.run.assemble import build, load_detector
+from sed_lab.run.assemble import Detector, build, load_detector
+
+if TYPE_CHECKING:
+    from sed_lab.clip.module import SedData
+    from sed_lab.types import Corpus
 
 
 def score_run(
@@ -29,10 +33,8 @@ def score_run(
     import pytorch_lightning as pl
     import torch
 
-    from sed_lab.clip.module import SedData
     from sed_lab.run.collect import Evaluation
     from sed_lab.run.progress import Bars, on_terminal, quiet
-    from sed_lab.types import BESIDE, TESTS
 
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"device={device} is not there; use cpu{' or cuda' if torch.cuda.is_available() else ''}")
@@ -40,25 +42,9 @@ def score_run(
     record = read_json(run / "run.json")
     _refuse_other_results(run, target)
     corpus = build(dataset)
-    for key, own, asked in (
-        ("classes", list(detector.classes), list(corpus.classes)),
-        ("sample_rate", detector.sample_rate, corpus.sample_rate),
-        ("clip_seconds", detector.clip_seconds, corpus.clip_seconds),
-    ):
-        if own != asked:
-            raise InputError(f"{run} was trained with {key} {own}, but dataset {corpus.name} has {asked}; set it alike")
-    config = record["config"]
-    beside = [name for name in dict.fromkeys((tune_on, *config["also_score"])) if name in corpus.subsets]
-    tests = ["test", *(name for name in BESIDE if name in corpus.subsets)]
-    data = SedData(
-        corpus,
-        n_frames=detector.n_frames,
-        frame_hop=detector.frame_hop,
-        validation=(),
-        test=[*(name for name in beside if name and name not in TESTS), *tests],
-        seed=record["seed"],
-        **{**config["batch"], "clips": {}, "workers": config["batch"]["workers"] if device == "cuda" else 0},
-    )
+    _check_fit(run, detector, corpus)
+    workers = record["config"]["batch"]["workers"] if device == "cuda" else 0
+    data = _data(record, detector, corpus, tune_on, workers)
     shutil.rmtree(target / "scores", ignore_errors=True)  # of another dataset, with other subsets
     quiet()
     trainer = pl.Trainer(
@@ -77,11 +63,40 @@ def score_run(
         "status": "scored",
         "name": target.name,
         "detector_of": record.get("detector_of", run.name),
-        "config": {**config, "dataset": OmegaConf.to_container(dataset, resolve=True)},
+        "config": {**record["config"], "dataset": OmegaConf.to_container(dataset, resolve=True)},
         "dataset": {"name": corpus.name, "fingerprint": corpus.fingerprint},
         "metrics": {},
     }
     write_json(target / "run.json", {**record, **scored})
+
+
+def _data(record: Mapping[str, Any], detector: Detector, corpus: Corpus, tune_on: str | None, workers: int) -> SedData:
+    """The clips to score: of the test subsets, and of those that thresholds and analyses need."""
+    from sed_lab.clip.module import SedData
+    from sed_lab.types import BESIDE, TESTS
+
+    config = record["config"]
+    wanted = dict.fromkeys((tune_on, *config["also_score"]))
+    beside = [name for name in wanted if name and name in corpus.subsets and name not in TESTS]
+    return SedData(
+        corpus,
+        n_frames=detector.n_frames,
+        frame_hop=detector.frame_hop,
+        validation=(),
+        test=[*beside, "test", *(name for name in BESIDE if name in corpus.subsets)],
+        seed=record["seed"],
+        **{**config["batch"], "clips": {}, "workers": workers},
+    )
+
+
+def _check_fit(run: Path, detector: Detector, corpus: Corpus) -> None:
+    for key, own, asked in (
+        ("classes", list(detector.classes), list(corpus.classes)),
+        ("sample_rate", detector.sample_rate, corpus.sample_rate),
+        ("clip_seconds", detector.clip_seconds, corpus.clip_seconds),
+    ):
+        if own != asked:
+            raise InputError(f"{run} was trained with {key} {own}, but dataset {corpus.name} has {asked}; set it alike")
 
 
 def note_measured(folder: Path, metrics: Mapping[str, Any]) -> None:

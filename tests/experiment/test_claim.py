@@ -23,6 +23,7 @@ from sed_lab.experiment.claim import (
     gains,
     most,
     near,
+    trades,
     welch_t,
     within,
 )
@@ -199,6 +200,18 @@ def test_most_is_a_sign_test_over_the_classes() -> None:
     lacking: list[dict[str, dict[int, float]]] = [{"a": {}, "b": {0: 0.4}}]
     assert most([*classes_of([0.1] * 8 + [0.0]), *lacking], "a", "b").comparisons[0].by.startswith("better in 8 of 8")
     assert most(lacking, "a", "b").comparisons[0].interval is None
+
+
+def test_a_trade_is_a_gain_in_one_number_and_a_loss_in_another() -> None:
+    seeds = range(6)
+    first = {"a": dict.fromkeys(seeds, 0.5), "b": dict.fromkeys(seeds, 0.4)}
+    falls = {"a": dict.fromkeys(seeds, 0.1), "b": dict.fromkeys(seeds, 0.2)}
+    assert trades(first, falls, "a", "b").word == HOLDS
+    assert trades(falls, first, "b", "a").word == HOLDS  # whichever of the two it is
+    assert trades(first, first, "a", "b").word == FAILS
+    assert trades(first, {"a": falls["a"], "b": falls["a"]}, "a", "b").word == FAILS  # no loss is no trade
+    few = {name: {seed: rows[seed] for seed in range(3)} for name, rows in falls.items()}
+    assert trades(first, few, "a", "b").word == UNDECIDED
 
 
 def test_each_needs_every_class() -> None:

@@ -111,6 +111,17 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
             r"t\.yaml:14: claim 1: way must be up or down, not 'sideways'",
         ),
         ("better: b, than: a", "follows: c, rather_than: d, of: b, to: a", r"t\.yaml:14: claim 1 needs 'way'"),
+        ("better: b, than: a", "trades: b, than: a, against: f2", r"t\.yaml:14: claim 1 names column 'f2'"),
+        (
+            "metric: student/event_f1/macro",
+            "metric: student/event_f1_optimistic/macro",
+            r"t\.yaml:9: the label of 'student/event_f1_optimistic/macro' must say 'optimistic'",
+        ),
+        (
+            "metric: student/event_f1/macro",
+            "metric: student/event_f1_optimistic/macro, label: optimistic",
+            r"t\.yaml:14: claim 1 is judged by an optimistic number; take the tuned one",
+        ),
         ("better: b, than: a", "above: b, value: 1, among: [a]", r"t\.yaml:14: unknown key 'among'"),
         (
             "better: b, than: a, column: f1",
