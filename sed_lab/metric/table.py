@@ -91,6 +91,6 @@ def check_truth(truth: Events, durations: Mapping[str, float], classes: Sequence
     unknown = sorted({event.event_label for events in truth.values() for event in events} - set(classes))
     if unknown:
         raise InputError(
-            f"the ground truth has events of {some(unknown)}, not among the classes {some(classes)}; correct the labels,"
-            " or declare every class"
+            f"the ground truth has events of {some(unknown)}, not among the classes {some(classes)};"
+            " correct the labels, or declare every class"
         )

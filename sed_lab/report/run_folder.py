@@ -137,7 +137,8 @@ def of_system(
 ) -> RunFolder:
     """Another system as `sed_lab.run.foreign.read_system` read it, to be shown as a run is.
 
-    ``path`` is the results' folder, ``detections`` are those of ``metrics``, ``audio`` where the clips lie that can be heard.
+    ``path`` is the results' folder, ``detections`` are those of ``metrics``, ``audio`` where the clips lie that can be
+    heard.
     """
     settings = metrics["settings"]
     record = {
