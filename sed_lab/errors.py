@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class InputError(Exception):
     """Bad input. The message is one sentence: what is wrong, in which file, line or key, and what to do."""
+
+
+SHOWN = 5  # of a long list in one message; the others are counted
+
+
+def some(names: Iterable[object], mark: str = ", ") -> str:
+    """The first few of ``names``, joined by ``mark``, and how many more there are: no message names thousands."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return mark.join(every[:SHOWN]) + more
 
 
 def run_command(command: Callable[[], int | None]) -> None:

@@ -21,6 +21,7 @@ from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
     from sed_lab.decoder.base import Decoder
+    from sed_lab.report.run_folder import RunFolder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -73,8 +74,10 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
     check_targets(record["config"]["decoder"], "decoder", cfg.trust)
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
-    for key in set(merged["metric"]) - set(cfg.metric):  # a setting of an older version
-        merged["metric"].pop(key)
+    former = {key: merged["metric"].pop(key) for key in sorted(set(merged["metric"]) - set(cfg.metric))}
+    if former:
+        said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
+        print(f"settings of an older version that are no more and left out: {said}")
     tune_on = record["config"].get("tune_on")
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
@@ -157,30 +160,28 @@ def measure_run(
 
 
 def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str, Any]:
-    """Measure another system's score files or detections against an annotation."""
-    from sed_lab.clip.annotation import read_detections, read_durations
+    """Measure another system's score files or detections against an annotation, and report them."""
+    from sed_lab.clip.audio_folder import list_audio
     from sed_lab.metric.measure import measure
-    from sed_lab.run.stored import by_clip, read_truth
-    from sed_lab.scores import load_scores, read_scores_folder
+    from sed_lab.report.run_folder import of_system
+    from sed_lab.run.foreign import read_system
+    from sed_lab.run.stored import by_clip
 
     if not cfg.truth or not cfg.durations:
         raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
-    truth, durations = read_truth(Path(cfg.truth)), by_clip(read_durations(Path(cfg.durations)))
+    if cfg.operating_points and not cfg.detections:
+        raise InputError("operating_points are of detections; scores have every threshold: leave it out")
+    named = {name: Path(cfg[name]) if cfg[name] else None for name in ("scores", "detections", "operating_points")}
+    classes = Path(cfg.classes) if isinstance(cfg.classes, str) else cfg.classes
+    measured = read_system(**named, truth=Path(cfg.truth), durations=Path(cfg.durations), classes=classes)
+    audio = by_clip({str(path): path for path in list_audio(Path(cfg.audio))}) if cfg.audio else {}
     metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
-    system: Scores | Events
-    if cfg.detections:
-        nothing: dict[str, tuple[Event, ...]] = dict.fromkeys(truth, ())
-        system = nothing | by_clip(read_detections(Path(cfg.detections)))
-        metric["classes"] = sorted({event.event_label for events in truth.values() for event in events})
-        if cfg.operating_points:
-            paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
-            metric["points"] = {"system": [nothing | by_clip(read_detections(path)) for path in paths]}
-    else:
-        path = Path(cfg.scores)
-        system = load_scores(path) if path.suffix == ".npz" else read_scores_folder(path, durations)
-    systems = {"system": system}
-    metrics, curves = measure(systems, truth, durations, decoder, **metric)
-    write_measured(target, systems, decoder, metrics, curves)
+    metrics, curves = measure(**measured, decoder=decoder, **metric)
+    detected = write_measured(target, measured["systems"], decoder, metrics, curves)
+    command = " ".join(["sed-evaluate", *HydraConfig.get().overrides.task])
+    page = report(of_system(target, command, measured, detected, metrics, curves, audio), (), **cfg.report)
+    if page:
+        print(f"page: {page}")
     return metrics
 
 
@@ -190,14 +191,15 @@ def write_measured(
     decoder: Decoder,
     metrics: dict[str, Any],
     curves: dict[str, Any],
-) -> None:
-    """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv.
+) -> dict[str, Events]:
+    """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv; the detections by system.
 
     A system without frame scores gets events as long as their clips."""
     from sed_lab.metric.measure import per_class_rows
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
+    found: dict[str, Events] = {}
     for name, system in systems.items():
         if not isinstance(system, Scores):
             detected: Events = system
@@ -205,6 +207,7 @@ def write_measured(
             detected = decoder.decode(system)
         else:
             detected = whole_clips(system, metrics["settings"]["tagging_f1"]["threshold"])
+        found[name] = detected
         lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
             for clip_id, events in detected.items()
@@ -220,19 +223,26 @@ def write_measured(
     writer.writerows(rows)
     write_text(target / "per_class.csv", text.getvalue())
     write_json(target / "metrics.json", metrics)
+    return found
 
 
 def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
-    """Draw the figures and write the page of the run in ``folder``, with what the modules named by ``analysis`` draw.
+    """Draw the figures and write the page of the run in ``folder``, as `report` does."""
+    from sed_lab.report.run_folder import read_run
 
-    Returns the page's path, None where it is not wanted.
+    return report(read_run(folder), analysis, figures, page, page_clips)
+
+
+def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
+    """Draw the figures and write the page of a run or of another system, with what the modules named by ``analysis``
+    draw. Returns the page's path, None where it is not wanted.
     """
     from sed_lab.report.figure import write_figures
     from sed_lab.report.page import write_page
 
     if figures:
-        write_figures(folder, analysis)
-    return write_page(folder, max_clips=page_clips, analysis=analysis) if page else None
+        write_figures(run, analysis)
+    return write_page(run, max_clips=page_clips, analysis=analysis) if page else None
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -28,7 +28,8 @@ CONVENTIONS = {
     "zero_score": "true: such a class with no true positive counts as F1 0; false: it is left out",
     "error_rate": "over all events; error_rate_macro: mean over classes with reference events, without substitutions",
     "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
-    "event_end": "frames with score > threshold (strict); offset at most the clip's duration; times to the microsecond",
+    "event_end": "frames with score > threshold (strict); offset at most the clip's duration, of score files the last "
+    "frame's end; times to the microsecond",
     "segment_length": "every clip's whole duration",
     "event_f1_optimistic": "at the threshold of 0.01, 0.03 ... 0.99 that is best on these clips: no held-out result",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",

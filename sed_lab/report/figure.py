@@ -140,16 +140,16 @@ def clip_picture(
     return figure
 
 
-def write_figures(run_dir: Path, analysis: Sequence[str] | None = None, n_clips: int = 6) -> list[Path]:
-    """Draw every figure the run has material for into ``run_dir/figures``; returns the files.
+def write_figures(run: Path | RunFolder, analysis: Sequence[str] | None = None, n_clips: int = 6) -> list[Path]:
+    """Draw every figure the run has material for into ``figures`` of its folder; returns the files.
 
     Curves come as PNG and SVG, clips as PNG: half of them the worst ones, half spread over the ranking. ``analysis`` as
     in `curve_figures`.
     """
-    run = read_run(run_dir)
+    run = run if isinstance(run, RunFolder) else read_run(run)
     written = []
     for name, (figure, _) in curve_figures(run, analysis).items():
-        written += [save(figure, run_dir / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
+        written += [save(figure, run.path / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
     if n_clips and (run.detections or run.truth):
         written += _write_clip_pictures(run, n_clips)
     return written

@@ -131,6 +131,18 @@ def finish_record(folder: Path, record: dict[str, Any], status: str, **facts: An
     write_json(folder / "run.json", record)
 
 
+def best_in_words(record: Mapping[str, Any]) -> str:
+    """Which epoch's weights a run kept; empty where its record does not say."""
+    best, epochs = record.get("best_epoch"), record.get("epochs")
+    if best is None:
+        return ""
+    if record.get("objective") is None:
+        return f"epoch {best} of {epochs}, the last: nothing is validated"
+    return f"epoch {best} of {epochs}" + (
+        ": the last, still rising; more epochs may be better" if best == epochs else ""
+    )
+
+
 def code_version() -> dict[str, Any]:
     """Version of sed_lab; in a git checkout also its commit and whether files were changed."""
     version: dict[str, Any] = {"sed_lab": metadata.version("sed_lab")}

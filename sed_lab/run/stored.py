@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, read_weak
+from sed_lab.errors import InputError
 from sed_lab.run.record import read_record
 from sed_lab.scores import load_scores
 from sed_lab.types import Event
@@ -34,5 +35,16 @@ def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:
 
 
 def by_clip(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """``rows`` of an annotation by clip_id instead of filename."""
-    return {clip_id_of(filename): value for filename, value in rows.items()}
+    """``rows`` of an annotation by clip_id instead of filename.
+
+    Raises:
+        InputError: two files have one clip_id.
+    """
+    first: dict[str, str] = {}
+    for filename in rows:
+        other = first.setdefault(clip_id_of(filename), filename)
+        if other != filename:
+            raise InputError(
+                f"{other} and {filename} are one clip by their names, which count without folder and suffix; rename one"
+            )
+    return {clip_id: rows[filename] for clip_id, filename in first.items()}

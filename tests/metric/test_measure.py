@@ -59,7 +59,7 @@ def test_scores_made_give_the_stored_values(material: Any, tmp_path: Any) -> Non
     durations = {k.removesuffix(".wav"): v for k, v in material.durations("scores_made/durations.tsv").items()}
     found = material.events("scores_made/ground_truth.tsv")
     truth = dict.fromkeys(durations, ()) | {k.removesuffix(".wav"): v for k, v in found.items()}
-    scores = material.scores("scores_made/scores.zip", tmp_path, durations)
+    scores = material.scores("scores_made/scores.zip", tmp_path)
     decoder = MedianDecoder(median_seconds=0)
     best = exact_class_thresholds(scores, truth, decoder)
     thresholds = {label: threshold for label, (threshold, _) in best.items()}
@@ -262,7 +262,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         measure({"s": scores}, {}, durations, decoder)
     with pytest.raises(InputError, match="no duration for 8 clips of the ground truth, c0 first"):
         measure({"s": scores}, truth, {}, decoder)
-    with pytest.raises(InputError, match="labels Bat that are not classes"):
+    with pytest.raises(InputError, match="has events of Bat, not among the classes Cat, Dog"):
         measure({"s": scores}, {"c0": (Event(0, 1, "Bat"),)}, durations, decoder)
     with pytest.raises(InputError, match="s has no scores of 1 annotated clips, other first"):
         measure({"s": scores}, {**truth, "other": ()}, {**durations, "other": 1.0}, decoder)
