@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sed_lab.clip.layout import read_layout
-from sed_lab.dataset.check import Expected, SplitCheck, check_layout
+from sed_lab.dataset.check import Looking, SplitCheck
+from sed_lab.dataset.check_layout import Expected, check_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
@@ -78,8 +79,6 @@ def read_desed(
     return read_layout(folder, CLASSES, sample_rate, clip_seconds, *split, resampled, counts, seed, "desed")
 
 
-def check_desed(
-    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
-) -> list[SplitCheck]:
+def check_desed(folder: Path | str, sample_rate: int, how: Looking = Looking()) -> list[SplitCheck]:  # noqa: B008
     """What is there, missing and wrong in a copy of DESED, against the published counts; see `check_layout`."""
-    return check_layout(Path(folder), CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)
+    return check_layout(Path(folder), sample_rate, CLASSES, DESED_EXPECTED, how=how)
