@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,8 @@ from typing import overload
 
 import numpy as np
 
-from sed_lab.clip.audio_folder import track
-from sed_lab.clip.embedding_store import SHARDS, EmbeddingStore, Shard, convert, list_shards
-from sed_lab.clip.tfrecord import SECONDS, Tally, read_clips
-from sed_lab.dataset.check import SplitCheck
+from sed_lab.clip.embedding_store import EmbeddingStore, convert
+from sed_lab.clip.tfrecord import SECONDS
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus
 
@@ -279,55 +276,3 @@ def _paper_split(
     how = f"{leaked} of {len(test.index)} {what} (row_exchange=training does not leak)"
     log.warning("row_exchange=before_split leaks: %s", how)
     return training, test
-
-
-def check_embeddings(folder: Path, classes: Mapping[str, int], progress: bool = False) -> list[SplitCheck]:
-    """Read every shard of the released ``folder`` and say what is in it, subset by subset; nothing is written.
-
-    ``listed`` counts records. ``found`` counts clips of ten rows and damaged records: as with recordings, the usable
-    ones are those found that are not bad. ``expected`` is not given, as only the number of shards is published.
-
-    Args:
-        classes: the number of AudioSet's label for each class, to count its clips.
-
-    Raises:
-        InputError: there is none of the subsets.
-    """
-    if not any((folder / name).is_dir() for name in SHARDS):
-        list_shards(folder, next(iter(SHARDS)))  # says what is expected there
-    checks = [SplitCheck(name, folder / name) for name in SHARDS]
-    for check in checks:
-        if not check.audio.is_dir():
-            check.warnings.append(f"{check.audio} is absent")
-            continue
-        try:
-            _check_shards(check, list_shards(folder, check.subset), classes, progress)
-        except InputError as error:
-            check.errors.append(str(error))
-    return checks
-
-
-def _check_shards(check: SplitCheck, shards: Sequence[Shard], classes: Mapping[str, int], progress: bool) -> None:
-    rows: Counter[int] = Counter()
-    clips = dict.fromkeys(classes, 0)
-    for shard in track(shards, len(shards), f"checking {check.subset}", progress):
-        tally = Tally()
-        try:
-            for record in read_clips(shard.path, tally):
-                for name, label in classes.items():
-                    clips[name] += label in record.labels
-        except InputError as error:
-            check.errors.append(str(error))
-        rows += tally.rows
-        check.listed += tally.rows.total() + tally.damaged
-        check.bad += [(str(shard.path), str(one)) for one in tally.damage]
-        if tally.damaged > len(tally.damage):
-            check.bad.append((str(shard.path), f"{tally.damaged - len(tally.damage)} more damaged records"))
-    check.found = rows[ROWS] + len(check.bad)
-    if len(shards) != SHARDS[check.subset]:
-        check.warnings.append(f"{len(shards)} files are there where the published set has {SHARDS[check.subset]}")
-    if others := {count: found for count, found in sorted(rows.items()) if count != ROWS}:
-        named = ", ".join(f"{found} of {count}" for count, found in others.items())
-        check.warnings.append(f"{sum(others.values())} clips have not {ROWS} rows and are left out: {named}")
-    if clips:
-        check.warnings.append(f"clips of {ROWS} rows: {', '.join(f'{name} {n}' for name, n in clips.items())}")

@@ -1,6 +1,6 @@
 """Rare events of AudioSet from its segment lists and a folder of clips (Arora et al. 2019, section 4).
 
-AudioSet's audio is not distributed, so clips are what the user has of them; `check_audioset_rare` counts that. The
+AudioSet's audio is not distributed, so clips are what the user has of them; ``sed-prepare check`` counts that. The
 paper's list of clips is not known (36.0K of background, 13.5K dog barks, 2.3K baby cries, 4.1K gun shots).
 """
 
@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from sed_lab.clip.audio import ClipFiles
-from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.audio_folder import find_audio
 from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
-from sed_lab.dataset.check import SplitCheck
 from sed_lab.dataset.rare_clips import BACKGROUND
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Subset
 
 CLASSES = ("Dog", "babycry", "gunshot")
 LABELS = "class_labels_indices.csv"
+TIMES = ((1, 3), (1, 0), (1000, 0))  # factor and decimals of the times in names: 30.000, 30, 30000
 SHARES = {"weak": 0.7, "weak_validation": 0.2, "test": 0.1}
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Segment:
 
     def stems(self) -> tuple[str, ...]:
         """The names, without suffix, under which such clips are kept."""
-        times = (f"_{self.start:.3f}_{self.end:.3f}", f"_{self.start:.0f}_{self.end:.0f}", f"_{self.start * 1000:.0f}")
+        times = [f"_{self.start * scale:.{places}f}_{self.end * scale:.{places}f}" for scale, places in TIMES]
+        times.append(f"_{self.start * 1000:.0f}")
         return tuple(f"{first}{self.ytid}{rest}" for first in ("", "Y") for rest in ("", *times))
 
 
@@ -56,7 +57,8 @@ def read_audioset_rare(
     clip_seconds: float,
     seed: int,
 ) -> Corpus:
-    """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and ``audio/``.
+    """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and, in or below
+    ``audio/``, recordings.
 
     A clip with labels of exactly one of ``classes`` is that class's; one with none of them, and none of ``exclude``, is
     background; others are left out, as the paper's clips have one label or none. A class's clips are put in an order
@@ -74,7 +76,7 @@ def read_audioset_rare(
     """
     folder = Path(folder)
     found: dict[str, list[Path]] = {}
-    for name, (listed, paths_of) in _clips_by_class(folder, classes, exclude).items():
+    for name, (listed, paths_of) in clips_by_class(folder, classes, exclude).items():
         found[name] = list(paths_of.values())
         if len(paths_of) < len(listed):
             log.warning("%s: %d of %d listed clips found in %s", name, len(paths_of), len(listed), folder / "audio")
@@ -104,22 +106,6 @@ def read_audioset_rare(
     files = fingerprint([*segment_lists(folder), *headers])
     known = hashlib.sha256(f"{files}{listing}".encode()).hexdigest()
     return Corpus("audioset_rare", tuple(classes), clip_seconds, sample_rate, subsets, known)
-
-
-def check_audioset_rare(
-    folder: Path | str, classes: Mapping[str, Sequence[str]], exclude: Sequence[str] = ()
-) -> list[SplitCheck]:
-    """How many of the listed clips of each class have a recording, and which have none.
-
-    Raises:
-        InputError: as `read_audioset_rare`.
-    """
-    audio = Path(folder) / "audio"
-    checks = []
-    for name, (segments, paths) in _clips_by_class(Path(folder), classes, exclude).items():
-        missing = [one.ytid for one in segments if one not in paths]
-        checks.append(SplitCheck(name, audio, listed=len(segments), found=len(paths), missing=missing))
-    return checks
 
 
 def read_segments(path: Path) -> list[Segment]:
@@ -161,10 +147,14 @@ def segment_lists(folder: Path) -> list[Path]:
     return lists
 
 
-def _clips_by_class(
+def clips_by_class(
     folder: Path, classes: Mapping[str, Sequence[str]], exclude: Sequence[str]
 ) -> dict[str, tuple[list[Segment], dict[Segment, Path]]]:
-    """The segments of each class, the background last, and the recordings there are of them."""
+    """The segments of each class, the background last, and the recordings there are of them in ``audio/`` or below.
+
+    Raises:
+        InputError: as `read_audioset_rare`.
+    """
     if BACKGROUND in classes or not classes:
         raise InputError(f"dataset.classes needs classes, none of them called {BACKGROUND}")
     known = _mids(folder / LABELS)
@@ -178,7 +168,7 @@ def _clips_by_class(
             by_class[there[0]].append(one)
         elif not there and not never & one.mids:
             by_class[BACKGROUND].append(one)
-    by_stem = {path.stem: path for path in list_audio(folder / "audio")}
+    by_stem = {path.stem: path for path in find_audio(folder / "audio")}
     result = {}
     for name, listed in by_class.items():
         result[name] = listed, {one: by_stem[stem] for one in listed for stem in one.stems() if stem in by_stem}

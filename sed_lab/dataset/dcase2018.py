@@ -7,7 +7,7 @@ sound bank also made the soundscapes of 2019, so ``synthetic_test`` holds record
 
 Two arrangements are known, and each part is looked for in both: 2018's own (``metadata/test``, ``metadata/eval``, files
 ``.csv``) and DESED's (``metadata/validation/test_dcase2018.tsv``, ``eval_dcase2018.tsv``, audio in ``audio/validation``
-or below it). Unlabelled clips do not take part.
+or below it); soundscapes may lie below ``dcase_synth/``, as from 2022 on. Unlabelled clips do not take part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sed_lab.clip.layout import Split, read_layout
-from sed_lab.dataset.check import Expected, SplitCheck, check_layout
+from sed_lab.dataset.check import Looking, SplitCheck
+from sed_lab.dataset.check_layout import Expected, check_layout
 from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED
 from sed_lab.types import Corpus
 
@@ -38,13 +39,16 @@ PATHS: dict[str, tuple[tuple[str, str], ...]] = {
     "synthetic_test": (("train/synthetic", ""),),
 }
 _TEST = dict(zip(CLASSES, (112, 38, 95, 114, 120, 28, 24, 76, 253, 36), strict=True))
+_TEST_2018 = dict(zip(CLASSES, (112, 40, 95, 122, 120, 28, 24, 76, 255, 36), strict=True))
 _EVAL = dict(zip(CLASSES, (308, 56, 246, 445, 450, 37, 70, 161, 1499, 56), strict=True))
-# Clips and events counted in turpaultn/DESED 0686178; a later edition of the test clips has 908 events.
+_SYNTHETIC_2019 = dict(zip(CLASSES, (755, 540, 547, 814, 516, 230, 137, 157, 2132, 204), strict=True))
+# Counted in turpaultn/DESED 0686178 (896 events of the test clips) and in turpaultn/DCASE2019_task4 90d35b6 (908).
 DCASE2018_EXPECTED = {
+    "synthetic": Expected(None),  # of 2020 there are several editions
     "weak": DESED_EXPECTED["weak"],
-    "validation": Expected(288, {"896 rows": _TEST}),
+    "validation": Expected(288, {"896 rows": _TEST, "908 rows": _TEST_2018}),
     "test": Expected(880, {"3343 rows": _EVAL}),
-    "synthetic_test": Expected(2045),
+    "synthetic_test": Expected(2045, {"6032 rows": _SYNTHETIC_2019}),
 }
 
 
@@ -55,8 +59,9 @@ def dcase2018_layout(folder: Path) -> tuple[Split, ...]:
         kind = "weak" if subset == "weak" else "strong"
         made, training = subset.startswith("synthetic"), subset in ("synthetic", "weak")
         known = [Split(subset, kind, path, made, training, audio) for path, audio in paths]
-        there = [split for split in known if split.annotation_in(folder).is_file()]
-        with_audio = [split for split in there if split.audio_in(folder).is_dir()]
+        places = (folder, folder / "dcase_synth") if made else (folder,)
+        there = [split for split in known if any(split.annotation_in(place).is_file() for place in places)]
+        with_audio = [split for split in there if any(split.audio_in(place).is_dir() for place in places)]
         splits.append((with_audio or there or known)[0])
     return tuple(splits)
 
@@ -72,10 +77,7 @@ def read_dcase2018(folder: Path | str, sample_rate: int, clip_seconds: float, re
     return read_layout(*given, weak_split=1.0, resampled=resampled, seed=seed, name="dcase2018", layout=layout)
 
 
-def check_dcase2018(
-    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
-) -> list[SplitCheck]:
+def check_dcase2018(folder: Path | str, sample_rate: int, how: Looking = Looking()) -> list[SplitCheck]:  # noqa: B008
     """What is there, missing and wrong in a copy, against the published counts; see `check_layout`."""
     folder = Path(folder)
-    layout = dcase2018_layout(folder)
-    return check_layout(folder, CLASSES, DCASE2018_EXPECTED, decode=decode, jobs=jobs, progress=progress, layout=layout)
+    return check_layout(folder, sample_rate, CLASSES, DCASE2018_EXPECTED, how=how, layout=dcase2018_layout(folder))

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sed_lab.clip.audio_folder import list_audio
 from sed_lab.clip.layout import read_headers, read_layout
-from sed_lab.dataset.check import Expected, SplitCheck, check_layout
+from sed_lab.dataset.check import Looking, SplitCheck
+from sed_lab.dataset.check_layout import Expected, check_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
@@ -123,8 +124,6 @@ def count_soundbank(foreground: Path) -> tuple[dict[str, int], dict[str, float]]
     return clips, {name: sum(one) / len(one) for name, one in lengths.items()}
 
 
-def check_desed(
-    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
-) -> list[SplitCheck]:
+def check_desed(folder: Path | str, sample_rate: int, how: Looking = Looking()) -> list[SplitCheck]:  # noqa: B008
     """What is there, missing and wrong in a copy of DESED, against the published counts; see `check_layout`."""
-    return check_layout(Path(folder), CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)
+    return check_layout(Path(folder), sample_rate, CLASSES, DESED_EXPECTED, how=how)

@@ -21,7 +21,8 @@ from sed_lab.clip import embedding_store
 from sed_lab.clip.embedding_store import EmbeddingStore, convert
 from sed_lab.clip.tfrecord import EmbeddingRecord, Tally, encode_embedding, write_records
 from sed_lab.clip.tfrecord import read_clips as real_read_clips
-from sed_lab.dataset.audioset_embeddings import check_embeddings
+from sed_lab.dataset.check import Looking
+from sed_lab.dataset.check_audioset import check_embeddings
 from sed_lab.errors import InputError
 from sed_lab.files import locked
 
@@ -375,7 +376,8 @@ def test_a_store_is_read_only_and_travels_as_its_folder(release: Path, tmp_path:
 
 
 def test_a_store_may_be_empty(tmp_path: Path) -> None:
-    write_records(tmp_path / "eval/aa.tfrecord", [])
+    short = EmbeddingRecord("abc", 0.0, 9.0, (), (bytes(128),) * 9)
+    write_records(tmp_path / "eval/aa.tfrecord", [encode_embedding(short)])
     convert(tmp_path, tmp_path / "store", ("eval",), progress=False)
     store = EmbeddingStore(tmp_path / "store")
     assert (len(store), store.embedding.shape, store.has_label(0).shape) == (0, (0, 10, 128), (0,))
@@ -425,13 +427,14 @@ def test_a_check_counts_what_a_conversion_would(release: Path, capsys: pytest.Ca
     assert balanced.warnings == [
         "3 files are there where the published set has 4070",
         "3 clips have not 10 rows and are left out: 3 of 3",
-        f"clips of 10 rows: Speech {speech}, Vehicle {vehicle}",
     ]
-    assert (evaluated.listed, evaluated.found, evaluated.bad, evaluated.errors) == (9, 8, [], [])
+    assert balanced.notes == [f"clips of 10 rows: Speech {speech}, Vehicle {vehicle}"]
+    assert (evaluated.listed, evaluated.found, evaluated.bad) == (9, 8, [])
+    assert evaluated.errors == [f"{release}/eval/__.tfrecord is empty (0 bytes); restore it"]
     assert absent.warnings == [f"{release}/unbal_train is absent"]
     assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == before
     assert not capsys.readouterr().err
-    check_embeddings(release, classes, progress=True)
+    check_embeddings(release, classes, Looking(progress=True))
     assert "checking eval: 2 of 2" in capsys.readouterr().err
 
 
@@ -451,5 +454,5 @@ def test_a_check_goes_on_after_what_cannot_be_read(
     ]
     assert "holds no *.tfrecord" in evaluated.errors[0]
     assert (unbalanced.found, unbalanced.errors) == (30, [])
-    with pytest.raises(InputError, match=r"absent/bal_train holds no \*.tfrecord"):
+    with pytest.raises(InputError, match=r"absent is not a folder; name the one that holds bal_train/, eval/"):
         check_embeddings(tmp_path / "absent", {})

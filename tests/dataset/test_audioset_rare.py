@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.dataset.audioset_rare import check_audioset_rare, read_segments
+from sed_lab.dataset.audioset_rare import read_segments
+from sed_lab.dataset.check_audioset import check_audioset_rare
 from sed_lab.errors import InputError
 from sed_lab.prepare import prepare
 from tests.configured import configured
@@ -98,7 +99,7 @@ def test_missing_recordings_are_counted(
 ) -> None:
     for i in (0, 3, 21):
         next((audioset / "audio").glob(f"*id_{i:03d}*")).unlink()
-    dog, baby, gun, background = check_audioset_rare(audioset, CLASSES, EXCLUDE)
+    dog, baby, gun, background = check_audioset_rare(audioset, CLASSES, EXCLUDE, 16000)
     assert (dog.subset, dog.listed, dog.found, dog.missing) == ("Dog", 20, 18, ["--id_000", "--id_003"])
     assert (baby.found, gun.found, background.found) == (9, 10, 40)
     with caplog.at_level(logging.WARNING):

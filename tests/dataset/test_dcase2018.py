@@ -14,7 +14,8 @@ from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 from tests.configured import configured
-from tests.dataset.test_desed import METADATA, RATE, record
+from tests.dataset.test_desed import METADATA, RATE
+from tests.made.corpora import record
 
 read_dcase2018 = configured("dataset/dcase2018")
 
@@ -66,7 +67,7 @@ def test_names_of_the_challenge_pages_are_known(tmp_path: Path) -> None:
 
 
 def test_check_counts_against_what_was_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checks = {one.subset: one for one in check_dcase2018(corpus(tmp_path, own=True))}
+    checks = {one.subset: one for one in check_dcase2018(corpus(tmp_path, own=True), RATE)}
     found = {name: (one.expected, one.found) for name, one in checks.items()}
     assert found["synthetic"] == (None, 1)
     assert [found[name] for name in ("weak", "validation", "test", "synthetic_test")] == [

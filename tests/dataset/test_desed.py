@@ -13,22 +13,18 @@ from sed_lab.clip.annotation import write_durations, write_strong, write_unlabel
 from sed_lab.clip.audio import write_audio
 from sed_lab.clip.corpus import class_statistics, statistics_rows, training_statistics
 from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
-from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
+from sed_lab.dataset.check import Looking, effect
+from sed_lab.dataset.check_layout import Expected, check_layout, describe_layout
 from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, FOREGROUND, check_desed
 from sed_lab.errors import InputError
 from sed_lab.types import BESIDE, TESTS, Event
 from tests.configured import configured
+from tests.made.corpora import record
 
 read_desed = configured("dataset/desed")
 
 METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 RATE = 2000  # enough for a test; nothing listens
-
-
-def record(folder: Path, names: list[str], seconds: float = 10.0, rate: int = RATE) -> None:
-    for i, name in enumerate(names):
-        audio = np.random.default_rng(i).uniform(-0.5, 0.5, round(seconds * rate))
-        write_audio(folder / name, audio.astype(np.float32), rate)
 
 
 @pytest.fixture
@@ -287,7 +283,7 @@ def test_event_past_the_end(corpus: Path, event: Event, fine: bool) -> None:
         return
     with pytest.raises(InputError, match=r"validation\.tsv: 1 events lie past the end of their clips: t\.wav Dog"):
         read_desed(corpus, RATE)
-    errors = {one.subset: one.errors for one in check_desed(corpus)}
+    errors = {one.subset: one.errors for one in check_desed(corpus, RATE)}
     assert "past the end of their clips" in errors["test"][0]
 
 
@@ -323,7 +319,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
     (corpus / "audio/validation/validation/s.flac").write_bytes(b"nothing")
     nan = np.full(10 * RATE, np.nan, np.float32)
     soundfile.write(corpus / "audio/train/unlabel_in_domain/u.wav", nan, RATE, subtype="FLOAT")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES, DESED_EXPECTED)}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, DESED_EXPECTED)}
     assert list(checks) == [
         split.subset for split in LAYOUT if split.subset not in ("weak_validation", "synthetic_test")
     ]
@@ -343,7 +339,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
         "4 of 2500 clips choose the checkpoint; another one may be kept"
     )
     assert effect(checks["validation"]) == effect(checks["public"]) == ""
-    quick = {one.subset: one for one in check_layout(corpus, CLASSES, decode=False)}
+    quick = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, how=Looking(decode=False))}
     assert not quick["unlabelled"].bad
 
 
@@ -352,7 +348,7 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
     write_durations(corpus / "metadata/validation/validation_durations.tsv", {"t.wav": 9.0})
     shutil.rmtree(corpus / "audio/train/weak")
     (corpus / "metadata/validation/tuning.tsv").write_text("nothing")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES, {"public": Expected(692)})}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, {"public": Expected(692)})}
     assert checks["unlabelled"].warnings == [
         "recordings differ in sample rate (1 at 4000 Hz, 1 at 2000 Hz); all are resampled"
     ]
@@ -361,13 +357,13 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
     assert "line 1: expected" in checks["validation"].errors[0]
     assert "are absent" in checks["public"].errors[0]
     with pytest.raises(InputError, match="nowhere is not a folder"):
-        check_desed(corpus / "nowhere")
+        check_desed(corpus / "nowhere", RATE)
 
 
 def test_check_looks_at_copies_where_the_originals_are_gone(corpus: Path) -> None:
     read_desed(corpus, 1000)
     shutil.rmtree(corpus / "audio/validation/validation")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES)}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES)}
     assert (checks["test"].found, checks["test"].errors) == (2, [])
     assert len(read_desed(corpus, 1000).subsets["test"]) == 2
 
@@ -378,7 +374,7 @@ def test_real_annotations_are_the_expected_editions(tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(METADATA / place.name, place)
         SPLITS[subset].audio_in(tmp_path).mkdir(parents=True)
-    checks = {one.subset: one for one in check_desed(tmp_path)}
+    checks = {one.subset: one for one in check_desed(tmp_path, RATE)}
     for subset in ("weak", "unlabelled", "test", "public"):
         assert checks[subset].listed == checks[subset].expected
         assert not checks[subset].warnings
