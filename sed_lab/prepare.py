@@ -66,6 +66,7 @@ def check(options: argparse.Namespace) -> int:
     from sed_lab.app import conf_folder
     from sed_lab.clip.layout import classes_of
     from sed_lab.dataset.audioset_embeddings import check_embeddings
+    from sed_lab.dataset.audioset_labels import numbered
     from sed_lab.dataset.audioset_rare import check_audioset_rare
     from sed_lab.dataset.check import check_layout
     from sed_lab.dataset.dcase2018 import check_dcase2018
@@ -80,7 +81,8 @@ def check(options: argparse.Namespace) -> int:
         checks = check_audioset_rare(options.folder, settings.classes, settings.exclude)
     elif options.corpus == "audioset_embeddings":
         settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_embeddings.yaml")
-        checks = check_embeddings(options.folder, settings.classes, progress=True)
+        label_of = numbered(settings.classes, options.folder)
+        checks = check_embeddings(options.folder, label_of, progress=True)
     else:
         classes = classes_of(options.folder)
         checks = check_layout(options.folder, classes, decode=not options.quick, jobs=options.jobs, progress=True)
