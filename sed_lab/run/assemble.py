@@ -79,8 +79,8 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     feature = build(config["feature"])
     if facts.embedded_by not in (None, getattr(feature, "name", None)):
         raise InputError(
-            f"the dataset holds embeddings of feature={facts.embedded_by}, but this front end, {type(feature).__name__},"
-            f" would embed recordings otherwise; set feature={facts.embedded_by}"
+            f"the dataset holds embeddings of feature={facts.embedded_by}, but {type(feature).__name__} would embed"
+            f" recordings otherwise; set feature={facts.embedded_by}"
         )
     if facts.sample_rate not in (None, feature.sample_rate):
         raise InputError(

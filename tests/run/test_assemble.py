@@ -79,8 +79,8 @@ def test_embeddings_of_another_front_end_are_refused(
     monkeypatch.setattr("sed_lab.dataset.mini_embeddings.FITTED_ON", 1)
     words = ["method=aziz2020", "model=embedding_mean", "loss=bce", f"feature={feature}", f"paths.cache={tmp_path}"]
     said = (
-        f"the dataset holds embeddings of feature={embedded_by}, but this front end, {front_end}, would embed recordings"
-        f" otherwise; set feature={embedded_by}"
+        f"the dataset holds embeddings of feature={embedded_by}, but {front_end} would embed recordings otherwise;"
+        f" set feature={embedded_by}"
     )
     with pytest.raises(InputError, match=said):
         assemble(config_of(*words), Facts(("Dog",), 10.0, 16000, embedded_by=embedded_by), seed=0)
@@ -88,7 +88,7 @@ def test_embeddings_of_another_front_end_are_refused(
 
 
 def test_a_front_end_of_audio_does_not_go_with_embeddings() -> None:
-    with pytest.raises(InputError, match=r"embeddings of feature=vggish, but this front end, LogMel, would embed"):
+    with pytest.raises(InputError, match=r"embeddings of feature=vggish, but LogMel would embed"):
         assemble(config_of("feature=log_mel"), Facts(("Dog",), 10.0, 16000, embedded_by="vggish"), seed=0)
 
 
