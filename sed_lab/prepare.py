@@ -84,6 +84,7 @@ def _checks_of(options: argparse.Namespace) -> list[SplitCheck]:
 
     from sed_lab.app import conf_folder
     from sed_lab.clip.layout import classes_of
+    from sed_lab.dataset.audioset_labels import numbered
     from sed_lab.dataset.check import Looking
     from sed_lab.dataset.check_audioset import check_audioset_rare, check_embeddings
     from sed_lab.dataset.check_layout import check_layout
@@ -104,7 +105,7 @@ def _checks_of(options: argparse.Namespace) -> list[SplitCheck]:
     if options.corpus == "audioset_rare":
         return check_audioset_rare(folder, settings.classes, settings.exclude, settings.sample_rate, how)
     if options.corpus == "audioset_embeddings":
-        return check_embeddings(folder, settings.classes, how)
+        return check_embeddings(folder, numbered(settings.classes, folder), how)
     if options.corpus == "soundbank":
         cut = (settings.event_range_db, settings.event_gap_seconds)
         return check_soundbank(folder, settings.sample_rate, *cut, how)

@@ -116,6 +116,7 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         sample_rate=corpus.sample_rate,
         statistics=partial(training_statistics, corpus),
         weak_labels=torch.from_numpy(weak_labels(corpus)),
+        embedded_by=corpus.embedded_by,
     )
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)

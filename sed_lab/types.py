@@ -113,6 +113,7 @@ class Corpus:
     fingerprint: str  # sha256 over the annotations and the listing (name, size) of the audio
     source_clips: Mapping[str, int] | None = None
     source_seconds: Mapping[str, float] | None = None
+    embedded_by: str | None = None  # of clips that are embeddings: the front end, as group feature's option is called
 
 
 @dataclass(kw_only=True)

@@ -252,6 +252,8 @@ class VggishEmbedding:
     """
 
     hop_length = ROW_HOP
+    name = "vggish"
+    """Whose embeddings it gives, as group ``feature``'s option is called; a dataset of embeddings names the same."""
 
     def __init__(self, weights: str | None, pca: str | None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
@@ -277,8 +279,8 @@ class VggishEmbedding:
         if self.weights is None or self.pca is None:
             raise InputError(
                 "rows of embeddings from audio need feature.weights and feature.pca, the paths of VGGish's weights"
-                " (variables of vggish_model.ckpt as .npz, or vggish-10086976.pth) and vggish_pca_params.npz; set both,"
-                " or use a dataset that holds embeddings"
+                " (variables of vggish_model.ckpt as .npz, or vggish-10086976.pth) and vggish_pca_params.npz; set both"
+                " (sed-predict: --vggish WEIGHTS PCA), or use what holds embeddings"
             )
         if self._read is None:
             self._read = (network_of(read_weights(Path(self.weights))), *read_pca(Path(self.pca)))

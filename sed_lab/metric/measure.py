@@ -17,6 +17,7 @@ from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.psds import SCENARIOS, Psds, psds_from_points, thinned
+from sed_lab.metric.ranking import ranking
 from sed_lab.metric.table import Events, EventTable, check_truth, event_table, merge_overlaps
 from sed_lab.metric.tune import tune_threshold
 from sed_lab.types import Scores
@@ -24,7 +25,8 @@ from sed_lab.types import Scores
 Json = dict[str, Any]
 
 CONVENTIONS = {
-    "macro": "mean over classes with reference events; tagging: classes that some clip holds; eer: some, not all clips",
+    "macro": "mean over classes with reference events; tagging: classes that some clip holds; eer, ranking: "
+    "some, not all clips",
     "zero_score": "true: such a class with no true positive counts as F1 0; false: it is left out",
     "error_rate": "over all events; error_rate_macro: mean over classes with reference events, without substitutions",
     "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
@@ -141,6 +143,7 @@ def _measure_system(
         tagging = settings["tagging_f1"]["threshold"]
         values["tagging_f1"] = {**tagging_f1(found, target, classes, tagging), "scores": source}
         values["eer"] = {**eer(found, target, classes, **settings["eer"]), "scores": source}
+        values["ranking"] = {**ranking(found, target, classes), "scores": source}
         if settings["accuracy"]["reported"]:
             values["accuracy"] = accuracy_of(found, target, settings["accuracy"]["reported"], tagging)
         curve = det(found, target, classes, settings["eer"]["bootstrap"])
@@ -278,7 +281,8 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
 
 def per_class_rows(metrics: Json) -> list[dict[str, Any]]:
     """One row a system, metric and class for a table; columns that a metric does not have stay empty (None)."""
-    columns = ("f1", "precision", "recall", "error_rate", "psds", "eer", "n_reference", "n_detected")
+    columns = ("f1", "precision", "recall", "error_rate", "psds", "eer", "average_precision", "auc", "d_prime",
+               "n_reference", "n_detected")  # fmt: skip
     rows = []
     for system, values in metrics["systems"].items():
         for metric, block in values.items():

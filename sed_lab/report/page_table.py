@@ -23,6 +23,7 @@ NAMES = {
     "segment_f1": "Segment F1",
     "tagging_f1": "Tagging F1",
     "eer": "Equal error rate",
+    "ranking": "Ranking of clips",
     "accuracy": "Accuracy",
 }
 PARTS = {
@@ -33,9 +34,13 @@ PARTS = {
     "error_rate": "error rate",
     "error_rate_macro": "error rate, mean of classes",
     "threshold": "threshold",
+    "map": "mAP",
+    "auc": "mean AUC",
+    "d_prime": "d'",
     "argmax": "argmax",
     "element_wise": "element-wise",
     "precision": "macro precision",
+    "collapsed": "one answer to all clips",
     "reported": "as the paper reports it",
 }
 

@@ -32,8 +32,8 @@ class Facts:
     """What a method must know of a corpus, or of the corpus its detector was trained on.
 
     ``statistics`` counts the training clips on a grid of frames (hop in seconds, number); ``weak_labels [I, C]`` are
-    those of subset ``weak``. A trained detector needs neither: it has ``class_weight``, and in ``decided`` what the
-    method took from the data.
+    those of subset ``weak``; ``embedded_by`` is the corpus's. A trained detector needs none of these: it has
+    ``class_weight``, and in ``decided`` what the method took from the data.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +43,7 @@ class Facts:
     weak_labels: torch.Tensor | None = None
     class_weight: torch.Tensor | None = None
     decided: Mapping[str, Any] | None = None
+    embedded_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,17 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     """Build what ``config`` names in its groups feature, model, loss, method and decoder.
 
     Raises:
-        InputError: the corpus has another sample rate than the front end, or a constructor refuses its values.
+        InputError: the corpus has another sample rate than the front end, or holds embeddings of another one; a
+            constructor refuses its values.
     """
     from sed_lab.method.base import Parts
 
     feature = build(config["feature"])
+    if facts.embedded_by not in (None, getattr(feature, "name", None)):
+        raise InputError(
+            f"the dataset holds embeddings of feature={facts.embedded_by}, but {type(feature).__name__} would embed"
+            f" recordings otherwise; set feature={facts.embedded_by}"
+        )
     if facts.sample_rate not in (None, feature.sample_rate):
         raise InputError(
             f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={facts.sample_rate}; set both alike"
@@ -203,8 +210,8 @@ def load_detector(
 
 
 def _vggish(settings: dict[str, Any], vggish: Sequence[Path], folder: Path) -> dict[str, Any]:
-    if "vggish" not in settings["_target_"]:
-        raise InputError(f"--vggish: {folder} was not trained on embeddings; leave it out")
+    if not settings["_target_"].endswith(".VggishEmbedding"):
+        raise InputError(f"--vggish: {folder} was not trained on VGGish's embeddings; leave it out")
     weights, pca = map(str, vggish)
     return {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
 

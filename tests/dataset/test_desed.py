@@ -10,7 +10,6 @@ import pytest
 import soundfile
 
 from sed_lab.clip.annotation import write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.clip.audio import write_audio
 from sed_lab.clip.corpus import class_statistics, statistics_rows, training_statistics
 from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
 from sed_lab.dataset.check import Looking, effect

@@ -89,7 +89,7 @@ def test_everything_is_measured_and_stated() -> None:
     assert json.loads(json.dumps([metrics, curves], allow_nan=False)) == [metrics, curves]
     student, teacher = metrics["systems"]["student"], metrics["systems"]["teacher"]
     events = {"event_f1", "event_f1_optimistic", "segment_f1", "intersection_f1"}
-    expected = events | {"psds1", "psds2", "tagging_f1", "eer"}
+    expected = events | {"psds1", "psds2", "tagging_f1", "eer", "ranking"}
     assert set(student) == expected
     assert set(teacher) == expected | {"event_f1_tuned"}
     tuned = event_f1(decoder.decode(scores, 0.7), truth, CLASSES)
@@ -166,7 +166,7 @@ def test_flat_and_tabular_forms() -> None:
 def test_clip_scores_alone_are_measured_as_tags() -> None:
     scores, truth, durations = made(frame=False)
     metrics, curves = measure({"s": scores}, truth, durations, MedianDecoder())
-    assert set(metrics["systems"]["s"]) == {"tagging_f1", "eer"}
+    assert set(metrics["systems"]["s"]) == {"tagging_f1", "eer", "ranking"}
     assert metrics["systems"]["s"]["tagging_f1"]["scores"] == "clip"
     assert set(curves["s"]) == {"det"}
     labels = {clip_id: sorted({e.event_label for e in events}) for clip_id, events in truth.items()}
@@ -198,7 +198,7 @@ def test_sets_without_events_and_of_one_clip() -> None:
     scores, truth, durations = made()
     silent, curves = measure({"s": scores}, dict.fromkeys(truth, ()), durations, MedianDecoder())
     events = {"event_f1", "event_f1_optimistic", "segment_f1", "intersection_f1"}
-    assert set(silent["systems"]["s"]) == events | {"tagging_f1", "eer"}
+    assert set(silent["systems"]["s"]) == events | {"tagging_f1", "eer", "ranking"}
     assert silent["systems"]["s"]["event_f1"]["macro"] is None
     assert curves == {}
     one, _ = measure({"s": scores}, {"c0": truth["c0"]}, durations, MedianDecoder())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ FITTING = {
     "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
     "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
-    "aziz2020": {"embedding_cnn", "embedding_fnn"},
+    "aziz2020": {"embedding_cnn", "embedding_fnn", "embedding_mean"},
     "huang2021": {"attention_pool", "attention_pool_small"},
     "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
     "park2022_short": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
@@ -66,6 +67,29 @@ def test_the_refusal_names_the_configuration_that_has_it() -> None:
 def test_front_end_and_corpus_must_have_one_rate() -> None:
     with pytest.raises(InputError, match=r"feature.sample_rate=16000 but dataset.sample_rate=44100; set both alike"):
         assemble(config_of(), Facts(("Dog",), 10.0, sample_rate=44100), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("embedded_by", "feature", "front_end"),
+    [("vggish", "mini_vggish", "MiniVggish"), ("mini_vggish", "vggish", "VggishEmbedding")],
+)
+def test_embeddings_of_another_front_end_are_refused(
+    embedded_by: str, feature: str, front_end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sed_lab.dataset.mini_embeddings.FITTED_ON", 1)
+    words = ["method=aziz2020", "model=embedding_mean", "loss=bce", f"feature={feature}", f"paths.cache={tmp_path}"]
+    said = (
+        f"the dataset holds embeddings of feature={embedded_by}, but {front_end} would embed recordings otherwise;"
+        f" set feature={embedded_by}"
+    )
+    with pytest.raises(InputError, match=said):
+        assemble(config_of(*words), Facts(("Dog",), 10.0, 16000, embedded_by=embedded_by), seed=0)
+    assemble(config_of(*words), Facts(("Dog",), 10.0, 16000, embedded_by=feature), seed=0)
+
+
+def test_a_front_end_of_audio_does_not_go_with_embeddings() -> None:
+    with pytest.raises(InputError, match=r"embeddings of feature=vggish, but LogMel would embed"):
+        assemble(config_of("feature=log_mel"), Facts(("Dog",), 10.0, 16000, embedded_by="vggish"), seed=0)
 
 
 def test_a_trained_detector_is_made_without_its_data() -> None:
