@@ -168,12 +168,14 @@ class Shares(NamedTuple):
 
     The global batch lies in ``parts`` (devices x accumulation passes). Each number is (clips here x parts) / clips in
     the global batch: of strongly labelled clips, of weakly labelled ones, of all, and of the strongly labelled ones
-    whose labels are about each class ``[C]``; 1 where every part holds the same number.
+    whose labels are about each class ``[C]``; 1 where every part holds the same number. ``gathered`` is the share of
+    one pass on all devices: (clips in this pass x passes) / clips in the global batch.
     """
 
     strong: float = 1.0
     weak: float = 1.0
     all: float = 1.0
+    gathered: float = 1.0
     strong_of_class: tuple[float, ...] | None = None  # None: 1 for every class
     parts: int = 1
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sed_lab.errors import InputError
 from sed_lab.loss import Loss
+from sed_lab.method.gather import gather_rows
 from sed_lab.types import Batch, Input, Part, Shares
 
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
@@ -36,12 +37,13 @@ class LossTerm:
     """One named part of a method's loss.
 
     ``value`` is a mean over the batch's strongly labelled clips (``over`` "strong"), its weakly labelled ones ("weak"),
-    all of them ("all"), or over no clips (None: a penalty on weights). ``of_class`` narrows "strong" to the clips whose
+    all of them ("all"), or over no clips (None: a penalty on weights). What couples clips is of the clips of all
+    devices ("gathered": made of what :meth:`SedMethod.gather` gave). ``of_class`` narrows "strong" to the clips whose
     labels are about that class. ``weight`` is its factor in the loss.
     """
 
     value: Tensor
-    over: Literal["strong", "weak", "all"] | None
+    over: Literal["strong", "weak", "all", "gathered"] | None
     weight: float = 1.0
     of_class: int | None = None
 
@@ -111,6 +113,10 @@ class SedMethod(pl.LightningModule):
     depends_on_parts = False
     """Whether a global batch in several parts trains otherwise than in one, beside batch normalisation."""
 
+    gathers = False
+    """Whether its loss couples clips that it gathers from all devices: then accumulation passes change it, and devices
+    do not."""
+
     rests = False
     """Whether a step may leave parameters without a gradient, which processes that train together must know."""
 
@@ -129,6 +135,7 @@ class SedMethod(pl.LightningModule):
         self.register_buffer("class_weight", parts.class_weight)
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
         self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
+        self._gathered = False  # in this step
 
     @classmethod
     def default_objective(cls) -> tuple[str, ...]:
@@ -152,7 +159,9 @@ class SedMethod(pl.LightningModule):
 
     def training_step(self, part: Part, batch_idx: int) -> Tensor:
         batch, shares = part
+        self._gathered = False
         terms = self.losses(batch)
+        self._check_gathering(terms)
         loss = total_loss(terms, shares)
         if not loss.isfinite():
             self._refuse_divergence(batch, loss)
@@ -163,6 +172,27 @@ class SedMethod(pl.LightningModule):
         if self.rests:
             loss = loss + 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
         return loss
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows ``[B, ...]`` of this device's clips -> those of all devices' in this pass, see `gather_rows`.
+
+        A term made of them is ``over="gathered"``.
+
+        Raises:
+            InputError: the method does not declare that it :attr:`gathers`.
+        """
+        if not self.gathers:
+            raise InputError(f"{type(self).__name__} gathers clips of all devices; declare it with gathers = True")
+        self._gathered = True
+        return gather_rows(rows)
+
+    def _check_gathering(self, terms: Mapping[str, LossTerm]) -> None:
+        coupled = [name for name, term in terms.items() if term.over == "gathered"]
+        if coupled and not self._gathered:
+            raise InputError(f'{", ".join(coupled)}: over="gathered", but nothing was gathered; use self.gather')
+        if self._gathered and not coupled:
+            said = 'no term of its loss is over="gathered"; name the one that is made of them'
+            raise InputError(f"{type(self).__name__} gathers clips, but {said}")
 
     def note(self, name: str, value: Tensor | float, batch: Batch) -> None:
         """Log a number as ``train/<name>``, its mean over an epoch's batches."""
