@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sed_lab.clip.feature_cache import CachedFeatures
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Clip, Event, Part, Shares, Subset
 
@@ -30,11 +31,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Request:
-    """The clips one device loads at once; while training, all clips of the global batch and its number of parts."""
+    """The clips one device loads at once; while training, all clips of the global batch and its number of parts.
+
+    Without ``load`` only their labels are wanted, as the annotation gives them.
+    """
 
     keys: tuple[Key, ...]
     parts: int = 1
     whole: tuple[Key, ...] | None = None
+    load: bool = True
 
 
 class CompositionSampler:
@@ -81,6 +86,7 @@ class CompositionSampler:
         self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
         self.steps = min(self.sizes[name] // count for name, count in self.clips.items())
         self.current_epoch = 0
+        self.load = True  # see `Request`; what changes it holds from the next epoch on
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -105,7 +111,7 @@ class CompositionSampler:
             ]
             whole = tuple(key for keys in by_part for key in keys)
             for micro in range(self.accumulate):
-                yield Request(by_part[micro * self.world + self.rank], parts, whole)
+                yield Request(by_part[micro * self.world + self.rank], parts, whole, self.load)
 
     def _deal(self, name: str, step: int, parts: int) -> list[np.ndarray]:
         count = self.clips[name]
@@ -144,14 +150,17 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
         self.subsets, self.classes, self.n_frames, self.frame_hop = subsets, classes, n_frames, frame_hop
 
     def __getitem__(self, request: Request) -> Batch | Part:
-        loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
-        batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        if request.load:
+            loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
+            batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        else:
+            batch = self._collate([self.subsets[key.subset].clips[key.index] for key in request.keys], None, request)
         if request.whole is None:
             return batch
         return Part(batch, self._shares(batch, request.parts, request.whole))
 
-    def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
-        """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
+    def _collate(self, clips: list[Clip], loaded: np.ndarray | None, request: Request) -> Batch:
+        """``loaded`` is audio ``[B, N]``, embeddings ``[B, 10, 128]``, or features ``[B, F, M]`` of a cache."""
         strong = np.zeros((len(clips), self.n_frames, len(self.classes)), np.float32)
         weak = np.zeros((len(clips), len(self.classes)), np.float32)
         for row, clip in enumerate(clips):
@@ -173,10 +182,16 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
             valid_frames=torch.tensor(valid),
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
-            audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
-            embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
             annotated=self._annotated(clips),
+            **self._given(loaded, request),
         )
+
+    def _given(self, loaded: np.ndarray | None, request: Request) -> dict[str, torch.Tensor]:
+        if loaded is None:
+            return {}
+        kept = isinstance(self.subsets[request.keys[0].subset], CachedFeatures)
+        name = "audio" if loaded.ndim == 2 else "feature" if kept else "embedding"
+        return {name: torch.from_numpy(loaded)}
 
     def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
         if all(clip.annotated is None for clip in clips):
