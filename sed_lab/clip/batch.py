@@ -70,10 +70,9 @@ class CompositionSampler:
         self.clips = {name: count for name, count in clips.items() if count}
         for name, count in self.clips.items():
             if sizes.get(name, 0) < count:
-                raise InputError(
-                    f"batch.clips.{name}={count}, but the dataset has {sizes.get(name, 0)} {name} clips;"
-                    f" set batch.clips.{name}=0 or use a dataset that has them"
-                )
+                there = sizes.get(name, 0)
+                advice = f"it to at most {there}" if there else f"batch.clips.{name}=0 or use a dataset that has them"
+                raise InputError(f"batch.clips.{name}={count}, but the dataset has {there} {name} clips; set {advice}")
         if not self.clips:
             raise InputError("batch.clips asks for no clip at all; set at least one subset's count above 0")
         if epoch not in ("smallest", "all"):
