@@ -22,7 +22,7 @@ from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command
 from sed_lab.run import record as run
 from sed_lab.run import sweep
-from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class
+from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class, use_cached_features
 from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import is_complete, notice, provenance
 
@@ -125,6 +125,7 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name in corpus.subsets and name not in TESTS
     ]
     batch = {**cfg.batch, "clips": composition(cfg.batch.clips, method_class(cfg).trains_on)}
+    cached = batch.pop("cache_features")
     data = SedData(
         corpus,
         n_frames=made.n_frames,
@@ -134,6 +135,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         seed=cfg.seed,
         **batch,
     )
+    if cached:
+        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache))
     return data, made
 
 

@@ -118,7 +118,8 @@ class Corpus:
 
 @dataclass(kw_only=True)
 class Input:
-    """What a method predicts from: exactly one of ``audio [B, N]``, ``feature [B, F, M]``, ``embedding [B, 10, 128]``.
+    """What a method predicts from: exactly one of ``audio [B, N]``, ``feature [B, F, M]`` (linear mel, kept by
+    `sed_lab.clip.feature_cache`), ``embedding [B, 10, 128]``; or none, where a method asked for labels alone.
 
     ``annotated [B, C]`` says which classes are asked for in each clip (None: all of them in every clip).
     """

@@ -198,18 +198,29 @@ class ClipFiles:
         Raises:
             InputError: the file is missing, unreadable, truncated or not finite.
         """
-        clip = self.clips[index]
-        start = self._start(clip, index, epoch)
-        audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
-        recorded = len(audio) / self.sample_rate
-        audio = np.pad(audio, (0, round(self.clip_seconds * self.sample_rate) - len(audio)))
-        if clip.events is None:
-            return replace(clip, duration=recorded), audio
-        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
-        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events)), audio
+        start = self._start(index, epoch)
+        audio = read_audio(self.clips[index].path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
+        filled = np.pad(audio, (0, round(self.clip_seconds * self.sample_rate) - len(audio)))
+        return self.heard(index, start, len(audio) / self.sample_rate), filled
 
-    def _start(self, clip: Clip, index: int, epoch: int) -> int:
-        spare = int((clip.duration - self.clip_seconds) * self.sample_rate)
+    def heard(self, index: int, start: int, recorded: float) -> Clip:
+        """Clip ``index`` from sample ``start`` on, of which ``recorded`` seconds are there."""
+        clip = self.clips[index]
+        if clip.events is None:
+            return replace(clip, duration=recorded)
+        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
+        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every clip is the same in all epochs: nothing is cropped at random."""
+        return not self.random_crop or all(self._spare(index) <= 0 for index in range(len(self)))
+
+    def _spare(self, index: int) -> int:
+        return int((self.clips[index].duration - self.clip_seconds) * self.sample_rate)
+
+    def _start(self, index: int, epoch: int) -> int:
+        spare = self._spare(index)
         if not self.random_crop or spare <= 0:
             return 0
         return int(np.random.default_rng((self.seed, index, epoch)).integers(spare + 1))

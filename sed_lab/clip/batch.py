@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sed_lab.clip.feature_cache import CachedFeatures
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Clip, Event, Part, Shares, Subset
 
@@ -32,6 +33,7 @@ class Key:
 class Request:
     """The clips one device loads at once; while training, all clips of the global batch and its number of parts.
 
+    Without ``load`` only their labels are wanted, as the annotation gives them.
     ``gathered`` is the share of one pass on all devices, see `Shares`.
     """
 
@@ -39,6 +41,7 @@ class Request:
     parts: int = 1
     whole: tuple[Key, ...] | None = None
     gathered: float = 1.0
+    load: bool = True
 
 
 class CompositionSampler:
@@ -71,10 +74,9 @@ class CompositionSampler:
         self.clips = {name: count for name, count in clips.items() if count}
         for name, count in self.clips.items():
             if sizes.get(name, 0) < count:
-                raise InputError(
-                    f"batch.clips.{name}={count}, but the dataset has {sizes.get(name, 0)} {name} clips;"
-                    f" set batch.clips.{name}=0 or use a dataset that has them"
-                )
+                there = sizes.get(name, 0)
+                advice = f"it to at most {there}" if there else f"batch.clips.{name}=0 or use a dataset that has them"
+                raise InputError(f"batch.clips.{name}={count}, but the dataset has {there} {name} clips; set {advice}")
         if not self.clips:
             raise InputError("batch.clips asks for no clip at all; set at least one subset's count above 0")
         if epoch not in ("smallest", "all"):
@@ -88,6 +90,7 @@ class CompositionSampler:
         self.batches = {name: self.sizes[name] // count for name, count in self.clips.items()}  # in one pass
         self.steps = (min if epoch == "smallest" else max)(self.batches.values())
         self.current_epoch = 0
+        self.load = True  # see `Request`; what changes it holds from the next epoch on
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -111,7 +114,7 @@ class CompositionSampler:
             for micro in range(self.accumulate):
                 here = sum(map(len, by_part[micro * self.world : (micro + 1) * self.world]))
                 share = here * self.accumulate / len(whole)
-                yield Request(by_part[micro * self.world + self.rank], parts, whole, share)
+                yield Request(by_part[micro * self.world + self.rank], parts, whole, share, self.load)
 
     def _deal(self, name: str, step: int, parts: int) -> list[list[Key]]:
         count, number = self.clips[name], self.current_epoch
@@ -146,14 +149,17 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
         self.subsets, self.classes, self.n_frames, self.frame_hop = subsets, classes, n_frames, frame_hop
 
     def __getitem__(self, request: Request) -> Batch | Part:
-        loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
-        batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        if request.load:
+            loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
+            batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        else:
+            batch = self._collate([self.subsets[key.subset].clips[key.index] for key in request.keys], None, request)
         if request.whole is None:
             return batch
         return Part(batch, self._shares(batch, request, request.whole))
 
-    def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
-        """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
+    def _collate(self, clips: list[Clip], loaded: np.ndarray | None, request: Request) -> Batch:
+        """``loaded`` is audio ``[B, N]``, embeddings ``[B, 10, 128]``, or features ``[B, F, M]`` of a cache."""
         strong = np.zeros((len(clips), self.n_frames, len(self.classes)), np.float32)
         weak = np.zeros((len(clips), len(self.classes)), np.float32)
         for row, clip in enumerate(clips):
@@ -175,10 +181,16 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
             valid_frames=torch.tensor(valid),
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
-            audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
-            embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
             annotated=self._annotated(clips),
+            **self._given(loaded, request),
         )
+
+    def _given(self, loaded: np.ndarray | None, request: Request) -> dict[str, torch.Tensor]:
+        if loaded is None:
+            return {}
+        kept = isinstance(self.subsets[request.keys[0].subset], CachedFeatures)
+        name = "audio" if loaded.ndim == 2 else "feature" if kept else "embedding"
+        return {name: torch.from_numpy(loaded)}
 
     def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
         if all(clip.annotated is None for clip in clips):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from sed_lab.clip.batch import CompositionSampler, CorpusLoader, as_is, evaluation_requests
+from sed_lab.clip.feature_cache import Mel, cached_features
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Corpus, Part
 
@@ -49,6 +51,23 @@ class SedData(pl.LightningDataModule):
                 known = ", ".join(corpus.subsets)
                 raise InputError(f"dataset {corpus.name} has no subset {name!r}; it has {known}")
         self.loader = CorpusLoader(corpus.subsets, corpus.classes, n_frames, frame_hop)
+        self._load, self._training_order = True, None  # type: bool, CompositionSampler | None
+
+    def use_cached_features(self, mel: Mel, settings: Mapping[str, Any], cache: Path) -> None:
+        """Give batches `sed_lab.clip.feature_cache`'s linear mel instead of audio from now on.
+
+        Raises:
+            InputError: as `cached_features`.
+        """
+        used = dict.fromkeys((*(name for name, count in self.clips.items() if count), *self.validation, *self.test))
+        kept = {name: cached_features(self.corpus, name, mel, settings, cache) for name in used}
+        self.loader.subsets = {**self.loader.subsets, **kept}
+
+    def load_training_clips(self, load: bool) -> None:
+        """Whether training batches bring more than labels, from the next epoch on."""
+        self._load = load
+        if self._training_order is not None:
+            self._training_order.load = load
 
     def accumulation(self, devices: int) -> int:
         """Passes over which a global batch is accumulated on so many devices."""
@@ -64,7 +83,9 @@ class SedData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None
-        return self._loader(self.sampler(self.trainer.global_rank, self.trainer.world_size))
+        order = self.sampler(self.trainer.global_rank, self.trainer.world_size)
+        order.load, self._training_order = self._load, order
+        return self._loader(order)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         return [self._evaluation_loader(name) for name in self.validation]

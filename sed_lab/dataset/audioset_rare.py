@@ -53,6 +53,7 @@ def read_audioset_rare(
     classes: Mapping[str, Sequence[str]],
     exclude: Sequence[str],
     counts: Mapping[str, Mapping[str, int]] | None,
+    ratio: Mapping[str, int] | None,
     sample_rate: int,
     clip_seconds: float,
     seed: int,
@@ -62,38 +63,39 @@ def read_audioset_rare(
 
     A clip with labels of exactly one of ``classes`` is that class's; one with none of them, and none of ``exclude``, is
     background; others are left out, as the paper's clips have one label or none. A class's clips are put in an order
-    drawn from ``seed`` and dealt out to weak (70 %), weak_validation (20 %) and test (10 %), and ``counts`` takes so
-    many of the first of a class in a subset, all where it does not name it: another ratio of the classes in training
-    then leaves the test clips as they are.
+    drawn from ``seed`` and dealt out to weak (70 %), weak_validation (20 %) and test (10 %). Of a class in a subset
+    ``counts`` takes the first so many, as far as they are there, or all where it does not name it. With ``ratio``,
+    weak and weak_validation then keep the most clips that have this ratio of the classes; test stays as it is.
 
     Args:
         classes: AudioSet's labels, as display names or machine ids, of each class.
-        counts: as in `mini_rare_clips`, clips of each class, ``background`` included, by subset.
+        counts: as in `mini_rare_clips`, at most so many clips of each class, ``background`` included, by subset.
+        ratio: a whole number for each class, ``background`` included.
 
     Raises:
-        InputError: a list is missing or malformed, a label or a class is unknown, there are fewer clips than ``counts``
-            asks for, or recordings cannot be used.
+        InputError: a list is missing or malformed, a label or a class is unknown, a class has no recording or too few
+            for ``ratio``, or recordings cannot be used.
     """
     folder = Path(folder)
     found: dict[str, list[Path]] = {}
     for name, (listed, paths_of) in clips_by_class(folder, classes, exclude).items():
         found[name] = list(paths_of.values())
+        if not paths_of:
+            raise InputError(
+                f"{folder / 'audio'} holds none of the {len(listed)} listed clips of {name}; recordings are called"
+                " YTID.wav, YTID_START_END.wav or YTID_MILLISECONDS.wav, with or without a Y before (or flac, ...)"
+            )
         if len(paths_of) < len(listed):
             log.warning("%s: %d of %d listed clips found in %s", name, len(paths_of), len(listed), folder / "audio")
-    order = np.random.default_rng(seed)
-    chosen: dict[str, list[tuple[str, Path]]] = {subset: [] for subset in SHARES}
+    chosen: dict[str, list[tuple[str, Path]]] = {}
     _check_names(counts or {}, found)
-    for name in sorted(found):
-        paths = [found[name][i] for i in order.permutation(len(found[name]))]
-        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(paths)).astype(int)
-        for subset, start, end in zip(SHARES, ends, ends[1:], strict=False):
-            asked = (counts or {}).get(subset, {}).get(name, end - start)
-            if asked > end - start:
-                raise InputError(
-                    f"dataset.counts.{subset}.{name}={asked}, but {folder} has {end - start} such clips"
-                    f" ({len(paths)} of {name} in all); ask for fewer"
-                )
-            chosen[subset] += [(name, path) for path in paths[start : start + asked]]
+    for subset, there in _dealt_out(found, seed).items():
+        most = (counts or {}).get(subset, {})
+        sizes = {name: min(len(paths), most.get(name, len(paths))) for name, paths in there.items()}
+        if ratio is not None and subset != "test":
+            sizes = _in_ratio(sizes, ratio, subset)
+        log.info("%s: %s", subset, ", ".join(f"{size} of {len(there[name])} {name}" for name, size in sizes.items()))
+        chosen[subset] = [(name, path) for name, paths in there.items() for path in paths[: sizes[name]]]
     headers = read_headers(path for rows in chosen.values() for _, path in rows)
     subsets: dict[str, Subset] = {}
     for subset, rows in chosen.items():
@@ -106,6 +108,29 @@ def read_audioset_rare(
     files = fingerprint([*segment_lists(folder), *headers])
     known = hashlib.sha256(f"{files}{listing}".encode()).hexdigest()
     return Corpus("audioset_rare", tuple(classes), clip_seconds, sample_rate, subsets, known)
+
+
+def _dealt_out(found: Mapping[str, Sequence[Path]], seed: int) -> dict[str, dict[str, list[Path]]]:
+    """The recordings of each class by subset, in an order drawn from ``seed``."""
+    order = np.random.default_rng(seed)
+    dealt: dict[str, dict[str, list[Path]]] = {subset: {} for subset in SHARES}
+    for name in sorted(found):
+        paths = [found[name][i] for i in order.permutation(len(found[name]))]
+        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(paths)).astype(int)
+        for subset, start, end in zip(SHARES, ends, ends[1:], strict=False):
+            dealt[subset][name] = paths[start:end]
+    return dealt
+
+
+def _in_ratio(sizes: Mapping[str, int], ratio: Mapping[str, int], subset: str) -> dict[str, int]:
+    """The largest numbers of clips that are in ``ratio`` and not above ``sizes``."""
+    if set(ratio) != set(sizes) or any(type(part) is not int or part < 1 for part in ratio.values()):
+        raise InputError(f"dataset.ratio={dict(ratio)} must give each of {', '.join(sizes)} a whole number above 0")
+    times = min(sizes[name] // part for name, part in ratio.items())
+    if times == 0:
+        there = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        raise InputError(f"dataset.ratio={dict(ratio)} does not fit into the clips of {subset}: {there}")
+    return {name: times * ratio[name] for name in sizes}
 
 
 def read_segments(path: Path) -> list[Segment]:

@@ -62,15 +62,15 @@ class StandardLogMel(LogMel):
 
     @torch.no_grad()
     def fit(self, parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Take mean and deviation from ``(audio [B, N], seconds [B])``, part by part; padding beyond a clip's seconds
-        is left out.
+        """Take mean and deviation from ``(linear mel [B, F, M], seconds [B])``, part by part; padding beyond a clip's
+        seconds is left out.
 
         Raises:
             InputError: there is no frame at all.
         """
         count, average, squares = 0, torch.zeros(self.n_mels).double(), torch.zeros(self.n_mels).double()
-        for audio, seconds in parts:
-            values = super().scale(self.mel(audio)).double()
+        for mel, seconds in parts:
+            values = super().scale(mel).double()
             frames = (seconds / self.hop_seconds).ceil().clamp(1, values.shape[1]).to(values.device)
             inside = torch.arange(values.shape[1], device=values.device)[None, :] < frames[:, None]
             chosen = values[inside]

@@ -120,6 +120,9 @@ class SedMethod(pl.LightningModule):
     rests = False
     """Whether a step may leave parameters without a gradient, which processes that train together must know."""
 
+    takes_features = False
+    """Whether it reads clips by :meth:`features` alone, so that linear mel may stand for audio."""
+
     training_only: tuple[str, ...] = ()
     """Names of the modules that :meth:`predict` does not use."""
 
@@ -152,6 +155,12 @@ class SedMethod(pl.LightningModule):
     @abstractmethod
     def predict(self, x: Input) -> dict[str, Prediction]:
         """Probabilities of every system in :attr:`systems`."""
+
+    def features(self, x: Input) -> Tensor:
+        """The front end's features ``[B, F, M]``, from audio or from linear mel kept of it."""
+        if x.feature is None:
+            return self.feature(x.waveform)
+        return self.feature.scale(x.feature)
 
     def decided(self) -> dict[str, Any]:
         """Constructor arguments that the training data decided, to make the detector again without it."""
@@ -260,8 +269,11 @@ class SedMethod(pl.LightningModule):
             if self.trainer.is_global_zero:
                 hop = self.data.loader.frame_hop
                 batches = self.data.every_clip(subset)
-                self.feature.fit((one.waveform.to(self.device), one.valid_frames * hop) for one in batches)
+                self.feature.fit((self._mel(one), one.valid_frames * hop) for one in batches)
             self.feature.load_state_dict(self.from_first(self.feature.state_dict()))
+
+    def _mel(self, x: Input) -> Tensor:
+        return self.feature.mel(x.waveform.to(self.device)) if x.feature is None else x.feature.to(self.device)
 
     def from_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The first process's tensors, on the CPU, in every process."""

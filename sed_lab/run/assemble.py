@@ -16,10 +16,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from sed_lab.errors import InputError
+from sed_lab.run.content import code_hashes
 
 if TYPE_CHECKING:
     import torch
 
+    from sed_lab.clip.module import SedData
     from sed_lab.decoder.base import Decoder, Threshold
     from sed_lab.method.base import SedMethod
     from sed_lab.types import ClassStatistics
@@ -110,6 +112,19 @@ def build(node: Any, **given: Any) -> Any:
         if isinstance(cause, (InputError, OSError)):
             raise cause from None
         raise
+
+
+def use_cached_features(settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path) -> None:
+    """Give ``method`` the linear mel of its front end's ``settings``, kept below ``cache``, instead of audio.
+
+    Raises:
+        InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
+    """
+    if not method.takes_features or not hasattr(method.feature, "mel"):
+        word = "front end" if method.takes_features else "method"
+        raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")
+    code = code_hashes({"feature": settings["_target_"], "audio": "sed_lab.clip.audio"}, ())
+    data.use_cached_features(method.feature.mel, {**settings, "code": code}, cache)
 
 
 def method_class(config: Mapping[str, Any]) -> type[SedMethod]:

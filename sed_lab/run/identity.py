@@ -25,9 +25,9 @@ from sed_lab.run.sweep import gpu_pool
 # What cannot change a run's result: where it is logged and kept, how it is shown, what is made of its records. Epochs,
 # precision and data are never among them. On how many devices the same global batch is computed: see `divided`.
 NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
-NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
+NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
-DATA = ("dataset", "feature")  # groups whose values may name data of the user's
+DATA = ("dataset", "feature", "method")  # groups whose values may name data of the user's
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder")  # groups whose class's code can change a number
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
 

@@ -46,6 +46,7 @@ BASE = config()
         "paths.runs=/elsewhere",
         "paths.cache=/elsewhere",
         "batch.workers=4",
+        "batch.cache_features=true",
         "trainer.accelerator=gpu",
         "trainer.strategy=ddp",
         "report.page=false",
