@@ -48,6 +48,9 @@ class CompositionSampler:
     ``parts`` = ranks x accumulation steps; part ``step * world + rank`` belongs to this rank. Where a subset's count
     does not divide evenly, some parts hold one clip more, and `Shares` weighs them.
 
+    ``members`` says, where a name of ``clips`` is not a subset but a part of one, of which and which clips; see
+    `sed_lab.clip.compose`.
+
     Raises:
         InputError: a subset of the composition does not exist or is smaller than its share of one batch.
     """
@@ -61,6 +64,7 @@ class CompositionSampler:
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        members: Mapping[str, tuple[str, np.ndarray]] | None = None,
     ) -> None:
         self.clips = {name: count for name, count in clips.items() if count}
         for name, count in self.clips.items():
@@ -77,7 +81,7 @@ class CompositionSampler:
             raise InputError(
                 f"batch.clips holds {sum(self.clips.values())} clips, too few for {world} devices x {accumulate} passes"
             )
-        self.sizes = dict(sizes)
+        self.sizes, self.members = dict(sizes), members or {}
         self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
         self.steps = min(self.sizes[name] // count for name, count in self.clips.items())
         self.current_epoch = 0
@@ -100,12 +104,16 @@ class CompositionSampler:
                 dealt[name] = shares[-first:] + shares[:-first] if first else shares
                 first = (first + count) % parts
             by_part = [
-                tuple(Key(name, int(i), self.current_epoch) for name in self.clips for i in dealt[name][part])
+                tuple(self._key(name, int(i)) for name in self.clips for i in dealt[name][part])
                 for part in range(parts)
             ]
             whole = tuple(key for keys in by_part for key in keys)
             for micro in range(self.accumulate):
                 yield Request(by_part[micro * self.world + self.rank], parts, whole)
+
+    def _key(self, name: str, place: int) -> Key:
+        subset, clips = self.members.get(name, (name, None))
+        return Key(subset, place if clips is None else int(clips[place]), self.current_epoch)
 
     def _deal(self, name: str, step: int, parts: int) -> list[np.ndarray]:
         count = self.clips[name]

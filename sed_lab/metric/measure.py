@@ -11,6 +11,7 @@ import numpy as np
 from sed_lab.decoder.base import Decoder, Threshold
 from sed_lab.errors import InputError
 from sed_lab.metric.accuracy import Reported, accuracy_of
+from sed_lab.metric.alarm import false_alarms
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
@@ -28,6 +29,7 @@ CONVENTIONS = {
     "error_rate": "over all events; error_rate_macro: mean over classes with reference events, without substitutions",
     "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
     "event_end": "frames with score > threshold (strict); offset at most the clip's duration; times to the microsecond",
+    "false_alarms": "of a class, in clips annotated for it: detections that event_f1 does not match; mean of classes",
     "segment_length": "every clip's whole duration",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
     "psds": "exact: as sed_scores_eval 0.0.4, times to the microsecond; operating_points: as psds_eval 0.5.3, mean "
@@ -47,6 +49,7 @@ def measure(
     tuned_threshold: Mapping[str, Threshold] | None = None,
     tuned_decoder: Mapping[str, Decoder] | None = None,
     points: Mapping[str, Sequence[Events]] | None = None,
+    annotated: Mapping[str, Sequence[str]] | None = None,
     collar: float,
     offset_share: float,
     onset_only: bool,
@@ -67,10 +70,10 @@ def measure(
 
     ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
     thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
-    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``. The keywords
-    after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds
-    that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings",
-    "systems": {name: {metric: values}}}``.
+    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``. ``annotated``:
+    the classes that a clip's annotation is about, where not all. The keywords after it are those of `event_f1`,
+    `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds that block; ``operating_points`` K: the
+    thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -88,7 +91,7 @@ def measure(
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              tuned.get(name), by_class.get(name), (points or {}).get(name))
+                              tuned.get(name), by_class.get(name), (points or {}).get(name), annotated)
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
@@ -108,12 +111,15 @@ def _measure_system(
     tuned: Threshold | None,
     tuned_decoder: Decoder | None,
     points: Sequence[Events] | None,
+    annotated: Mapping[str, Sequence[str]] | None,
 ) -> Json:
     values: Json = {}
     scores = _matching_clips(name, system, list(labels)) if isinstance(system, Scores) else None
     if truth is not None and (scores is None or scores.frame is not None):
         detections = decoder.decode(scores) if scores is not None else cast(Events, system)
         values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
+        counted = values["event_f1"]["per_class"]
+        values["false_alarms"] = false_alarms(detections, truth, durations, classes, counted, annotated)
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
@@ -269,7 +275,8 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
 
 def per_class_rows(metrics: Json) -> list[dict[str, Any]]:
     """One row a system, metric and class for a table; columns that a metric does not have stay empty (None)."""
-    columns = ("f1", "precision", "recall", "error_rate", "psds", "eer", "n_reference", "n_detected")
+    rates = ("f1", "precision", "recall", "error_rate", "psds", "eer", "n_reference", "n_detected")
+    columns = (*rates, "per_hour", "per_hour_without_target", "false_alarm_rate", "detection_rate")
     rows = []
     for system, values in metrics["systems"].items():
         for metric, block in values.items():

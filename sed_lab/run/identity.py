@@ -47,6 +47,8 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
         method, network = (get_object(resolved[group]["_target_"]) for group in ("method", "model"))
         if getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True):
             resolved["parts"] = count
+    if resolved.get("batch", {}).get("per_class") is False:
+        del resolved["batch"]["per_class"]  # as if there were no such key, which runs of before it lack
     for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
         for name in names:
             resolved.get(part, {}).pop(name, None)

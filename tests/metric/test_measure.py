@@ -87,7 +87,7 @@ def test_everything_is_measured_and_stated() -> None:
     )  # fmt: skip
     assert json.loads(json.dumps([metrics, curves], allow_nan=False)) == [metrics, curves]
     student, teacher = metrics["systems"]["student"], metrics["systems"]["teacher"]
-    expected = {"event_f1", "segment_f1", "intersection_f1", "psds1", "psds2", "tagging_f1", "eer"}
+    expected = {"event_f1", "false_alarms", "segment_f1", "intersection_f1", "psds1", "psds2", "tagging_f1", "eer"}
     assert set(student) == expected
     assert set(teacher) == expected | {"event_f1_tuned"}
     tuned = event_f1(decoder.decode(scores, 0.7), truth, CLASSES)
@@ -174,7 +174,14 @@ def test_detections_alone_are_measured(teacher: dict[str, Any]) -> None:
 def test_sets_without_events_and_of_one_clip() -> None:
     scores, truth, durations = made()
     silent, curves = measure({"s": scores}, dict.fromkeys(truth, ()), durations, MedianDecoder())
-    assert set(silent["systems"]["s"]) == {"event_f1", "segment_f1", "intersection_f1", "tagging_f1", "eer"}
+    assert set(silent["systems"]["s"]) == {
+        "event_f1",
+        "false_alarms",
+        "segment_f1",
+        "intersection_f1",
+        "tagging_f1",
+        "eer",
+    }
     assert silent["systems"]["s"]["event_f1"]["macro"] is None
     assert curves == {}
     one, _ = measure({"s": scores}, {"c0": truth["c0"]}, durations, MedianDecoder())
