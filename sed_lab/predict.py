@@ -45,7 +45,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--threshold",
         default="run",
-        help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it, else fixed",
+        help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it and its decoder"
+        " has no thresholds of its own, else fixed",
     )
     parser.add_argument("--system", help="which of the run's systems (student, teacher); default: the first")
     parser.add_argument(
@@ -173,9 +174,9 @@ def score_file(detector: Detector, path: Path) -> Scores:
 
 
 def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
-    """Events of a recording, as the run's decoder answers for long ones."""
+    """Events of a recording, as the run's decoder finds them in those of any length."""
     (clip_id,) = scores.clip_id
-    return detector.decoder.decode_stretches(scores, detector.clip_seconds, detector.threshold)[clip_id]
+    return detector.decoder.decode_recording(scores, detector.threshold)[clip_id]
 
 
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:

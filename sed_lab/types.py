@@ -90,7 +90,7 @@ class ClassStatistics:
 
 
 # Subsets of a corpus by what they are for.
-OTHER_TESTS = ("synthetic_test", "devtest", "public")
+OTHER_TESTS = ("synthetic_test", "devtest", "public", "recordings")
 TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
 BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front of the numbers'
 
@@ -102,7 +102,8 @@ class Corpus:
     Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
     (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
     disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test``, ``devtest``,
-    ``public`` (may be absent); ``training`` (may be absent): the training clips once more, to be measured after it.
+    ``public``, ``recordings`` (single recordings as they are); these may be absent, as may ``training``, the training
+    clips once more, to be measured after training.
     """
 
     name: str

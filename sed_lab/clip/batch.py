@@ -57,6 +57,9 @@ class CompositionSampler:
     ``parts`` = ranks x accumulation steps; part ``step * world + rank`` belongs to this rank. Where a subset's count
     does not divide evenly, some parts hold one clip more, and `Shares` weighs them.
 
+    ``members`` says, where a name of ``clips`` is not a subset but a part of one, of which and which clips; see
+    `sed_lab.clip.compose`.
+
     Raises:
         InputError: a subset of the composition does not exist or is smaller than its share of one batch.
     """
@@ -70,6 +73,7 @@ class CompositionSampler:
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        members: Mapping[str, tuple[str, np.ndarray]] | None = None,
     ) -> None:
         self.clips = {name: count for name, count in clips.items() if count}
         for name, count in self.clips.items():
@@ -85,7 +89,7 @@ class CompositionSampler:
             raise InputError(
                 f"batch.clips holds {sum(self.clips.values())} clips, too few for {world} devices x {accumulate} passes"
             )
-        self.sizes = dict(sizes)
+        self.sizes, self.members = dict(sizes), members or {}
         self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
         self.batches = {name: self.sizes[name] // count for name, count in self.clips.items()}  # in one pass
         self.steps = (min if epoch == "smallest" else max)(self.batches.values())
@@ -121,7 +125,11 @@ class CompositionSampler:
         if self.mode == "all":
             number, step = divmod(self.current_epoch * self.steps + step, self.batches[name])
         order = self._permutation(name, number)[step * count : (step + 1) * count]
-        return [[Key(name, int(i), number) for i in share] for share in np.array_split(order, parts)]
+        return [[self._key(name, int(i), number) for i in share] for share in np.array_split(order, parts)]
+
+    def _key(self, name: str, i: int, number: int) -> Key:
+        subset, clips = self.members.get(name, (name, None))
+        return Key(subset, i if clips is None else int(clips[i]), number)
 
     def _permutation(self, name: str, number: int) -> np.ndarray:
         if (name, number) not in self._orders:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from sed_lab.clip.batch import CompositionSampler, CorpusLoader, as_is, evaluation_requests
+from sed_lab.clip.compose import by_class, whole_subsets
 from sed_lab.clip.feature_cache import Mel, cached_features
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Corpus, Part
@@ -23,6 +24,7 @@ class SedData(pl.LightningDataModule):
         n_frames, frame_hop: the output frame grid of the model, frames and seconds.
         validation, test: names of the subsets scored in each validation and at the end.
         epoch: ``smallest`` or ``all``, see :class:`CompositionSampler`.
+        per_class: whether a batch holds equally many clips of each class that clips are annotated for.
         evaluation: clips a device scores at once.
         max_clips_per_device: above it the global batch is accumulated over several passes.
         workers: loading processes per device.
@@ -38,6 +40,7 @@ class SedData(pl.LightningDataModule):
         test: Iterable[str],
         seed: int,
         epoch: str,
+        per_class: bool,
         evaluation: int,
         max_clips_per_device: int | None,
         workers: int,
@@ -50,6 +53,7 @@ class SedData(pl.LightningDataModule):
             if name not in corpus.subsets:
                 known = ", ".join(corpus.subsets)
                 raise InputError(f"dataset {corpus.name} has no subset {name!r}; it has {known}")
+        self.streams = (by_class if per_class else whole_subsets)(corpus.subsets, self.clips)
         self.loader = CorpusLoader(corpus.subsets, corpus.classes, n_frames, frame_hop)
         self._load, self._training_order = True, None  # type: bool, CompositionSampler | None
 
@@ -77,9 +81,10 @@ class SedData(pl.LightningDataModule):
 
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
-        sizes = {name: len(subset) for name, subset in self.corpus.subsets.items()}
+        clips, members = self.streams
+        sizes = {name: len(numbers) for name, (_, numbers) in members.items()}
         accumulate = self.accumulation(world)
-        return CompositionSampler(sizes, self.clips, self.seed, self.epoch, rank, world, accumulate)
+        return CompositionSampler(sizes, clips, self.seed, self.epoch, rank, world, accumulate, members)
 
     def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None

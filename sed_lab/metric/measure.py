@@ -11,6 +11,7 @@ import numpy as np
 from sed_lab.decoder.base import Decoder, Threshold
 from sed_lab.errors import InputError
 from sed_lab.metric.accuracy import Reported, accuracy_of
+from sed_lab.metric.alarm import false_alarms
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
@@ -32,6 +33,7 @@ CONVENTIONS = {
     "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
     "event_end": "frames with score > threshold (strict); offset at most the clip's duration, of score files the last "
     "frame's end; times to the microsecond",
+    "false_alarms": "of a class, in clips annotated for it: detections that event_f1 does not match; mean of classes",
     "segment_length": "every clip's whole duration",
     "event_f1_optimistic": "at the threshold of 0.01, 0.03 ... 0.99 that is best on these clips: no held-out result",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
@@ -52,6 +54,7 @@ def measure(
     tuned_threshold: Mapping[str, Threshold] | None = None,
     tuned_decoder: Mapping[str, Decoder] | None = None,
     points: Mapping[str, Sequence[Events]] | None = None,
+    annotated: Mapping[str, Sequence[str]] | None = None,
     collar: float,
     offset_share: float,
     onset_only: bool,
@@ -94,7 +97,7 @@ def measure(
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              tuned.get(name), by_class.get(name), (points or {}).get(name))
+                              tuned.get(name), by_class.get(name), (points or {}).get(name), annotated)
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
@@ -114,12 +117,15 @@ def _measure_system(
     tuned: Threshold | None,
     tuned_decoder: Decoder | None,
     points: Sequence[Events] | None,
+    annotated: Mapping[str, Sequence[str]] | None,
 ) -> Json:
     values: Json = {}
     scores = _matching_clips(name, system, list(labels)) if isinstance(system, Scores) else None
     if truth is not None and (scores is None or scores.frame is not None):
         detections = decoder.decode(scores) if scores is not None else cast(Events, system)
         values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
+        counted = values["event_f1"]["per_class"]
+        values["false_alarms"] = false_alarms(detections, truth, durations, classes, counted, annotated)
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
@@ -281,8 +287,20 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
 
 def per_class_rows(metrics: Json) -> list[dict[str, Any]]:
     """One row a system, metric and class for a table; columns that a metric does not have stay empty (None)."""
-    columns = ("f1", "precision", "recall", "error_rate", "psds", "eer", "average_precision", "auc", "d_prime",
-               "n_reference", "n_detected")  # fmt: skip
+    rates = (
+        "f1",
+        "precision",
+        "recall",
+        "error_rate",
+        "psds",
+        "eer",
+        "average_precision",
+        "auc",
+        "d_prime",
+        "n_reference",
+        "n_detected",
+    )
+    columns = (*rates, "per_hour", "per_hour_without_target", "false_alarm_rate", "detection_rate")
     rows = []
     for system, values in metrics["systems"].items():
         for metric, block in values.items():

@@ -255,7 +255,7 @@ def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Decoder
     tuned = record.get("metrics", {}).get(f"{system}/event_f1_tuned/threshold")
     if asked == "tuned" and tuned is None:
         raise InputError("--threshold tuned: this run tuned none; use --threshold fixed or a number")
-    if asked in ("run", "tuned") and tuned is not None:
+    if tuned is not None and (asked == "tuned" or (asked == "run" and not decoder.keeps_threshold)):
         return tuned
     if asked in ("run", "fixed"):
         return decoder.threshold

@@ -125,12 +125,15 @@ class Evaluation(pl.Callback):
 
 
 def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
-    """Write what is known about the scored clips beside their scores: annotation, durations, where the audio lies."""
+    """Write what is known about the scored clips beside their scores: annotation and which classes it is about where
+    these are not all, durations, where the audio lies."""
     clips = list(clips)
     if all(clip.events is not None for clip in clips):
         write_strong(folder / "ground_truth.tsv", {clip.path.name: clip.events or () for clip in clips})
     elif all(clip.event_labels is not None for clip in clips):
         write_weak(folder / "weak_labels.tsv", {clip.path.name: clip.event_labels or () for clip in clips})
+    if about := {clip.path.name: clip.annotated for clip in clips if clip.annotated is not None}:
+        write_weak(folder / "annotated.tsv", about)
     write_durations(folder / "durations.tsv", {clip.path.name: clip.duration for clip in clips})
     heard = [clip for clip in clips if clip.path.suffix.lower() in SUFFIXES]  # others are embeddings or points
     rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in heard)

@@ -1,4 +1,4 @@
-"""What a run stores of each scored subset: scores by system, annotation, durations."""
+"""What a run stores of each scored subset: scores by system, annotation and the classes it is about, durations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sed_lab.types import Event
 
 
 def scored(folder: Path, subset: str) -> dict[str, Any]:
-    """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations.
+    """What `sed_lab.metric.measure.measure` needs of a scored subset: systems, truth or labels, durations, annotated.
 
     Systems are in the order of the run's record, the one it is judged by first."""
     stored = folder / "scores" / subset
@@ -26,6 +26,7 @@ def scored(folder: Path, subset: str) -> dict[str, Any]:
         "truth": read_truth(stored / "ground_truth.tsv") if strong else None,
         "labels": None if strong else by_clip(read_weak(stored / "weak_labels.tsv")),
         "durations": by_clip(read_durations(stored / "durations.tsv")),
+        "annotated": by_clip(read_weak(about)) if (about := stored / "annotated.tsv").exists() else None,
     }
 
 

@@ -44,7 +44,7 @@ COUNTS = {
 
 def data_of(clips: int = 24) -> SedData:
     corpus = toy_points(COUNTS, {"blue": 1, "green": 1, "red": 4}, distance=4.0)
-    batch = {"epoch": "smallest", "evaluation": 40, "max_clips_per_device": None, "workers": 0}
+    batch = {"epoch": "smallest", "per_class": False, "evaluation": 40, "max_clips_per_device": None, "workers": 0}
     return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, **batch)
 
 

@@ -88,7 +88,7 @@ def test_everything_is_measured_and_stated() -> None:
     )  # fmt: skip
     assert json.loads(json.dumps([metrics, curves], allow_nan=False)) == [metrics, curves]
     student, teacher = metrics["systems"]["student"], metrics["systems"]["teacher"]
-    events = {"event_f1", "event_f1_optimistic", "segment_f1", "intersection_f1"}
+    events = {"event_f1", "event_f1_optimistic", "false_alarms", "segment_f1", "intersection_f1"}
     expected = events | {"psds1", "psds2", "tagging_f1", "eer", "ranking"}
     assert set(student) == expected
     assert set(teacher) == expected | {"event_f1_tuned"}
@@ -197,7 +197,7 @@ def test_detections_alone_are_measured(teacher: dict[str, Any]) -> None:
 def test_sets_without_events_and_of_one_clip() -> None:
     scores, truth, durations = made()
     silent, curves = measure({"s": scores}, dict.fromkeys(truth, ()), durations, MedianDecoder())
-    events = {"event_f1", "event_f1_optimistic", "segment_f1", "intersection_f1"}
+    events = {"event_f1", "event_f1_optimistic", "false_alarms", "segment_f1", "intersection_f1"}
     assert set(silent["systems"]["s"]) == events | {"tagging_f1", "eer", "ranking"}
     assert silent["systems"]["s"]["event_f1"]["macro"] is None
     assert curves == {}
