@@ -54,6 +54,8 @@ def _recordings(folder: Path) -> list[Recording]:
     try:
         found = find_recordings(folder)
     except InputError:
+        if (folder / TABLE).is_file():
+            raise
         if meant := elsewhere(folder, (TABLE,)):
             raise InputError(f"{folder} does not hold {TABLE}, but {meant} does; name that folder") from None
         if alone := list_audio(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
@@ -287,6 +288,34 @@ def test_a_source_without_shards_is_named_and_nothing_is_made(release: Path, tmp
         with pytest.raises(InputError, match=rf"{source}/\w+ holds no \*.tfrecord; unpack AudioSet's features.tar.gz"):
             convert(source, tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_shards_that_are_no_shards_are_named(release: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    convert(release, tmp_path / "store", ("eval",), progress=False)
+    assert f"{release}/eval/__.tfrecord is empty (0 bytes): its clips are missing" in caplog.text
+    linked = release / "eval/aa.tfrecord"
+    linked.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=f"^{linked}: links that lead nowhere; restore the files, or remove the links"):
+        convert(release, tmp_path / "other", ("eval",), progress=False)
+    linked.unlink()
+    for path in (release / "eval").glob("[!.]*"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"eval/__.tfrecord: is compressed by gzip; unpack it \(gunzip\)"):
+        convert(release, tmp_path / "packed", ("eval",), progress=False)
+    for path in (release / "eval").glob("[!.]*"):
+        path.rename(path.with_name(f"{path.name}.gz"))
+    with pytest.raises(InputError, match=r"eval holds 2 \*.tfrecord.gz; unpack them with gunzip .*/eval/\*.gz"):
+        convert(release, tmp_path / "named", ("eval",), progress=False)
+    (release / "eval/aa.tfrecord").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"none of the 1 files holds a clip \(they are empty\); restore them, then remove"
+    ):
+        convert(release, tmp_path / "void", ("eval",), progress=False)
+    (release / "eval/aa.tfrecord").write_bytes(b"nothing at all")
+    with pytest.raises(
+        InputError, match=r"none of the 1 files holds a clip \(aa.tfrecord: wrong checksum of the length\)"
+    ):
+        convert(release, tmp_path / "nothing", ("eval",), progress=False)
 
 
 def test_an_unreadable_shard_stops_the_conversion_until_it_can_be_read(release: Path, tmp_path: Path) -> None:
