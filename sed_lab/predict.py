@@ -112,24 +112,20 @@ def predict_command(arguments: argparse.Namespace) -> int:
     scored: list[Scores] = []
     unreadable: list[tuple[Path, str]] = []
     for path in track(files, len(files), "detecting events"):
-        own: list[tuple[str, Event]] = []
         try:
-            if path in embeddings:
-                clips = list(score_embeddings(detector, path))
-                own = [(one.clip_id[0], event) for one in clips for event in detect(detector, one)]
-                rows += own
-            else:
-                clips = [score_file(detector, path)]
-                own = [(path.name, event) for event in detect(detector, clips[0])]
-                rows += [(str(path), event) for _, event in own]
+            clips = list(score_embeddings(detector, path)) if path in embeddings else [score_file(detector, path)]
         except InputError as error:
             unreadable.append((path, str(error)))
             continue
+        names = [one.clip_id[0] if path in embeddings else str(path) for one in clips]
+        own = [(name, event) for name, one in zip(names, clips, strict=True) for event in detect(detector, one)]
+        rows += own
         if arguments.embeddings and path not in embeddings:
             records = map(encode_embedding, embedded(path, front_end, arguments.device))
             write_records(arguments.embeddings / f"{path.stem}.tfrecord", records)
         if arguments.per_file:
-            write_text(arguments.per_file / f"{path.stem}.tsv", event_table(own))
+            table = event_table([(Path(name).name, event) for name, event in own])
+            write_text(arguments.per_file / f"{path.stem}.tsv", table)
         if arguments.scores:
             scored += clips
     if scored:
