@@ -175,10 +175,12 @@ def load_detector(
     device: str = "cpu",
     vggish: Sequence[Path] | None = None,
     trusted: Sequence[str] = (),
+    audio: bool = True,
 ) -> Detector:
     """The best checkpoint of the run in ``folder``, its front end, decoder and threshold.
 
-    ``vggish``, weights and PCA, stand for the run's own where it was trained on embeddings.
+    ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
+    no recordings will come, only embeddings, and a front end's files are not needed.
 
     Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, and every ``_target_`` of
     the recorded configuration must belong to sed_lab, torch.optim or a ``trusted`` package.
@@ -206,7 +208,7 @@ def load_detector(
     fitted = {name: value for name, value in facts["decoder"].items() if name != "decoder"}
     made = assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
     made.method.load_detector_state(state)
-    if hasattr(made.method.feature, "open"):
+    if audio and hasattr(made.method.feature, "open"):
         made.method.feature.open()  # a bad file is said now, not at the first recording
     system = system or made.method.systems[0]
     if system not in made.method.systems:
