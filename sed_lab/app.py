@@ -79,7 +79,8 @@ def sentence(error: Exception, config_name: str) -> str:
     if override:
         key = override.group(1)
         near = _nearest(key, _known_keys(config_name))
-        return f"unknown key {key!r} on the command line{near}; `{Path(sys.argv[0]).name} --cfg job` shows all keys"
+        command = "sed-evaluate" if "evaluate" in Path(sys.argv[0]).name else "sed-train"
+        return f"unknown key {key!r} on the command line{near}; `{command} --cfg job` shows all keys"
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
     if option:
         group, name = option.groups()

@@ -43,8 +43,8 @@ def list_tables(experiments: list[Experiment], only: str | None, results: Path) 
                 runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
                 known = kept_data(results / name, absent=True)
                 complete = sum(job.complete for job in distinct(expand(there, name, known))) if some else 0
-                minutes = None if scale.minutes is None else (runs - complete) * scale.minutes
-                time = f"{minutes:.0f} min, {scale.minutes:g} min a run on {scale.hardware}" if minutes else ""
+                minutes = (runs - complete) * (scale.minutes_a_run or 0)
+                time = f"{minutes:,.0f} min, {scale.cost}" if minutes else ""
                 printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
     console = Console()
     Console(width=max(Console(width=1000).measure(printed).maximum, console.width)).print(printed)

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sed_lab.experiment.interval import (
+    ROUNDING,
     TAILS,
     Interval,
     constant,
@@ -76,8 +77,9 @@ def compare(
     both = [[row[seed] for seed in seeds] for row in (a, b)]
     differences = [sign * (x - y) for x, y in zip(*both, strict=True)]
     made = _of_differences(of, against, differences, tails, counted=yes_or_no(*both))
-    if len(seeds) > 1 and not any(differences) and constant(both[0]):
-        made = replace(made, by=f"both are {both[0][0]:.3f} in every seed, at the ceiling or the floor")
+    if len(seeds) > 1 and constant([*both[0], *both[1]]):
+        where = ", at the ceiling or the floor" if round(both[0][0], 9) in (0, 1) else ""
+        made = replace(made, word=UNDECIDED, by=f"both are {both[0][0]:.3f} in every seed{where}: nothing to compare")
     first, second = ([*row.values()] for row in ((b, a) if lower else (a, b)))
     return replace(made, welch=welch_interval(first, second, tails)) if welch else made
 
@@ -114,7 +116,8 @@ def most(classes: Sequence[Rows], a: str, b: str, lower: bool = False) -> Verdic
     """
     sign, there = -1 if lower else 1, [rows for rows in classes if rows[a] and rows[b]]
     gain = [sign * (_mean(rows[a]) - _mean(rows[b])) for rows in there]
-    up, n, seeds = sum(one > 0 for one in gain), sum(one != 0 for one in gain), _seeds(there, a, b)
+    up, down = (sum(side * one > ROUNDING for one in gain) for side in (1, -1))
+    n, seeds = up + down, _seeds(there, a, b)
     if n == 0:
         return _all_of([Comparison(a, b, None, None, seeds)])
     interval = _signed(share_interval(up, n)) if seeds > 1 else None
@@ -146,7 +149,7 @@ def near(a: Values, b: Values, names: tuple[str, str], tolerance: float) -> Verd
         tails = (TAILS[0] / 2, TAILS[1] / 2)
         more, less = (share_interval(differences.count(one), len(seeds), tails) for one in (1, -1))
         return _inside(*names, differences, (more[0] - less[1], more[1] - less[0]), tolerance)
-    if seeds and all(constant(row) for row in both) and not any(differences):
+    if seeds and constant([*both[0], *both[1]]):
         return _all_of([compare(names[0], a, names[1], b)])  # one number in both rows and every seed: no comparison
     return _inside(*names, differences, t_interval(differences), tolerance)
 
@@ -212,7 +215,7 @@ def _of_differences(
     if n == 1 or not (counted or constant(differences)):
         interval = t_interval(differences, tails)
         return Comparison(of, against, mean, interval, n, _word(interval))
-    up, down = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+    up, down = (sum(sign * value > ROUNDING for value in differences) for sign in (1, -1))
     if up + down == 0:
         return Comparison(of, against, mean, None, n, by="no difference in any seed")
     size = sum(map(abs, differences)) / n

@@ -14,6 +14,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-9  # numbers this near to each other are the same
 TAILS = (0.025, 0.025)
 DRAWS = 9999  # permutations of more than seven classes are drawn: all of eight would be 40,320
 Interval = tuple[float, float]
@@ -54,7 +55,7 @@ def exact_p(yes: int, n: int, share: float = 0.5) -> float:
 
 def constant(values: Sequence[float]) -> bool:
     """Whether all values are the same, up to rounding."""
-    return max(values) - min(values) <= 1e-9 * max(1.0, *map(abs, values))
+    return max(values) - min(values) <= ROUNDING * max(1.0, *map(abs, values))
 
 
 def yes_or_no(*rows: Sequence[float]) -> bool:
@@ -76,7 +77,7 @@ def permuted(gain: Sequence[float], x: Sequence[float], less: Sequence[float] | 
     ranks = _ranks(gain)
     seen, dealt = float(ranks @ weights), ranks[_orders(len(gain))] @ weights
     whole = math.factorial(len(gain)) == len(dealt)
-    counts = (int((dealt >= seen - 1e-9).sum()), int((dealt <= seen + 1e-9).sum()))
+    counts = (int((dealt >= seen - ROUNDING).sum()), int((dealt <= seen + ROUNDING).sum()))
     high, low = (count / len(dealt) if whole else (count + 1) / (len(dealt) + 1) for count in counts)
     return high, low
 

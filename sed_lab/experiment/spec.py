@@ -92,7 +92,9 @@ class Part(BaseModel):
 
 
 class Scale(Part):
-    """Seeds and overrides of one size; ``minutes`` one run takes on ``hardware``, an estimate.
+    """Seeds and overrides of one size; ``minutes`` one run takes on ``hardware``, measured.
+
+    Where that was not measured, ``steps`` of ``step_seconds`` each are an estimate of them.
 
     ``papers_data`` says that the runs read the paper's data, so that its numbers can be compared with ours; without it
     those at scale full do.
@@ -101,9 +103,23 @@ class Scale(Part):
     seeds: Annotated[tuple[StrictInt, ...], AfterValidator(_seeds)]
     overrides: Words = ()
     minutes: StrictFloat | None = None
+    steps: StrictInt | None = None
+    step_seconds: StrictFloat | None = None
     hardware: str = ""
     config: str = "config"
     papers_data: StrictBool | None = None
+
+    @property
+    def minutes_a_run(self) -> float | None:
+        """What one run takes, where the file says so."""
+        estimated = self.steps * self.step_seconds / 60 if self.steps and self.step_seconds else None
+        return estimated if self.minutes is None else self.minutes
+
+    @property
+    def cost(self) -> str:
+        """What one run takes and why, in words."""
+        why = f": {self.steps:,} steps of {self.step_seconds:g} s, an estimate" if self.minutes is None else ""
+        return f"{self.minutes_a_run:.3g} min a run on {self.hardware}{why}"
 
 
 class Column(Part):

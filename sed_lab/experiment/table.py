@@ -167,7 +167,9 @@ def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
 def _read(folder: Path) -> dict[str, Any] | str:
     """The record of a complete run, or why there is none."""
     if not (folder / "run.json").exists():
-        return "not run"
+        log = folder / "output.log"  # of a run that was refused before it had a record
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        return "; ".join(["not run", *[line for line in said if line.startswith("error: ")][-1:]])
     record: dict[str, Any] = read_json(folder / "run.json")
     if record["status"] != "complete":
         return f"{record['status']}: {record['reason']}" if record.get("reason") else str(record["status"])

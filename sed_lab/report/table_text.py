@@ -229,11 +229,43 @@ def markdown(table: Table) -> str:
     text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
     text += bullets(provenance(table))
     text += "\n" + markdown_grid(grid(table))
-    notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
-    text += "".join(f"\n{note}\n" for note in notes)
+    text += "".join(f"\n{note}\n" for note in notes(table))
     if experiment.claims:
         text += "\n" + markdown_grid(claims_grid(table))
     return text
+
+
+def notes(table: Table) -> list[str]:
+    """What is said below the numbers: the rows' notes, and where the best validation lay."""
+    rows = [f"{row.label}: {row.note}" for row in table.experiment.rows.values() if row.note]
+    return [*rows, *filter(None, [training_length(table)])]
+
+
+def training_length(table: Table) -> str:
+    """Where the best validation lay in the runs, in words; nothing where their records do not say.
+
+    A run that was best in its last epoch was still rising: its number says how fast it learns, not how far it gets.
+    """
+
+    def found(records: Iterable[Mapping[str, Any]]) -> list[tuple[int, int]]:
+        validated = [one for one in records if one.get("best_epoch") is not None and one.get("objective") is not None]
+        return [(one["best_epoch"], one["epochs"]) for one in validated]
+
+    every = found(table.complete.values())
+    if not every:
+        return ""
+    best, epochs = (sorted({*values}) for values in zip(*every, strict=True))
+    span = [f"{one[0]} to {one[-1]}" if len(one) > 1 else str(one[0]) for one in (best, epochs)]
+    text, last = f"best epoch {span[0]} of {span[1]}", sum(one == end for one, end in every)
+    if not last:
+        return text
+    rising = []
+    for row, by_seed in table.records.items():
+        its = found(by_seed.values())
+        if count := sum(one == end for one, end in its):
+            rising.append(f"{table.experiment.rows[row].label} {count} of {len(its)}")
+    rows = f" ({', '.join(rising)})" if 1 < len(table.experiment.rows) <= 12 else ""
+    return f"{text}, the last in {last} of {len(every)} runs: still rising{rows}"
 
 
 def bullets(facts: Mapping[str, str]) -> str:
@@ -266,6 +298,8 @@ def print_table(table: Table) -> None:
     Console(width=max(needed, console.width)).print(printed)
     for claim, verdict, why in claims_grid(table)[1]:
         console.print(f"[bold]{verdict:<9}[/] {claim} [dim]({why})[/]", highlight=False)
+    if length := training_length(table):
+        console.print(length, highlight=False)
     for reason in table.missing:
         console.print(f"missing: {reason}", style="red", highlight=False)
 

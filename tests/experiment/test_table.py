@@ -162,6 +162,33 @@ def test_the_numbers_come_with_where_they_are_from(tmp_path: Path, folders: dict
     assert "- hardware: a processor, 2 cores, 1 thread a run" in text
 
 
+def test_a_table_says_where_the_best_validation_lay(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "best epoch" not in markdown(build_table(experiment(tmp_path), "mini", folders))
+    for row, seed, best in (("a", 0, 12), ("a", 1, 12), ("b", 0, 7), ("b", 1, 12)):
+        record(folders[row][seed], 0.5, epochs=12, best_epoch=best, objective=0.1)
+    table = build_table(experiment(tmp_path), "mini", folders)
+    said = "best epoch 7 to 12 of 12, the last in 3 of 4 runs: still rising (A 2 of 2, B 1 of 2)"
+    assert f"\n{said}\n" in markdown(table)
+    print_table(table)
+    assert said in " ".join(capsys.readouterr().out.split())
+    for by_seed in folders.values():
+        for folder in by_seed.values():
+            record(folder, 0.5, epochs=12, best_epoch=9, objective=0.1)
+    assert "\nbest epoch 9 of 12\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+    record(folders["a"][0], 0.5, epochs=12, best_epoch=12, objective=None)  # nothing was validated
+    assert "\nbest epoch 9 of 12\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+
+
+def test_why_a_run_was_refused_stands_in_its_cell(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+    (folders["b"][0] / "run.json").unlink()
+    (folders["b"][0] / "output.log").write_text("reading\nerror: the corpus is not there\nbye\n")
+    assert "| B | (seed 0: not run; error: the corpus is not there) |" in markdown(
+        build_table(experiment(tmp_path), "mini", folders)
+    )
+
+
 def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
     (tmp_path / "c.yaml").write_text(CLASSWISE)
     table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise)
