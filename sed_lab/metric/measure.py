@@ -287,20 +287,9 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
 
 def per_class_rows(metrics: Json) -> list[dict[str, Any]]:
     """One row a system, metric and class for a table; columns that a metric does not have stay empty (None)."""
-    rates = (
-        "f1",
-        "precision",
-        "recall",
-        "error_rate",
-        "psds",
-        "eer",
-        "average_precision",
-        "auc",
-        "d_prime",
-        "n_reference",
-        "n_detected",
-    )
-    columns = (*rates, "per_hour", "per_hour_without_target", "false_alarm_rate", "detection_rate")
+    rates = ("f1", "precision", "recall", "error_rate", "psds", "eer", "average_precision", "auc", "d_prime")
+    counts = ("n_reference", "n_detected")
+    columns = (*rates, *counts, "per_hour", "per_hour_without_target", "false_alarm_rate", "detection_rate")
     rows = []
     for system, values in metrics["systems"].items():
         for metric, block in values.items():
