@@ -19,7 +19,7 @@ MARKS = {False: "o", True: "^"}  # real, synthetic
 
 
 def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`domain_similarity` of the frames that the run keeps in each of their `spaces`: ``{system: {"embedding": ...}}``."""
+    """`domain_similarity` of the frames a run keeps, in each of their `spaces`: ``{system: {"embedding": ...}}``."""
     kept = frames_of_run(folder)
     if kept is None:
         return {}, {}
