@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,7 @@ class StandardLogMel(LogMel):
         InputError: as `LogMel`; an offset that is not above 0.
     """
 
+    window: ClassVar[str] = "hann"
     mean: torch.Tensor
     deviation: torch.Tensor
     fitted: torch.Tensor  # whether fit was called
@@ -43,7 +45,7 @@ class StandardLogMel(LogMel):
         given = (sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max)
         super().__init__(
             *given,
-            window="hann",
+            window=self.window,
             periodic=True,
             power=1.0,
             amin=log_offset,
@@ -91,3 +93,12 @@ class StandardLogMel(LogMel):
     def scale(self, mel: torch.Tensor) -> torch.Tensor:
         """Normalised log of linear ``mel [B, F, M]``; same shape."""
         return (super().scale(mel) - self.mean) / self.deviation
+
+
+class HammingLogMel(StandardLogMel):
+    """`StandardLogMel` with a periodic Hamming window, as DCASE 2017's baseline system has it ("hamming_asymmetric").
+
+    Source: TUT-ARG/DCASE2017-baseline-system 0bdb885, dcase_framework/features.py.
+    """
+
+    window = "hamming"
