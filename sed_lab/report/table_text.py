@@ -19,7 +19,7 @@ from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
-EVIDENCE = "difference [95 % interval] or count, seeds"  # what a verdict rests on
+EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
 Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
@@ -164,12 +164,9 @@ def evidence(verdict: Verdict) -> str:
     parts = []
     for item in verdict.comparisons:
         text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
-        if item.by:
-            text += item.by
-        else:
-            text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-            text += bounds(item.interval)
-        parts.append(f"{text}, {item.seeds}" + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
+        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
+        text += f"{bounds(item.interval)}, {item.seeds}" + (f" ({item.by})" if item.by else "")
+        parts.append(text + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
     return "; ".join(parts)
 
 

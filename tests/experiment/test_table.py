@@ -204,9 +204,9 @@ def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[s
     # Cat's mean rises, Dog's is the same, Cow has none; Cat rises by .1, .2, .15; Dog is .5 in all three seeds
     assert words == {"1": "undecided", "2": "holds", "3": "undecided", "4": "undecided"}
     lines = claims_grid(table)[1]
-    assert lines[0][2] == "tbfl - bce: better in 1 of 1 classes, sign test p = 1.000, 3"
+    assert lines[0][2] == "tbfl - bce: +0.075 [-0.033, +0.183], 3 (better in 1 of 1 classes, sign test p = 1.000)"
     assert lines[1][0] == "2. Cat is comparable (our question, not the paper's)"
-    assert lines[2][2] == "tbfl - 0.3: +0.200 in every seed, sign test p = 0.250, 3"
+    assert lines[2][2] == "tbfl - 0.3: +0.200 [-0.083, +0.200], 3 (+0.200 in every seed, sign test p = 0.250)"
 
 
 def test_a_class_wise_column_may_have_two_totals(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
