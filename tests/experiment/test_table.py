@@ -162,6 +162,23 @@ def test_the_numbers_come_with_where_they_are_from(tmp_path: Path, folders: dict
     assert "- hardware: a processor, 2 cores, 1 thread a run" in text
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ({"folder": "~/cache"}, "procedural, toy"),
+        ({"folder": "~/cache", "bank_folder": "sounds/esc10"}, "toy, from the recordings in esc10"),
+        ({"folder": "copies/desed"}, "toy"),
+    ],
+)
+def test_a_table_names_its_data(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], dataset: dict[str, str], words: str
+) -> None:
+    for by_seed in folders.values():
+        for folder in by_seed.values():
+            record(folder, 0.5, config={"dataset": dataset, "paths": {"cache": "~/cache"}})
+    assert f"\n- data: {words}\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+
+
 def test_a_table_says_where_the_best_validation_lay(
     tmp_path: Path, folders: dict[str, dict[int, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
