@@ -8,7 +8,7 @@ also with fewer than two seeds.
 The interval is Student's, but values that are yes or no (0 or 1) are counted: an exact binomial interval, for two rows
 a sign test over the seeds in which they differ. Numbers without any spread are counted as well, so that it takes six
 seeds to decide, and rows that are one and the same number in every seed decide nothing: they are at a ceiling or a
-floor. What is said of classes is tested over the classes, on the means over seeds.
+floor. What is said of classes is tested over the classes, on the means over seeds, and over the seeds as well.
 
 A claim of several comparisons holds if all do. It fails if one fails, with intervals whose upper bound is corrected for
 the number of comparisons (Bonferroni): without an effect each of both words comes out in one of forty claims at most.
@@ -21,14 +21,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sed_lab.experiment.interval import (
     ROUNDING,
     TAILS,
     Interval,
+    centred_ranks,
     constant,
     exact_p,
     permuted,
-    rank_correlation,
     share_interval,
     t_interval,
     welch_interval,
@@ -52,8 +54,8 @@ class Verdict:
 class Comparison:
     """Mean of ``difference`` over ``seeds`` runs, its confidence interval (None where there is none) and its ``word``.
 
-    ``against`` is empty where ``of`` itself is compared with 0. ``by`` are the counts that decide in words, where it is
-    not Student's t. ``welch`` is the interval as if the runs were independent, where it is asked for.
+    ``against`` is empty where ``of`` itself is compared with 0. ``by`` says in words which counts decide, where it
+    is not Student's t alone. ``welch`` is the interval as if the runs were independent, where it is asked for.
     """
 
     of: str
@@ -112,17 +114,20 @@ def most(classes: Sequence[Rows], a: str, b: str, lower: bool = False) -> Verdic
     """Row ``a`` is better than row ``b`` in more than half of the classes: a sign test over the means' differences.
 
     ``classes`` holds the rows of one class each. A class in which a row has no number, or both the same mean, is not
-    counted. The test takes it that classes rise and fall independently of each other.
+    counted. Classes of a run rise and fall together, so that the mean of their differences must say so over the seeds,
+    too.
     """
-    sign, there = -1 if lower else 1, [rows for rows in classes if rows[a] and rows[b]]
-    gain = [sign * (_mean(rows[a]) - _mean(rows[b])) for rows in there]
+    there, sign = [rows for rows in classes if rows[a] and rows[b]], -1 if lower else 1
+    seeds = _seeds(there, a, b)
+    found = [[sign * (rows[a][seed] - rows[b][seed]) for seed in seeds] for rows in there]
+    over_seeds = _of_differences(a, b, [statistics.fmean(one) for one in zip(*found, strict=True)], TAILS)
+    gain = [statistics.fmean(one) for one in found if seeds]
     up, down = (sum(side * one > ROUNDING for one in gain) for side in (1, -1))
-    n, seeds = up + down, _seeds(there, a, b)
-    if n == 0:
-        return _all_of([Comparison(a, b, None, None, seeds)])
-    interval = _signed(share_interval(up, n)) if seeds > 1 else None
-    by = f"better in {up} of {n} classes, {_p('sign test', exact_p(up, n))}"
-    return _all_of([Comparison(a, b, 2 * up / n - 1, interval, seeds, _word(interval), by)])
+    if up + down == 0:
+        return _all_of([over_seeds])
+    word = _word(_signed(share_interval(up, up + down)))
+    by = f"better in {up} of {up + down} classes, {_p('sign test', exact_p(up, up + down))}"
+    return _all_of([replace(over_seeds, word=word if word == over_seeds.word else UNDECIDED, by=by)])
 
 
 def each(classes: Mapping[str, Rows], a: str, b: str, lower: bool = False) -> Verdict:
@@ -180,27 +185,35 @@ def follows(
     """What row ``a`` gains over ``b`` goes up with ``x`` (or ``down``), and more so than with ``y``.
 
     ``x`` and ``y`` are properties of the classes by their number, ``names`` what they are called. The gain of a class
-    is the mean of a over the mean of b. Spearman's rank correlation of gain and x must be above 0, and above that of
-    gain and y; both are tested against all ways of dealing the gains out to the classes.
+    is relative to the mean of b. Spearman's rank correlation of gain and x must be above 0, and above that of
+    gain and y; both are tested against all ways of dealing the gains out to the classes. A seed moves related classes
+    alike, so that the gains, weighted by these ranks, must say so over the seeds, too: that is the difference.
     """
     found = [i for i, rows in enumerate(classes) if i in x and i in y and rows[a] and rows[b] and _mean(rows[b]) != 0]
     seeds, sign = _seeds([classes[i] for i in found], a, b), -1 if down else 1
     name = f"{a} / {b} {'falls' if down else 'rises'} with {names[0]}"
-    if len(found) < 3 or seeds < 2:
-        return _all_of([Comparison(name, "", None, None, seeds)])
-    gain = [sign * _mean(classes[i][a]) / _mean(classes[i][b]) for i in found]
-    with_x, with_y = ([values[i] for i in found] for values in (x, y))
-    rho = [rank_correlation(gain, values) for values in (with_x, with_y)]
-    words = [f"rho {sign * value:+.2f} with {what}" for value, what in zip(rho, names, strict=True)]
+    if len(found) < 3 or not seeds:
+        return _all_of([Comparison(name, "", None, None, len(seeds))])
+    by_seed = {
+        seed: [(classes[i][a][seed] - classes[i][b][seed]) / _mean(classes[i][b]) for i in found] for seed in seeds
+    }
+    gain = [statistics.fmean(one) for one in zip(*by_seed.values(), strict=True)]
+    with_x, with_y = (centred_ranks([values[i] for i in found]) for values in (x, y))
+    words = [
+        f"rho {float(centred_ranks(gain) @ w):+.2f} with {what}"
+        for w, what in zip((with_x, with_y), names, strict=True)
+    ]
     made = []
-    for of, value, less, by in (
-        (name, rho[0], None, words[0]),
-        (f"{name} rather than {names[1]}", rho[0] - rho[1], with_y, ", ".join(words)),
+    for of, weights, by in (
+        (name, with_x, words[0]),
+        (f"{name} rather than {names[1]}", with_x - with_y, ", ".join(words)),
     ):
-        high, low = permuted(gain, with_x, less)
+        seen = [sign * float(weights @ np.array(one)) for one in by_seed.values()]
+        over_seeds = _of_differences(of, "", seen, (TAILS[0], TAILS[1] / 2))
+        high, low = permuted(gain, sign * weights)
         word = HOLDS if high <= TAILS[0] else FAILS if low <= TAILS[1] / 2 else UNDECIDED
         by = f"{by}, {len(found)} classes, {_p('permutation', min(1.0, 2 * min(high, low)))}"
-        made.append(Comparison(of, "", value, None, seeds, word, by))
+        made.append(replace(over_seeds, word=word if word == over_seeds.word else UNDECIDED, by=by))
     return _all_of(made)
 
 
@@ -256,9 +269,9 @@ def _word(interval: Interval | None) -> str:
     return HOLDS if interval[0] > 0 else FAILS if interval[1] < 0 else UNDECIDED
 
 
-def _seeds(classes: Sequence[Rows], a: str, b: str) -> int:
+def _seeds(classes: Sequence[Rows], a: str, b: str) -> list[int]:
     """The seeds that rows a and b have in every class."""
-    return min((len({*rows[a]} & {*rows[b]}) for rows in classes), default=0)
+    return sorted(set.intersection(*({*rows[a]} & {*rows[b]} for rows in classes))) if classes else []
 
 
 def _mean(values: Values) -> float:

@@ -65,16 +65,21 @@ def yes_or_no(*rows: Sequence[float]) -> bool:
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's rank correlation; 0 where one of the two does not vary."""
-    return float(_ranks(x) @ _ranks(y))
+    return float(centred_ranks(x) @ centred_ranks(y))
 
 
-def permuted(gain: Sequence[float], x: Sequence[float], less: Sequence[float] | None = None) -> tuple[float, float]:
-    """Chances of a rank correlation of ``gain`` with ``x`` as high, and as low, were gains dealt out to the classes.
+def centred_ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks around 0 of unit length; zeros where the values do not vary."""
+    from scipy.stats import rankdata
 
-    With ``less`` it is the correlation with ``x`` minus the one with ``less``.
-    """
-    weights = _ranks(x) - (0 if less is None else _ranks(less))
-    ranks = _ranks(gain)
+    ranks: NDArray[np.float64] = rankdata(values) - (len(values) + 1) / 2
+    length = float(np.sqrt(ranks @ ranks))
+    return ranks / length if length > 0 else ranks
+
+
+def permuted(gain: Sequence[float], weights: NDArray[np.float64]) -> tuple[float, float]:
+    """Chances of a sum of ranks times ``weights`` as high, and as low, were the gains dealt out to the classes."""
+    ranks = centred_ranks(gain)
     seen, dealt = float(ranks @ weights), ranks[_orders(len(gain))] @ weights
     whole = math.factorial(len(gain)) == len(dealt)
     counts = (int((dealt >= seen - ROUNDING).sum()), int((dealt <= seen + ROUNDING).sum()))
@@ -96,12 +101,3 @@ def _orders(n: int) -> NDArray[np.intp]:
         return np.array(list(permutations(range(n))), dtype=np.intp)
     rng = np.random.default_rng(0)
     return np.array([rng.permutation(n) for _ in range(DRAWS)], dtype=np.intp)
-
-
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Ranks around 0 of unit length; zeros where the values do not vary."""
-    from scipy.stats import rankdata
-
-    ranks: NDArray[np.float64] = rankdata(values) - (len(values) + 1) / 2
-    length = float(np.sqrt(ranks @ ranks))
-    return ranks / length if length > 0 else ranks

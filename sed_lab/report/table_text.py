@@ -19,7 +19,7 @@ from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
-EVIDENCE = "difference [95 % interval] or count, seeds"  # what a verdict rests on
+EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
 Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
@@ -164,12 +164,9 @@ def evidence(verdict: Verdict) -> str:
     parts = []
     for item in verdict.comparisons:
         text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
-        if item.by:
-            text += item.by
-        else:
-            text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-            text += bounds(item.interval)
-        parts.append(f"{text}, {item.seeds}" + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
+        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
+        text += f"{bounds(item.interval)}, {item.seeds}" + (f" ({item.by})" if item.by else "")
+        parts.append(text + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
     return "; ".join(parts)
 
 
@@ -191,7 +188,7 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not records:
         return {}
     dates = sorted({str(record["finished"])[:10] for record in records})
-    data = _each_once(record["dataset"]["name"] for record in records if "name" in record.get("dataset", {}))
+    data = _each_once(data_in_words(record) for record in records if "name" in record.get("dataset", {}))
     facts = {
         **({"data": data} if data else {}),
         "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
@@ -207,6 +204,15 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _each_once(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(words))
+
+
+def data_in_words(record: Mapping[str, Any]) -> str:
+    """The dataset's name, and whether it was synthesised, or mixed from a folder of recordings."""
+    config, name = record.get("config", {}), str(record["dataset"]["name"])
+    dataset, cache = config.get("dataset", {}), config.get("paths", {}).get("cache")
+    if dataset.get("bank_folder"):
+        return f"{name}, from the recordings in {Path(dataset['bank_folder']).name}"
+    return f"procedural, {name}" if cache and dataset.get("folder") == cache else name
 
 
 def code_in_words(code: Mapping[str, Any]) -> str:

@@ -185,8 +185,9 @@ def test_numbers_without_any_spread_take_six_seeds() -> None:
 
 
 def classes_of(gain: Sequence[float]) -> list[dict[str, dict[int, float]]]:
-    """Rows of a class each: a is b plus the gain, in three seeds."""
-    return [{"a": {s: 0.3 + s / 10 + g for s in range(3)}, "b": {s: 0.3 + s / 10 for s in range(3)}} for g in gain]
+    """Rows of a class each: a is b plus the gain, more or less, in three seeds."""
+    low = [0.3, 0.4, 0.5]
+    return [{"a": {s: low[s] + g * (1 + s / 50) for s in range(3)}, "b": dict(enumerate(low))} for g in gain]
 
 
 def test_most_is_a_sign_test_over_the_classes() -> None:
@@ -196,7 +197,9 @@ def test_most_is_a_sign_test_over_the_classes() -> None:
     assert most(classes_of([0.1] * 8 + [-0.1] * 2), "a", "b").word == UNDECIDED
     assert most(classes_of([0.1] + [-0.1] * 9), "a", "b").word == FAILS
     assert most(classes_of([0.1] + [-0.1] * 9), "a", "b", lower=True).word == HOLDS
-    assert most(classes_of([0.1] * 3), "a", "b").word == UNDECIDED  # all of three is half of a coin's chance less
+    assert most(classes_of([0.1] * 3), "a", "b").word == UNDECIDED  # three coins fall alike one time in four
+    one_seed = [{row: {0: values[0]} for row, values in rows.items()} for rows in classes_of([0.1] * 10)]
+    assert most(one_seed, "a", "b").word == UNDECIDED
     lacking: list[dict[str, dict[int, float]]] = [{"a": {}, "b": {0: 0.4}}]
     assert most([*classes_of([0.1] * 8 + [0.0]), *lacking], "a", "b").comparisons[0].by.startswith("better in 8 of 8")
     assert most(lacking, "a", "b").comparisons[0].interval is None
@@ -239,11 +242,11 @@ def test_what_a_gain_goes_with_has_a_direction() -> None:
 
 
 def test_every_order_of_few_classes_is_counted() -> None:
-    high, low = permuted([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])
+    high, low = permuted([1.0, 2.0, 3.0, 4.0], np.array([1.0, 2.0, 3.0, 4.0]))
     assert (high, low) == (pytest.approx(1 / 24), 1.0)
 
 
-SIMULATED = 1500
+SIMULATED = 1000
 
 
 def wrong(draw: Callable[[np.random.Generator], Verdict], *words: str) -> float:
@@ -264,6 +267,15 @@ def no_effect(rng: np.random.Generator, n: int = 10) -> list[dict[str, dict[int,
     return [{"a": normal(rng), "b": normal(rng)} for _ in range(n)]
 
 
+def moved(rng: np.random.Generator, by_class: np.ndarray) -> list[dict[str, dict[int, float]]]:
+    """Rows of ten classes without an effect, but with what a seed does to all of them."""
+    classes, of_seed = no_effect(rng), rng.normal(0, 0.3, 3)
+    return [
+        {**rows, "a": {seed: value + of_seed[seed] * by for seed, value in rows["a"].items()}}
+        for rows, by in zip(classes, by_class, strict=True)
+    ]
+
+
 NO_EFFECT: dict[str, Callable[[np.random.Generator], Verdict]] = {
     "better": lambda rng: better({"a": normal(rng), "b": normal(rng)}, AB),
     "better, yes or no": lambda rng: better({"a": coins(rng), "b": coins(rng)}, AB),
@@ -276,11 +288,20 @@ NO_EFFECT: dict[str, Callable[[np.random.Generator], Verdict]] = {
     "above, yes or no": lambda rng: above(coins(rng), "a", 0.5),
     "below, yes or no": lambda rng: above(coins(rng, 3), "a", 0.5, below=True),
     "most": lambda rng: most(no_effect(rng), "a", "b"),
+    "most, a seed moves all classes": lambda rng: most(moved(rng, np.ones(10)), "a", "b"),
     "each": lambda rng: each(dict(zip("cdefghijkl", no_effect(rng), strict=True)), "a", "b"),
     "gains": lambda rng: gains([normal(rng) for _ in range(4)], "abcd"),
     "gains, yes or no": lambda rng: gains([coins(rng) for _ in range(4)], "abcd"),
     "follows": lambda rng: follows(
         no_effect(rng, 10), "a", "b", dict(enumerate(rng.random(10))), dict(enumerate(rng.random(10))), ("x", "y")
+    ),
+    "follows, a seed moves long classes": lambda rng: follows(
+        moved(rng, np.arange(10) / 10),
+        "a",
+        "b",
+        dict(enumerate(range(10))),
+        dict(enumerate(rng.random(10))),
+        ("x", "y"),
     ),
 }
 

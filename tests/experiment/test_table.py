@@ -162,6 +162,23 @@ def test_the_numbers_come_with_where_they_are_from(tmp_path: Path, folders: dict
     assert "- hardware: a processor, 2 cores, 1 thread a run" in text
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ({"folder": "~/cache"}, "procedural, toy"),
+        ({"folder": "~/cache", "bank_folder": "sounds/esc10"}, "toy, from the recordings in esc10"),
+        ({"folder": "copies/desed"}, "toy"),
+    ],
+)
+def test_a_table_names_its_data(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], dataset: dict[str, str], words: str
+) -> None:
+    for by_seed in folders.values():
+        for folder in by_seed.values():
+            record(folder, 0.5, config={"dataset": dataset, "paths": {"cache": "~/cache"}})
+    assert f"\n- data: {words}\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+
+
 def test_a_table_says_where_the_best_validation_lay(
     tmp_path: Path, folders: dict[str, dict[int, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,9 +221,9 @@ def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[s
     # Cat's mean rises, Dog's is the same, Cow has none; Cat rises by .1, .2, .15; Dog is .5 in all three seeds
     assert words == {"1": "undecided", "2": "holds", "3": "undecided", "4": "undecided"}
     lines = claims_grid(table)[1]
-    assert lines[0][2] == "tbfl - bce: better in 1 of 1 classes, sign test p = 1.000, 3"
+    assert lines[0][2] == "tbfl - bce: +0.075 [-0.033, +0.183], 3 (better in 1 of 1 classes, sign test p = 1.000)"
     assert lines[1][0] == "2. Cat is comparable (our question, not the paper's)"
-    assert lines[2][2] == "tbfl - 0.3: +0.200 in every seed, sign test p = 0.250, 3"
+    assert lines[2][2] == "tbfl - 0.3: +0.200 [-0.083, +0.200], 3 (+0.200 in every seed, sign test p = 0.250)"
 
 
 def test_a_class_wise_column_may_have_two_totals(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
