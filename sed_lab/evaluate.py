@@ -42,7 +42,7 @@ def task(cfg: DictConfig) -> None:
     if cfg.run:
         decoder, metric, named = _of_run(cfg, Path(cfg.run))
         decoder = instantiate(decoder, _convert_="all")
-        metrics = measure_run(Path(cfg.run), decoder, metric, cfg.tune_on, named, target)
+        metrics = measure_run(Path(cfg.run), decoder, metric, _tune_on(cfg), named, target)
         if not cfg.output:
             report_run(target, named, **cfg.report)
     else:
@@ -83,6 +83,22 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
             " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
     return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
+
+
+def _tune_on(cfg: DictConfig) -> str | None:
+    """The subset on which the threshold is tuned: the run's own, or another one that it has scores of.
+
+    Raises:
+        InputError: there are no scores of the one asked for.
+    """
+    from sed_lab.run.record import read_record
+
+    if cfg.tune_on is None:
+        return (read_record(Path(cfg.run)) or {})["config"].get("tune_on")
+    stored = sorted(path.name for path in (Path(cfg.run) / "scores").glob("*") if path.is_dir())
+    if cfg.tune_on not in stored:
+        raise InputError(f"tune_on={cfg.tune_on}: {cfg.run} has no scores of it; it has {', '.join(stored)}")
+    return str(cfg.tune_on)
 
 
 def measure_run(

@@ -109,6 +109,7 @@ class PhasedMethod(SedMethod):
         self.log("val/objective", -loss if last else -math.inf, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
         self.progress["epoch"] += 1
         waited = self.progress["epoch"] - self.progress["best_epoch"]
         patience = math.inf if self.phase.patience is None else self.phase.patience
