@@ -19,6 +19,7 @@ from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
+EVIDENCE = "difference [95 % interval] or count, seeds"  # what a verdict rests on
 Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
@@ -45,7 +46,7 @@ def _row_grid(table: Table) -> Grid:
     with_paper = {key for key in experiment.columns if any(row.paper.get(key) for row in experiment.rows.values())}
     head = [""]
     for key, column in experiment.columns.items():
-        head += [column.label, "paper", "difference"] if key in with_paper else [column.label]
+        head += [column.label, *_heading(table)] if key in with_paper else [column.label]
     lines = []
     for name, row in experiment.rows.items():
         line = [row.label]
@@ -67,15 +68,21 @@ def _class_grid(table: Table) -> Grid:
         for row in list(experiment.rows)[: 1 if shared else None]:
             paper = any(experiment.rows[row].paper.get(key) for key in keys.values())
             title = label if shared or len(experiment.rows) == 1 else f"{label}, {experiment.rows[row].label}"
-            head += [title, "paper", "difference"] if paper else [title]
+            theirs = _heading(table) if paper else []
+            head += [title, *theirs]
             for name, line in zip(names, lines, strict=True):
-                line += _words(table, row, keys[name], paper) if name in keys else [""] * (3 if paper else 1)
+                line += _words(table, row, keys[name], paper) if name in keys else [""] * (1 + len(theirs))
         if family in experiment.relative.get("columns", ()):
             of, to = experiment.relative["of"], experiment.relative["to"]
             head.append(f"{label}, {experiment.rows[of].label} / {experiment.rows[to].label}")
             for name, line in zip(names, lines, strict=True):
                 line.append(_ratio(table.cells[of][keys[name]], table.cells[to][keys[name]]) if name in keys else "")
     return head, lines
+
+
+def _heading(table: Table) -> list[str]:
+    """Columns of the paper's numbers: on other data they stand by themselves, since a difference would say nothing."""
+    return ["paper", "difference"] if table.experiment.papers_data(table.scale) else ["paper (its own data)"]
 
 
 def _ratio(a: Cell, b: Cell) -> str:
@@ -97,7 +104,8 @@ def _words(table: Table, row: str, key: str, with_paper: bool) -> list[str]:
         difference = None if cell.mean is None or paper is None else cell.mean - paper[0]
         words.append("" if paper is None else f"{paper[0]:.{column.digits}f}")
         words[-1] += f" ± {paper[1]:.{column.digits}f}" if paper and paper[1] is not None else ""
-        words.append("" if difference is None else f"{difference:+.{column.digits}f}")
+        if table.experiment.papers_data(table.scale):
+            words.append("" if difference is None else f"{difference:+.{column.digits}f}")
     return words
 
 
@@ -105,16 +113,16 @@ def claims_grid(table: Table) -> Grid:
     """The claims as words: sentence, verdict and what it rests on."""
     lines = []
     for claim in table.experiment.claims:
-        verdict = table.verdicts[claim.id]
-        lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict) + printed(table.experiment, claim)])
-    words = "runs each; t from the published values" if table.experiment.welch else "seeds"
-    return ["claim", "verdict", f"difference [95 % interval], {words}"], lines
+        verdict, ours = table.verdicts[claim.id], " (our question, not the paper's)" if claim.ours else ""
+        why = evidence(verdict) + printed(table.experiment, claim)
+        lines.append([f"{claim.id}. {claim.say}{ours}", verdict.word, why])
+    return ["claim", "verdict", EVIDENCE], lines
 
 
 def claims_of(tables: Sequence[Table]) -> Grid:
     """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
     lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
-    return ["table", "claim", "verdict", "difference [95 % interval], seeds"], lines
+    return ["table", "claim", "verdict", EVIDENCE], lines
 
 
 def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
@@ -156,10 +164,18 @@ def evidence(verdict: Verdict) -> str:
     parts = []
     for item in verdict.comparisons:
         text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
-        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-        text += "" if item.interval is None else f" [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]"
-        parts.append(f"{text}, {item.seeds}")
+        if item.by:
+            text += item.by
+        else:
+            text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
+            text += bounds(item.interval)
+        parts.append(f"{text}, {item.seeds}" + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
     return "; ".join(parts)
+
+
+def bounds(interval: tuple[float, float] | None) -> str:
+    """`` [-0.103, +0.214]``, or nothing."""
+    return "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
 def provenance(table: Table) -> dict[str, str]:
@@ -175,7 +191,9 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not records:
         return {}
     dates = sorted({str(record["finished"])[:10] for record in records})
+    data = _each_once(record["dataset"]["name"] for record in records if "name" in record.get("dataset", {}))
     facts = {
+        **({"data": data} if data else {}),
         "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
         "code": _each_once(code_in_words(record["code"]) for record in records),
         "versions": _each_once(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records),
@@ -258,7 +276,8 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
     for name, row in table.experiment.rows.items():
         for key, column in table.experiment.columns.items():
             cell, paper = table.cells[name][key], row.paper.get(key)
-            difference = cell.mean - paper[0] if cell.mean is not None and paper else None
+            ours_there = cell.mean is not None and table.experiment.papers_data(table.scale)
+            difference = cell.mean - paper[0] if ours_there and paper else None
             names = {"row": name, "label": row.label, "column": key, "metric": row.metric(column)}
             ours = {"mean": cell.mean, "sd": cell.sd, "runs": len(cell.whole)}
             theirs = dict(zip(("paper", "paper_sd"), paper or (None, None), strict=True))
