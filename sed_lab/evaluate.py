@@ -43,8 +43,8 @@ def task(cfg: DictConfig) -> None:
     if dataset and not cfg.run:
         raise InputError("a dataset is scored by a run's detector; name it with run=FOLDER")
     if cfg.run:
-        decoder, metric, named, tune_on = _of_run(cfg, Path(cfg.run))
-        decoder = instantiate(decoder, _convert_="all")
+        decoder, metric, named = _of_run(cfg, Path(cfg.run))
+        decoder, tune_on = instantiate(decoder, _convert_="all"), _tune_on(cfg)
         if dataset:
             from sed_lab.run.scoring import note_measured, score_run
 
@@ -60,8 +60,8 @@ def task(cfg: DictConfig) -> None:
     print(f"written: {target / 'metrics.json'}")
 
 
-def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str], str | None]:
-    """Decoder, metric settings, analyses and ``tune_on`` of the run, changed by what the command line says.
+def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str]]:
+    """Decoder, metric settings and analyses of the run, changed by what the command line says.
 
     Raises:
         InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
@@ -78,14 +78,11 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
     if former:
         said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
         print(f"settings of an older version that are no more and left out: {said}")
-    tune_on = record["config"].get("tune_on")
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
         group, _, inner = key.partition(".")
         if group in merged and not inner:
             merged[group] = cfg[group]
-        elif key == "tune_on":
-            tune_on = cfg.tune_on
         elif group in merged:
             OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
     named = list(record["config"].get("analysis") or ()) if cfg.analysis is None else list(cfg.analysis)
@@ -94,7 +91,23 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
             f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, so it is not run; leave it out"
             " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
-    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named, tune_on  # type: ignore[arg-type]
+    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
+
+
+def _tune_on(cfg: DictConfig) -> str | None:
+    """The subset on which the threshold is tuned: the run's own, or another one that it has, or will have, scores of.
+
+    Raises:
+        InputError: there are no scores of the one asked for.
+    """
+    from sed_lab.run.record import read_record
+
+    if cfg.tune_on is None:
+        return (read_record(Path(cfg.run)) or {})["config"].get("tune_on")
+    stored = sorted(path.name for path in (Path(cfg.run) / "scores").glob("*") if path.is_dir())
+    if cfg.tune_on not in stored and not cfg.get("dataset"):
+        raise InputError(f"tune_on={cfg.tune_on}: {cfg.run} has no scores of it; it has {', '.join(stored)}")
+    return str(cfg.tune_on)
 
 
 def measure_run(

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sed_lab.app import conf_folder, sentence, shipped
+from sed_lab.app import conf_folder, sentence, shipped, whole_mappings
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
@@ -226,6 +226,7 @@ def _composed(config: str, overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
 
     register_resolvers()
+    whole_mappings()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(config, overrides=list(overrides))
 

@@ -95,6 +95,10 @@ TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
 BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front of the numbers'
 
 
+TRAINING = ("synthetic", "weak", "unlabelled")
+VALIDATION = ("synthetic_validation", "weak_validation", "validation")
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A dataset ready to use: fixed class order and named subsets.

@@ -6,6 +6,7 @@ knows that a global batch may lie on several devices and accumulation passes.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, some
 from sed_lab.loss import Loss
 from sed_lab.method.gather import gather_rows
 from sed_lab.types import Batch, Input, Part, Shares
 
+BLOWN_UP = 1000.0  # a mean loss of an epoch so many times the untrained network's has diverged, though it is finite
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 
 
@@ -137,6 +139,8 @@ class SedMethod(pl.LightningModule):
         self.make_optimizer = optimizer
         self.register_buffer("class_weight", parts.class_weight)
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
+        self.trained_on: tuple[str, ...] = ()  # the last batch's clips
+        self.untrained_loss: float | None = None  # before the first step; unknown to a run that goes on
         self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
         self._gathered = False  # in this step
 
@@ -172,8 +176,11 @@ class SedMethod(pl.LightningModule):
         terms = self.losses(batch)
         self._check_gathering(terms)
         loss = total_loss(terms, shares)
+        self.trained_on = tuple(batch.clip_id)
         if not loss.isfinite():
-            self._refuse_divergence(batch, loss)
+            raise self.diverged(f"the loss is {loss.item()}")
+        if self.trainer.global_step == 0:
+            self.untrained_loss = loss.item()
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.note("loss", loss, batch)
         for name, term in terms.items():
@@ -207,13 +214,24 @@ class SedMethod(pl.LightningModule):
         """Log a number as ``train/<name>``, its mean over an epoch's batches."""
         self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
 
-    def _refuse_divergence(self, batch: Batch, loss: Tensor) -> None:
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        raise InputError(
-            f"training diverged: the loss is {float(loss)} in step {self.trainer.global_step + 1} of epoch"
-            f" {self.current_epoch + 1} at a learning rate of {rate:g} (clips {', '.join(batch.clip_id[:4])}, ...);"
-            " lower method.optimizer.lr, or look for a recording that is not as the others"
+    def diverged(self, what: str) -> InputError:
+        """The one sentence on training that led to numbers that are none; ``what`` they are, and where."""
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.trainer.optimizers]  # none while testing
+        rate = f" at a learning rate of {rates[0]:g}" if rates else ""
+        clips = f", the last batch of clips {some(self.trained_on)}" if self.trained_on else ""
+        return InputError(
+            f"training diverged: {what} after {self.trainer.global_step} steps, in epoch {self.current_epoch + 1}{rate}"
+            f"{clips}; lower method.optimizer.lr, or look for a recording that is not as the others"
         )
+
+    def on_train_epoch_end(self) -> None:
+        """End a run that has diverged, also where nothing is validated."""
+        loss = self.trainer.callback_metrics["train/loss"].item()
+        if self.untrained_loss is not None and loss > BLOWN_UP * self.untrained_loss:
+            raise self.diverged(f"the loss rose from {self.untrained_loss:.3g} to {loss:.3g}")
+        bad = [name for name, p in self.named_parameters() if not p.isfinite().all()]
+        if bad:
+            raise self.diverged(f"the weights {some(bad)} are not finite")
 
     def detector_state(self) -> dict[str, Tensor]:
         """The state without modules that only training needs."""
@@ -249,6 +267,8 @@ class SedMethod(pl.LightningModule):
         named = zip(self.validation_losses, sums.tolist(), strict=True)
         self.validation_loss = {name: total / clips for name, (total, clips) in named if clips > 0}
         for name, mean in self.validation_loss.items():
+            if not math.isfinite(mean):
+                raise self.diverged(f"the validation loss {name} is {mean}")
             self.log(f"val/{name}", mean, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:

@@ -115,6 +115,7 @@ class PhasedMethod(SedMethod):
         self.log("val/objective", -loss if last else -math.inf, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
         if self.phase.patience is None:  # there was no validation
             self.log("val/objective", -math.inf)
         self.progress["epoch"] += 1

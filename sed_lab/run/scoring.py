@@ -47,10 +47,11 @@ def score_run(
     data = _data(record, detector, corpus, tune_on, workers)
     shutil.rmtree(target / "scores", ignore_errors=True)  # of another dataset, with other subsets
     quiet()
+    evaluation = Evaluation(target, (), detector.decoder, tune_on, config["metric"]["zero_score"])
     trainer = pl.Trainer(
         accelerator=device,
         devices=1,
-        callbacks=[Evaluation(target, (), detector.decoder, tune_on), *([Bars()] if on_terminal() else [])],
+        callbacks=[evaluation, *([Bars()] if on_terminal() else [])],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=on_terminal(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -246,10 +247,16 @@ def test_quick_metrics_are_those_of_measure() -> None:
     decoder = MedianDecoder(median_seconds=0.5)
     values = measure({"s": scores}, truth, durations, decoder)[0]["systems"]["s"]
     labels = {clip_id: [event.event_label for event in events] for clip_id, events in truth.items()}
-    assert quick_intersection_f1(scores, truth, decoder) == pytest.approx(values["intersection_f1"]["macro"])
+    deaf = replace(scores, frame=tuple(array * [1, 0, 1] for array in scores.frame or ()))  # to dogs
+    found = {}
+    for zero_score in (True, False):
+        expected = measure({"s": deaf}, truth, durations, decoder, zero_score=zero_score)[0]["systems"]["s"]
+        found[zero_score] = quick_intersection_f1(deaf, truth, decoder, zero_score)
+        assert found[zero_score] == pytest.approx(expected["intersection_f1"]["macro"])
+    assert found[True] == found[False] / 2 > 0
     assert quick_tagging_f1(scores, labels) == pytest.approx(values["tagging_f1"]["macro"])
     silent = dict.fromkeys(truth, ())
-    assert np.isnan(quick_intersection_f1(scores, silent, decoder))
+    assert np.isnan(quick_intersection_f1(scores, silent, decoder, zero_score=True))
     assert np.isnan(quick_tagging_f1(scores, silent))
 
 
