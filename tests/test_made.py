@@ -1,5 +1,5 @@
-"""Each paper's full-scale configuration, sizes cut, on a small corpus in the published layout: checked, trained on for an
-epoch by one process and by two, and predicted from."""
+"""Each paper's full-scale configuration, sizes cut, on a small corpus in the published layout, which is checked, trained
+on for an epoch by one process and by two, and predicted from."""
 
 from __future__ import annotations
 
@@ -174,16 +174,8 @@ def test_a_bank_is_checked_trained_on_and_predicted_from(make: Callable[[Path], 
 
 
 def test_the_corpora_are_made_by_a_script(tmp_path: Path) -> None:
-    script = ROOT / "tests/made/corpora.py"
+    words = [sys.executable, str(ROOT / "tests/made/corpora.py"), str(tmp_path), "audioset_v1_embeddings"]
     given = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "ESC-10", "audioset_v1_embeddings"],
-        capture_output=True, text=True, check=True, env=given,
-    )  # fmt: skip
-    assert done.stdout.split() == [str(tmp_path / "ESC-10"), str(tmp_path / "audioset_v1_embeddings")]
-    assert len(list((tmp_path / "ESC-10").glob("*/*.ogg"))) == 92
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "desd"], capture_output=True, text=True, env=given, check=False
-    )
-    assert done.returncode == 1
-    assert "names: desed, dcase2018" in done.stderr
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=given)
+    assert done.stdout.split() == [str(tmp_path / "audioset_v1_embeddings")]
+    assert len(list(tmp_path.glob("*/*/*.tfrecord"))) == 12
