@@ -1,5 +1,5 @@
-"""Each paper's full-scale configuration, sizes cut, on a small corpus in the published layout, which is checked, trained
-on for an epoch by one process and by two, and predicted from."""
+"""Each paper's full-scale configuration, sizes cut, on a small corpus in the published layout, which is checked,
+trained on for an epoch by one process and by two, and predicted from."""
 
 from __future__ import annotations
 
