@@ -47,7 +47,7 @@ def score_run(
     data = _data(record, detector, corpus, tune_on, workers)
     shutil.rmtree(target / "scores", ignore_errors=True)  # of another dataset, with other subsets
     quiet()
-    evaluation = Evaluation(target, (), detector.decoder, tune_on, config["metric"]["zero_score"])
+    evaluation = Evaluation(target, (), detector.decoder, tune_on, record["config"]["metric"]["zero_score"])
     trainer = pl.Trainer(
         accelerator=device,
         devices=1,
