@@ -76,10 +76,10 @@ def measure(
     ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
     thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
     ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``; scores always
-    have ``event_f1_optimistic``, at the threshold that is best on these very clips. The keywords after ``points`` are
-    those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds that block;
-    ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings", "systems":
-    {name: {metric: values}}}``.
+    have ``event_f1_optimistic``, at the threshold that is best on these very clips. ``annotated``: the classes that a
+    clip's annotation is about, where not all. The keywords after it are those of `event_f1`, `segment_f1`,
+    `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds that block; ``operating_points`` K: the thresholds
+    (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -91,8 +91,8 @@ def measure(
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
         "psds": {"exact": exact_psds, "operating_points": operating_points},
-        "tagging_f1": {"threshold": tagging_threshold}, "accuracy": {"reported": accuracy},
-        "eer": {"rule": eer_rule, "bootstrap": bootstrap},
+        "accuracy": {"reported": accuracy},
+        "tagging_f1": {"threshold": tagging_threshold}, "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
