@@ -38,6 +38,8 @@ def score_run(
 
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"device={device} is not there; use cpu{' or cuda' if torch.cuda.is_available() else ''}")
+    if missing := sorted(OmegaConf.missing_keys(dataset)):
+        raise InputError(f"dataset.{missing[0]} is not given; add dataset.{missing[0]}=...")
     detector = load_detector(run, trusted=trusted)
     record = read_json(run / "run.json")
     _refuse_other_results(run, target)

@@ -182,6 +182,8 @@ def test_results_of_another_run_are_not_overwritten(imported: Path, desed: Path,
         score_run(imported, node, tmp_path, None, "cpu", ())
     with pytest.raises(InputError, match=r"was trained with sample_rate 16000, but dataset desed has 8000"):
         score_run(imported, OmegaConf.merge(node, {"sample_rate": 8000}), imported, None, "cpu", ())
+    with pytest.raises(InputError, match=r"dataset.folder is not given; add dataset.folder=\.\.\."):
+        score_run(imported, OmegaConf.create({**node, "folder": "???"}), imported, None, "cpu", ())
     with pytest.raises(InputError, match="device=tpu is not there; use cpu"):
         score_run(imported, node, imported, None, "tpu", ())
 
