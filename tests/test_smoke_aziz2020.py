@@ -159,6 +159,13 @@ def test_what_is_no_embedding_is_named(of_vggish: Path, tmp_path: Path, monkeypa
     assert "text.npz: cannot be read as .npz" in said
 
 
+def test_another_front_end_than_the_embeddings_own_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
+    cache = str(folder.parents[1] / "cache")
+    done = sed("train", *WORDS, "feature=vggish", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 2
+    assert "holds embeddings of feature=mini_vggish, but VggishEmbedding would embed recordings" in done.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_train_the_same_classifier(folder: Path, tmp_path: Path) -> None:
     cache = str(folder.parents[1] / "cache")
