@@ -102,8 +102,8 @@ def test_parts_make_up_the_undivided_batch(world: int, accumulate: int, epoch: i
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        ({"synthetic": 51}, r"batch.clips.synthetic=51, but the dataset has 50"),
-        ({"strong": 1}, r"batch.clips.strong=1, but the dataset has 0"),
+        ({"synthetic": 51}, r"batch.clips.synthetic=51, but the dataset has 50 synthetic clips; set it to at most 50$"),
+        ({"strong": 1}, r"batch.clips.strong=1, but the dataset has 0 strong clips; set batch.clips.strong=0 or use"),
         ({"synthetic": 0}, "asks for no clip at all"),
     ],
 )
