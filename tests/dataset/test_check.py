@@ -19,7 +19,7 @@ from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError
 from sed_lab.prepare import prepare
 from sed_lab.types import Event
-from tests.configured import configured
+from tests.configured import configured, option
 from tests.made import corpora
 from tests.made.corpora import record
 
@@ -173,13 +173,21 @@ def test_jobs_are_at_least_one(tmp_path: Path) -> None:
 # Subsets beside each other.
 
 
-def test_rates_that_differ_between_subsets_are_a_domain_gap(made: Made, capsys: Captured) -> None:
-    _, found = checked("dcase2018", made("dcase2018"), capsys, "--quick")
+def without_soundscapes(folder: Path, *names: str) -> Path:
+    for name in names:
+        for kind in ("metadata", "audio"):
+            shutil.rmtree(folder / kind / "train" / name, ignore_errors=True)
+    return folder
+
+
+def test_rates_that_differ_between_subsets_are_a_domain_gap(copied: Made, capsys: Captured) -> None:
+    folder = without_soundscapes(copied("dcase2018"), "synthetic21_train")
+    _, found = checked("dcase2018", folder, capsys, "--quick")
     (warning,) = (text for text in found["synthetic"]["warnings"] if "Hz" in text)
     assert warning == (
-        "recordings are at 800 Hz where those of weak, validation, test, synthetic_test are at 2000 Hz: read at 44100 "
-        "Hz they hold nothing above 400 Hz, by which a network tells the subsets apart; set dataset.sample_rate=800, "
-        "or the f_max of the features to 400"
+        "recordings are at 800 Hz where those of weak, validation, test, synthetic_test are at 2000 Hz: read at "
+        f"{option('dataset/dcase2018')['sample_rate']} Hz they hold nothing above 400 Hz, by which a network tells the "
+        "subsets apart; set dataset.sample_rate=800, or the f_max of the features to 400"
     )
     assert "Hz" not in said({name: one for name, one in found.items() if name != "synthetic"}, "warnings")
     assert found["synthetic"]["rates"] == {"800": 20}
@@ -294,13 +302,11 @@ def test_the_test_clips_of_2018_have_908_events(copied: Made, capsys: Captured) 
 
 @pytest.mark.parametrize("name", ["dcase2018", "as_desed"])
 def test_soundscapes_to_train_on_have_to_be_there(name: str, copied: Made, capsys: Captured) -> None:
-    folder = copied(name)
+    folder = without_soundscapes(copied(name), "synthetic20", "synthetic21_train")
     shutil.rmtree(folder / "dcase_synth", ignore_errors=True)
-    shutil.rmtree(folder / "metadata/train/synthetic20", ignore_errors=True)
-    shutil.rmtree(folder / "audio/train/synthetic20", ignore_errors=True)
     code, found = checked("dcase2018", folder, capsys, "--quick")
     assert code == 2
-    assert "synthetic20/soundscapes.tsv and" in found["synthetic"]["errors"][0]
+    assert "soundscapes.tsv and" in found["synthetic"]["errors"][0]
 
 
 def test_soundscapes_below_dcase_synth_are_read(made: Made) -> None:

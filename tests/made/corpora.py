@@ -109,8 +109,8 @@ def _weak(root: Path, annotation: str, count: int, rate: int) -> None:
 
 
 def dcase2018(root: Path, own: bool = True, rate: int = 44100, made_rate: int = 16000) -> Path:
-    """DCASE 2018 task 4 with 2019's soundscapes: in 2018's own arrangement, training soundscapes of 2020 (16 kHz); or
-    in DESED's, training soundscapes of 2021 below dcase_synth/, as from 2022 on."""
+    """DCASE 2018 task 4 with 2019's soundscapes: in 2018's own arrangement, training soundscapes of 2020 (16 kHz) and
+    2021; or in DESED's, training soundscapes of 2021 below dcase_synth/, as from 2022 on."""
     meta, audio = root / "metadata", root / "audio"
     _weak(root, "train/weak.csv" if own else "train/weak.tsv", 20, rate)
     places = [("test/test.csv", "test", 300), ("eval/eval.csv", "eval", 400)]
@@ -127,11 +127,11 @@ def dcase2018(root: Path, own: bool = True, rate: int = 44100, made_rate: int = 
     clips = clips_of([f"{i}.wav" for i in range(10)], CLASSES, 5)
     write_strong(meta / "train/synthetic.tsv", clips)
     write_clips(audio / "train/synthetic", clips, CLASSES, rate)
-    place = "train/synthetic20/soundscapes" if own else "train/synthetic21_train/soundscapes"
-    top, made_rate = (root, made_rate) if own else (root / "dcase_synth", rate)
-    clips = clips_of([f"{i}.wav" for i in range(20)], CLASSES, 6)
-    write_strong(top / f"metadata/{place}.tsv", clips)
-    write_clips(top / "audio" / place, clips, CLASSES, made_rate)
+    top, years = (root, {"synthetic20": made_rate, "synthetic21_train": rate}) if own else (root / "dcase_synth", {})
+    for name, of_year in (years or {"synthetic21_train": rate}).items():
+        clips = clips_of([f"{i}.wav" for i in range(20)], CLASSES, 6)
+        write_strong(top / f"metadata/train/{name}/soundscapes.tsv", clips)
+        write_clips(top / f"audio/train/{name}/soundscapes", clips, CLASSES, of_year)
     return root
 
 
