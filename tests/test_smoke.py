@@ -85,6 +85,7 @@ def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
     assert record["status"] == "complete"
     assert record["dataset"]["fingerprint"]
     assert record["clips_per_second"] > 0
+    assert record["best_epoch"] == record["epochs"] == 1
     assert record["metrics"]["student/event_f1/macro"] >= 0
     dog = record["dataset"]["per_class"]["Dog"]
     assert dog["V_c"] == round(0.05 * 136)
@@ -110,6 +111,16 @@ def test_the_checkpoint_holds_plain_values_only(smoke: Path) -> None:
     for name in ("best.ckpt", "last.ckpt"):
         checkpoint = torch.load(smoke / "checkpoints" / name, weights_only=True)
         assert any(key.startswith("teacher.") for key in checkpoint["state_dict"])
+
+
+@pytest.mark.slow
+def test_a_diverged_run_is_never_complete(tmp_path: Path, cache: str) -> None:
+    done = sed("train", *TINY, "method.optimizer.lr=1e30", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: training diverged: the loss is nan after 1 steps")
+    (record,) = records(tmp_path)
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("training diverged: ")
 
 
 def test_a_complete_run_is_not_trained_again(smoke: Path, cache: str) -> None:

@@ -25,7 +25,10 @@ from sed_lab.run.record import analyses, own_analyses
 
 @styled
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation measures against epochs; ``history`` holds a row an epoch: ``train/...``, ``val/...``."""
+    """Losses and validation measures against epochs; ``history`` holds a row an epoch.
+
+    Its columns are ``epoch``, counted from 0 (drawn from 1), ``train/...`` and ``val/...``.
+    """
     keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(("train/", "val/"))))
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
@@ -34,7 +37,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     for place, (title, found) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for number, key in enumerate(found):
-            points = [(row.get("epoch", i), row[key]) for i, row in enumerate(history) if key in row]
+            points = [(row.get("epoch", i) + 1, row[key]) for i, row in enumerate(history) if key in row]
             colour, dash = class_style(number)
             x, y = zip(*points, strict=True)
             axes.plot(x, y, dash, color=colour, lw=1.5, marker="o" if len(points) < 12 else "", ms=3, label=key)
