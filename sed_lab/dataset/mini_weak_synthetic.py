@@ -16,6 +16,7 @@ from sed_lab.bank.making import marked
 from sed_lab.bank.soundscape import Ingredient, Recipe
 from sed_lab.clip.audio import ClipFiles
 from sed_lab.dataset.mini_desed import desed_soundscapes
+from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
 
@@ -39,8 +40,12 @@ def mini_weak_synthetic(
     could gain if it labelled their frames without a mistake.
 
     Raises:
-        InputError: as `mini_desed`.
+        InputError: as `mini_desed`; ``true_events`` without weak clips.
     """
+    if true_events and not sizes.get("weak"):
+        raise InputError(
+            "dataset.true_events=true is about weak clips, of which there are none; set dataset.sizes.weak"
+        )
     given = (sizes, bank_share, snr, real_snr, empty_share, sample_rate, clip_seconds, live, seed)
     corpus = desed_soundscapes(Path(folder), "mini_weak_synthetic", *given, recorded=recorded)
     return with_true_events(corpus) if true_events else corpus
