@@ -1,8 +1,8 @@
 """The embedded corpus of Huang et al. 2021's task: weak clips of one domain, strong ones of another; no downloads.
 
 `sed_lab.dataset.mini_desed` with a wider gap between its domains: clips of the real one are recordings of soundscapes,
-by another device in another room each. In the encoder of a baseline after 12 epochs, frames of one class are by .21 more
-alike within a domain than across (cosines less the common mean), where classes lie .44 apart; without recording it was
+by another device in another room each. In the encoder of a baseline after 12 epochs frames of one class are more alike
+within a domain than across by .21 (cosines less the common mean), where classes lie .44 apart; without recording it was
 .06 where classes lay .61 apart (8 epochs; seed 0 both).
 """
 
