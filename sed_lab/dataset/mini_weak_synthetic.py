@@ -1,7 +1,9 @@
 """The embedded corpus of Huang et al. 2021's task: weak clips of one domain, strong ones of another; no downloads.
 
 `sed_lab.dataset.mini_desed` with a wider gap between its domains: clips of the real one are recordings of soundscapes,
-by another device in another room each.
+by another device in another room each. In the encoder of a baseline after 12 epochs frames of one class are more alike
+within a domain than across by .21 (cosines less the common mean), where classes lie .44 apart; without recording it was
+.06 where classes lay .61 apart (8 epochs; seed 0 both).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from sed_lab.bank.making import marked
 from sed_lab.bank.soundscape import Ingredient, Recipe
 from sed_lab.clip.audio import ClipFiles
 from sed_lab.dataset.mini_desed import desed_soundscapes
+from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 
 
@@ -39,8 +42,12 @@ def mini_weak_synthetic(
     could gain if it labelled their frames without a mistake.
 
     Raises:
-        InputError: as `mini_desed`.
+        InputError: as `mini_desed`; ``true_events`` without weak clips.
     """
+    if true_events and not sizes.get("weak"):
+        raise InputError(
+            "dataset.true_events=true is about weak clips, of which there are none; set dataset.sizes.weak"
+        )
     given = (sizes, bank_share, snr, real_snr, empty_share, sample_rate, clip_seconds, live, seed)
     corpus = desed_soundscapes(Path(folder), "mini_weak_synthetic", *given, recorded=recorded)
     return with_true_events(corpus) if true_events else corpus

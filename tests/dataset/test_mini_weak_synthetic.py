@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sed_lab.errors import InputError
 from sed_lab.types import Corpus
 from tests.configured import configured
 
@@ -52,3 +53,10 @@ def test_true_events_of_weak_clips_on_request_and_of_no_other(cache: Path) -> No
         assert max(event.offset for event in clip.events) <= 6
     assert np.array_equal(audio(oracle, "weak"), audio(corpus, "weak"))
     assert oracle.subsets["test"].clips == corpus.subsets["test"].clips
+
+
+def test_true_events_of_no_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"true_events=true is about weak clips, of which there are none; set dataset.siz"
+    ):
+        mini_weak_synthetic(tmp_path, {"synthetic": 2, "test": 1}, true_events=True)
