@@ -12,7 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
@@ -51,7 +51,7 @@ def whole_mappings() -> None:
         for override in overrides:
             key, value = override.key_or_group, override.value()
             node = OmegaConf.select(cfg, key, throw_on_missing=False)
-            own = set(key.split(".")[1:]) & OWN_NAMES and isinstance(node, DictConfig)
+            own = set(key.split(".")[1:]) & OWN_NAMES and isinstance(node, (DictConfig, ListConfig))
             if own and isinstance(value, dict) and not override.is_delete():
                 for inner, mapping in _innermost(key, value):
                     OmegaConf.update(cfg, inner, mapping, merge=False, force_add=True)

@@ -96,7 +96,7 @@ CASES = {
         "audioset_embeddings",
         corpora.audioset_embeddings,
         [],
-        "",  # prediction needs VGGish's own files
+        "eval/*.tfrecord",
     ),
 }
 
@@ -147,12 +147,12 @@ def test_a_corpus_is_checked_trained_on_and_predicted_from(name: str, place: Pat
         ours, theirs = load_scores(path), load_scores(two / path.relative_to(one))
         assert ours.clip_id == theirs.clip_id
         assert len(ours.clip_id) > 0
-    if not case.recording:
-        return
     sound = next((place / name).glob(case.recording))
     done = sed("predict", str(two), str(sound), "--scores", str(tmp_path / "scores"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len((tmp_path / "scores" / f"{sound.stem}.tsv").read_text().splitlines()) > 1
+    written = list((tmp_path / "scores").glob("*.tsv"))
+    assert written
+    assert all(len(path.read_text().splitlines()) > 1 for path in written)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def _say_what_is_to_be_made(folder: Path, wanted: Sequence[tuple[str, Mixing]], 
         check = next(one for one in checks if one.subset.split()[0] == subset)
         gaps = [name for one in checks if one.subset.split()[1:] == [subset] for name in one.missing]
         there = {path.name.rpartition("_")[2] for path in folders_of_mixtures(folder, subset)}
-        lacking = {one for name, one in wanted if name == subset and one.folder() not in there}
+        lacking = {one for name, one in wanted if name == subset and not {one.folder(), one.baseline_folder()} & there}
         count = sum(one.mixtures_per_class for one in lacking) * len(CLASSES)
         total += count
         setup = [folder / "data/source_data/cv_setup" / f"{kind}_{subset}.yaml" for kind in ("events", "bgs")]
@@ -166,7 +166,7 @@ def _check_backgrounds(
 
 def _check_mixtures(subset: str, place: Path, how: Looking) -> SplitCheck:
     digest = place.name.rpartition("_")[2]
-    official = digest in (Mixing().folder(), EVALTEST)
+    official = digest in (Mixing().folder(), Mixing().baseline_folder(), EVALTEST)
     name = f"{subset} {digest[:8]}"
     check = SplitCheck(name, place / "audio", used=_use_of(subset))
     audio = {path.name: path for path in _audio_in(check.audio)}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sed_lab.bank.recipe import Mixing
 from sed_lab.clip.annotation import write_strong, write_weak
 from sed_lab.clip.audio import write_audio
 from sed_lab.dataset.desed import CLASSES
@@ -416,10 +417,12 @@ def test_both_arrangements_of_mixtures_are_known(own: bool, copied: Made, capsys
     if not own:
         for place in list((folder / "data/mixture_data").glob("dev*/*")):
             (folder / "generated_data").mkdir(exist_ok=True)
-            place.rename(folder / f"generated_data/mixtures_{place.parent.name}_{place.name}")
+            place.rename(folder / f"generated_data/mixtures_{place.parent.name}_{Mixing().baseline_folder()}")
     code, found = checked("tut_rare", folder, capsys, "--quick")
     assert code == 0
-    assert [found[f"{name} 20b25538"]["found"] for name in ("devtrain", "devtest")] == [6, 6]
+    digest = "20b25538" if own else "0367e094"
+    assert [found[f"{name} {digest}"]["found"] for name in ("devtrain", "devtest")] == [6, 6]
+    assert "1500 mixtures" not in said({"": found[f"devtest {digest}"]}, "warnings")
 
 
 # AudioSet.
