@@ -126,7 +126,7 @@ def sentence(error: Exception, config_name: str) -> str:
         new = f"; a new key takes +{key}=..." if key.rpartition(".")[0] in known else ""
         return (
             f"unknown key {key!r} on the command line{_nearest(key, near)}{new};"
-            f" `{Path(sys.argv[0]).name} --cfg job` shows all keys"
+            f" `sed-{'evaluate' if 'evaluate' in Path(sys.argv[0]).name else 'train'} --cfg job` shows all keys"
         )
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))
     if option:

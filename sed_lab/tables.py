@@ -140,7 +140,7 @@ def _block(
     from sed_lab.report.drawing import draw
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
-    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid
+    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid, to_be_run
 
     if kind == "summary":
         return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))
@@ -159,7 +159,7 @@ def _block(
     if draw_figures and (drawn := draw(table)):
         save(drawn, figure)
     picture = f"\n![{experiment.title}]({os.path.relpath(figure, beside)})\n" if figure.exists() else ""
-    return markdown(table) + picture
+    return (markdown(table) if table.complete else to_be_run(table)) + picture
 
 
 def kept_table(experiment: Experiment, scale: str, results: Path) -> Table:

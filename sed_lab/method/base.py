@@ -141,6 +141,7 @@ class SedMethod(pl.LightningModule):
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
         self.trained_on: tuple[str, ...] = ()  # the last batch's clips
         self.untrained_loss: float | None = None  # before the first step; unknown to a run that goes on
+        self._untrained = False
         self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
         self._gathered = False  # in this step
 
@@ -179,8 +180,8 @@ class SedMethod(pl.LightningModule):
         self.trained_on = tuple(batch.clip_id)
         if not loss.isfinite():
             raise self.diverged(f"the loss is {loss.item()}")
-        if self.trainer.global_step == 0:
-            self.untrained_loss = loss.item()
+        if self._untrained:
+            self.untrained_loss, self._untrained = loss.item(), False
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.note("loss", loss, batch)
         for name, term in terms.items():
@@ -227,7 +228,7 @@ class SedMethod(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """End a run that has diverged, also where nothing is validated."""
         loss = self.trainer.callback_metrics["train/loss"].item()
-        if self.untrained_loss is not None and loss > BLOWN_UP * self.untrained_loss:
+        if self.untrained_loss is not None and loss > BLOWN_UP * max(self.untrained_loss, 1.0):
             raise self.diverged(f"the loss rose from {self.untrained_loss:.3g} to {loss:.3g}")
         bad = [name for name, p in self.named_parameters() if not p.isfinite().all()]
         if bad:
@@ -284,6 +285,7 @@ class SedMethod(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Fit a front end that has statistics to the first subset the batches take."""
+        self._untrained = self.trainer.global_step == 0
         if hasattr(self.feature, "fit") and not bool(self.feature.fitted):
             subset = next(name for name in self.trains_on if self.data.clips.get(name))
             if self.trainer.is_global_zero:

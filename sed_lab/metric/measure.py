@@ -73,13 +73,13 @@ def measure(
 ) -> tuple[Json, Json]:
     """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
-    ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
-    thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
+    ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
+    ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
     ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``; scores always
     have ``event_f1_optimistic``, at the threshold that is best on these very clips. ``annotated``: the classes that a
-    clip's annotation is about, where not all. The keywords after it are those of `event_f1`, `segment_f1`,
-    `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds that block; ``operating_points`` K: the thresholds
-    (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings", "systems": {name: {metric: values}}}``.
+    clip's annotation is about, where not all. The keywords after it are those of `event_f1` and so on; ``accuracy``
+    adds that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset",
+    "settings", "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -90,8 +90,7 @@ def measure(
                      "zero_score": zero_score},
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
-        "psds": {"exact": exact_psds, "operating_points": operating_points},
-        "accuracy": {"reported": accuracy},
+        "psds": {"exact": exact_psds, "operating_points": operating_points}, "accuracy": {"reported": accuracy},
         "tagging_f1": {"threshold": tagging_threshold}, "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
@@ -100,9 +99,9 @@ def measure(
                               tuned.get(name), by_class.get(name), (points or {}).get(name), annotated)
         for name, system in systems.items()
     }  # fmt: skip
-    curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
-    said = _stated(settings, truth, known, durations, decoder, classes)
-    return {"subset": subset, "settings": said, "systems": results}, curves
+    curves = {name: found for name, values in results.items() if (found := values.pop("curves", None))}
+    stated = _stated(settings, truth, known, durations, decoder, classes)
+    return {"subset": subset, "settings": stated, "systems": results}, curves
 
 
 def _measure_system(

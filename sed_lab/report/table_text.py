@@ -126,7 +126,9 @@ def claims_of(tables: Sequence[Table]) -> Grid:
 
 
 def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
-    """A line a paper: tables, complete runs, and claims by verdict, with a link to its section of the file ``results``.
+    """A line a paper: tables, complete runs, claims by verdict and those of tables without any run, and a link.
+
+    It leads to the paper's section of the file ``results``.
 
     Links start from the folder ``beside``.
     """
@@ -134,15 +136,16 @@ def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
     lines = []
     for paper in dict.fromkeys(table.experiment.paper for table in tables):
         its = [table for table in tables if table.experiment.paper == paper]
-        words = Counter(verdict.word for table in its for verdict in table.verdicts.values())
+        words = Counter(verdict.word for table in its if table.complete for verdict in table.verdicts.values())
+        waiting = sum(len(table.verdicts) for table in its if not table.complete)
         runs = {folder for table in its for folder in table.complete}
         headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
         title = headings[-1] if headings else paper
         anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
         link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
-        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED))]
+        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED)), waiting]
         lines.append([title, *map(str, counts), link])
-    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "results"], lines
+    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "to be run", "results"], lines
 
 
 def printed(experiment: Experiment, claim: Claim) -> str:
@@ -232,13 +235,23 @@ def hardware_in_words(facts: Mapping[str, Any]) -> str:
 def markdown(table: Table) -> str:
     """Title, where the numbers are from, table and claims."""
     experiment = table.experiment
-    text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
-    text += bullets(provenance(table))
+    text = heading(table) + bullets(provenance(table))
     text += "\n" + markdown_grid(grid(table))
     text += "".join(f"\n{note}\n" for note in notes(table))
     if experiment.claims:
         text += "\n" + markdown_grid(claims_grid(table))
     return text
+
+
+def to_be_run(table: Table) -> str:
+    """What stands for a table of which no run is there: title, command, runs."""
+    return heading(table) + bullets(provenance(table)) + "\nTo be run: there is no record of a run with these settings.\n"
+
+
+def heading(table: Table) -> str:
+    """The title with its paper, place and scale."""
+    experiment = table.experiment
+    return f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
 
 
 def notes(table: Table) -> list[str]:

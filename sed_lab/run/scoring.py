@@ -88,7 +88,12 @@ def _data(record: Mapping[str, Any], detector: Detector, corpus: Corpus, tune_on
         validation=(),
         test=[*beside, "test", *(name for name in BESIDE if name in corpus.subsets)],
         seed=record["seed"],
-        **{**config["batch"], "clips": {}, "workers": workers},
+        clips={},
+        epoch="smallest",
+        per_class=False,
+        evaluation=config["batch"]["evaluation"],
+        max_clips_per_device=None,
+        workers=workers,
     )
 
 

@@ -44,7 +44,7 @@ def corpus_of(folder: Path, seconds: float = 1.0, **options: Any) -> Corpus:
 
 
 def data_of(corpus: Corpus) -> SedData:
-    batch = {"epoch": "smallest", "evaluation": 3, "max_clips_per_device": None, "workers": 0}
+    batch = {"epoch": "smallest", "per_class": False, "evaluation": 3, "max_clips_per_device": None, "workers": 0}
     return SedData(corpus, {"weak": 5}, 26, 0.04, [], ["test"], seed=0, **batch)
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
+from sed_lab.experiment.spec import Experiment
 from sed_lab.plan import check_columns, distinct, expand, experiment_files, placing_words
 from sed_lab.reproduce import reproduce
 
@@ -38,11 +39,28 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", experiment_files(EXPERIMENTS), ids=lambda path: f"{path.parent.name}/{path.stem}")
+FILES = experiment_files(EXPERIMENTS)
+LARGE = 20  # rows; each takes a tenth of a second to compose, at every scale
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     experiment = read_experiment(path)
-    assert experiment.name == f"{path.parent.name}/{path.stem}"
-    for scale in experiment.scales:
+    composes(experiment, [*experiment.scales][: 1 if len(experiment.rows) > LARGE else None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if len(read_experiment(path).rows) > LARGE], ids=lambda p: p.stem
+)
+def test_large_experiments_compose_at_every_scale(path: Path) -> None:
+    experiment = read_experiment(path)
+    composes(experiment, [*experiment.scales][1:])
+
+
+def composes(experiment: Experiment, scales: list[str]) -> None:
+    assert experiment.name == f"{experiment.path.parent.name}/{experiment.path.stem}"
+    for scale in scales:
         jobs = expand(experiment.at(scale), scale)
         own = [row for row in experiment.at(scale).rows.values() if not row.mean_of]
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)

@@ -228,7 +228,7 @@ def test_training_ends_after_its_patience_and_stays_ended_when_resumed() -> None
     for waited, ended in ((1, False), (2, True)):
         method = method_of()
         stop.wait_count = waited
-        trainer: Any = SimpleNamespace(callbacks=[stop], should_stop=False)
+        trainer: Any = SimpleNamespace(callbacks=[stop], should_stop=False, global_step=9)
         method._trainer = trainer
         method.on_fit_start()
         assert trainer.should_stop is ended

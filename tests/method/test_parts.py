@@ -111,7 +111,7 @@ def arora(phase: int | None) -> SedMethod:
     parts = parts_of(LSTMEncoder(MELS, 4, 1.0), WeightedBinary(), True, weak_labels=labels)
     if phase is None:
         return WeightedDetector(parts, ADAM, 1, 1, None)
-    method = EmbeddingClusters(parts, ADAM, [1], 1, 10.0, 5.0, 0.0, 1, 1, "greedy", [2, 3, 1], False)
+    method = EmbeddingClusters(parts, ADAM, [1], 1, None, 10.0, 5.0, 0.0, 1, 1, "greedy", [2, 3, 1], False)
     method.progress["phase"] = phase
     method.embedding = torch.randn(method.embedding.shape).double()
     method.cluster = torch.arange(20) % 6

@@ -22,7 +22,15 @@ from tests.configured import configured
 METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 FITTING = {
-    "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
+    "amiriparian2018": {
+        "chunk_cnn",
+        "chunk_cnn_small",
+        "chunk_crnn",
+        "chunk_crnn_small",
+        "chunk_rnn",
+        "chunk_rnn_small",
+        "context_fnn",
+    },
     "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "aziz2020": {"embedding_cnn", "embedding_fnn", "embedding_mean"},
@@ -98,7 +106,7 @@ def test_a_trained_detector_is_made_without_its_data() -> None:
     facts = Facts(("Dog", "Cat"), 10.0, class_weight=torch.ones(2), decided={"cluster_counts": [2, 1, 3]})
     made = assemble(config, facts, seed=0)
     assert made.method.state_dict()["network.clusters.weight"].shape == (6, 128)
-    assert made.method.decided() == {"cluster_counts": [2, 1, 3]}
+    assert made.method.decided() == {"cluster_counts": [2, 1, 3], "pretrained": None}
     assert not any("weak_labels" in name for name in made.method.detector_state())  # no training label leaves with it
 
 
