@@ -234,18 +234,16 @@ def hardware_in_words(facts: Mapping[str, Any]) -> str:
 
 def markdown(table: Table) -> str:
     """Title, where the numbers are from, table and claims."""
-    experiment = table.experiment
-    text = heading(table) + bullets(provenance(table))
-    text += "\n" + markdown_grid(grid(table))
+    text = heading(table) + bullets(provenance(table)) + "\n" + markdown_grid(grid(table))
     text += "".join(f"\n{note}\n" for note in notes(table))
-    if experiment.claims:
+    if table.experiment.claims:
         text += "\n" + markdown_grid(claims_grid(table))
     return text
 
 
 def to_be_run(table: Table) -> str:
     """What stands for a table of which no run is there: title, command, runs."""
-    return heading(table) + bullets(provenance(table)) + "\nTo be run: there is no record of a run with these settings.\n"
+    return heading(table) + bullets(provenance(table)) + "\nTo be run: no run with these settings is kept.\n"
 
 
 def heading(table: Table) -> str:
