@@ -70,7 +70,8 @@ CASES = {
         [
             "model.filters=[4,4]",
             "model.n_units=8",
-            "dataset.train=[{mixtures_per_class: 2, ebrs: [-6, 0, 6], event_presence_prob: 0.5, seed: 43}]",
+            "dataset.train=[{mixtures_per_class: 4, ebrs: [-6, 0, 6], event_presence_prob: 0.5, seed: 43}]",
+            "batch.clips.synthetic=6",
             "method.timesteps={babycry: [5], glassbreak: [3], gunshot: [3]}",
         ],
         "data/mixture_data/evaltest/*/audio/*babycry_000*.wav",
