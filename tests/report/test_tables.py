@@ -149,7 +149,7 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
     counts, claims = page.read_text().split("\n\n")
     link = "[tables and figures](results/README.md#p--q-2020)"
-    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | {link} |\n" in counts
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | {link} |\n" in counts
     assert "| t | 1. B beats A | holds | b - a: +0.205" in claims
     assert reproduce(["check", "PAGE.md"]) == 0
     page.write_text(page.read_text().replace("| holds |", "| fails |"))
