@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class InputError(Exception):
     """Bad input. The message is one sentence: what is wrong, in which file, line or key, and what to do."""
+
+
+SHOWN = 5  # of a long list in one message; the others are counted
+
+
+def some(names: Iterable[object], mark: str = ", ") -> str:
+    """The first few of ``names``, joined by ``mark``, and how many more there are: no message names thousands."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return mark.join(every[:SHOWN]) + more
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -34,8 +45,14 @@ def run_command(command: Callable[[], int | None]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """The error as one line; a defect names its type and how to see the traceback."""
-    text = " ".join(str(error).split())
+    """The error as one line; a defect names its type and how to see the traceback.
+
+    Of a loading process's error, which comes with that process's traceback around it, what it said itself.
+    """
+    text = str(error)
+    if "Original Traceback" in text:
+        text = re.split(r"\n[\w.]+: ", text)[-1]
+    text = " ".join(text.split())
     if isinstance(error, (InputError, OSError)):
         return text
     return f"{type(error).__name__}: {text} (set SED_LAB_DEBUG=1 to see the traceback)"

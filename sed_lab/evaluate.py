@@ -1,6 +1,7 @@
 """sed-evaluate: from stored scores to metrics, tables, figures and the page; no model in memory.
 
 Works on a run's folder, on another system's score files (sed_scores_eval's TSV form or our .npz), or on detections.
+Given a dataset, a run's detector scores it first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
     from sed_lab.decoder.base import Decoder
+    from sed_lab.report.run_folder import RunFolder
     from sed_lab.types import Event, Scores
 
     Events = Mapping[str, tuple[Event, ...]]
@@ -37,12 +39,20 @@ def task(cfg: DictConfig) -> None:
     given = [name for name in ("run", "scores", "detections") if cfg[name]]
     if len(given) != 1:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
-    target = Path(cfg.output or cfg.run or "evaluation")
+    target, dataset = Path(cfg.output or cfg.run or "evaluation"), cfg.get("dataset")
+    if dataset and not cfg.run:
+        raise InputError("a dataset is scored by a run's detector; name it with run=FOLDER")
     if cfg.run:
         decoder, metric, named = _of_run(cfg, Path(cfg.run))
-        decoder = instantiate(decoder, _convert_="all")
-        metrics = measure_run(Path(cfg.run), decoder, metric, cfg.tune_on, named, target)
-        if not cfg.output:
+        decoder, tune_on = instantiate(decoder, _convert_="all"), _tune_on(cfg)
+        if dataset:
+            from sed_lab.run.scoring import note_measured, score_run
+
+            score_run(Path(cfg.run), dataset, target, tune_on, cfg.device, cfg.trust)
+        metrics = measure_run(target if dataset else Path(cfg.run), decoder, metric, tune_on, named, target)
+        if dataset:
+            note_measured(target, metrics)
+        if dataset or not cfg.output:
             report_run(target, named, **cfg.report)
     else:
         metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
@@ -64,8 +74,10 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
     check_targets(record["config"]["decoder"], "decoder", cfg.trust)
     merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
-    for key in set(merged["metric"]) - set(cfg.metric):  # a setting of an older version
-        merged["metric"].pop(key)
+    former = {key: merged["metric"].pop(key) for key in sorted(set(merged["metric"]) - set(cfg.metric))}
+    if former:
+        said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
+        print(f"settings of an older version that are no more and left out: {said}")
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0]
         group, _, inner = key.partition(".")
@@ -80,6 +92,22 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
             " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
     return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
+
+
+def _tune_on(cfg: DictConfig) -> str | None:
+    """The subset on which the threshold is tuned: the run's own, or another one that it has, or will have, scores of.
+
+    Raises:
+        InputError: there are no scores of the one asked for.
+    """
+    from sed_lab.run.record import read_record
+
+    if cfg.tune_on is None:
+        return (read_record(Path(cfg.run)) or {})["config"].get("tune_on")
+    stored = sorted(path.name for path in (Path(cfg.run) / "scores").glob("*") if path.is_dir())
+    if cfg.tune_on not in stored and not cfg.get("dataset"):
+        raise InputError(f"tune_on={cfg.tune_on}: {cfg.run} has no scores of it; it has {', '.join(stored)}")
+    return str(cfg.tune_on)
 
 
 def measure_run(
@@ -145,30 +173,28 @@ def measure_run(
 
 
 def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str, Any]:
-    """Measure another system's score files or detections against an annotation."""
-    from sed_lab.clip.annotation import read_detections, read_durations
+    """Measure another system's score files or detections against an annotation, and report them."""
+    from sed_lab.clip.audio_folder import list_audio
     from sed_lab.metric.measure import measure
-    from sed_lab.run.stored import by_clip, read_truth
-    from sed_lab.scores import load_scores, read_scores_folder
+    from sed_lab.report.run_folder import of_system
+    from sed_lab.run.foreign import read_system
+    from sed_lab.run.stored import by_clip
 
     if not cfg.truth or not cfg.durations:
         raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
-    truth, durations = read_truth(Path(cfg.truth)), by_clip(read_durations(Path(cfg.durations)))
+    if cfg.operating_points and not cfg.detections:
+        raise InputError("operating_points are of detections; scores have every threshold: leave it out")
+    named = {name: Path(cfg[name]) if cfg[name] else None for name in ("scores", "detections", "operating_points")}
+    classes = Path(cfg.classes) if isinstance(cfg.classes, str) else cfg.classes
+    measured = read_system(**named, truth=Path(cfg.truth), durations=Path(cfg.durations), classes=classes)
+    audio = by_clip({str(path): path for path in list_audio(Path(cfg.audio))}) if cfg.audio else {}
     metric = dict(OmegaConf.to_container(cfg.metric))  # type: ignore[arg-type]
-    system: Scores | Events
-    if cfg.detections:
-        nothing: dict[str, tuple[Event, ...]] = dict.fromkeys(truth, ())
-        system = nothing | by_clip(read_detections(Path(cfg.detections)))
-        metric["classes"] = sorted({event.event_label for events in truth.values() for event in events})
-        if cfg.operating_points:
-            paths = sorted(Path(cfg.operating_points).glob("*.tsv"))
-            metric["points"] = {"system": [nothing | by_clip(read_detections(path)) for path in paths]}
-    else:
-        path = Path(cfg.scores)
-        system = load_scores(path) if path.suffix == ".npz" else read_scores_folder(path, durations)
-    systems = {"system": system}
-    metrics, curves = measure(systems, truth, durations, decoder, **metric)
-    write_measured(target, systems, decoder, metrics, curves)
+    metrics, curves = measure(**measured, decoder=decoder, **metric)
+    detected = write_measured(target, measured["systems"], decoder, metrics, curves)
+    command = " ".join(["sed-evaluate", *HydraConfig.get().overrides.task])
+    page = report(of_system(target, command, measured, detected, metrics, curves, audio), (), **cfg.report)
+    if page:
+        print(f"page: {page}")
     return metrics
 
 
@@ -178,14 +204,15 @@ def write_measured(
     decoder: Decoder,
     metrics: dict[str, Any],
     curves: dict[str, Any],
-) -> None:
-    """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv.
+) -> dict[str, Events]:
+    """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv; the detections by system.
 
     A system without frame scores gets events as long as their clips."""
     from sed_lab.metric.measure import per_class_rows
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
+    found: dict[str, Events] = {}
     for name, system in systems.items():
         if not isinstance(system, Scores):
             detected: Events = system
@@ -193,6 +220,7 @@ def write_measured(
             detected = decoder.decode(system)
         else:
             detected = whole_clips(system, metrics["settings"]["tagging_f1"]["threshold"])
+        found[name] = detected
         lines = [
             f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
             for clip_id, events in detected.items()
@@ -208,19 +236,26 @@ def write_measured(
     writer.writerows(rows)
     write_text(target / "per_class.csv", text.getvalue())
     write_json(target / "metrics.json", metrics)
+    return found
 
 
 def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
-    """Draw the figures and write the page of the run in ``folder``, with what the modules named by ``analysis`` draw.
+    """Draw the figures and write the page of the run in ``folder``, as `report` does."""
+    from sed_lab.report.run_folder import read_run
 
-    Returns the page's path, None where it is not wanted.
+    return report(read_run(folder), analysis, figures, page, page_clips)
+
+
+def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
+    """Draw the figures and write the page of a run or of another system, with what the modules named by ``analysis``
+    draw. Returns the page's path, None where it is not wanted.
     """
     from sed_lab.report.figure import write_figures
     from sed_lab.report.page import write_page
 
     if figures:
-        write_figures(folder, analysis)
-    return write_page(folder, max_clips=page_clips, analysis=analysis) if page else None
+        write_figures(run, analysis)
+    return write_page(run, max_clips=page_clips, analysis=analysis) if page else None
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ All are called ``loss(logits, target, *, class_weight=None, mask=None)`` with lo
 and return the mean over classes, frames and the clips of ``mask [B]`` (0, with a gradient of zeros, where the mask is
 empty). ``class_weight(statistics)`` gives the weights ``[C]`` the loss is meant to be called with, or None;
 ``statistics`` is None for a dataset without labelled training clips. Everything is computed from logits in at
-least float32, so bfloat16 and saturated outputs are safe.
+least float32, so bfloat16 and saturated outputs are safe; the clipped losses alone stop learning from the latter.
 
 Sources: Park & Elhilali, "Time-balanced focal loss for audio event detection" (ICASSP 2022), equations as numbered
 there; Arora et al. (ICASSP 2019) for :class:`WeightedBinary`.
@@ -103,11 +103,49 @@ class Categorical(Loss):
         if not ((of_mask.sum(-1) == 1) & (of_mask.amax(-1) == 1)).all():
             raise InputError("a categorical loss needs clips of exactly one class; use loss=bce, or such a dataset")
         number = target.argmax(-1)
-        if self.sparse:
-            values = F.cross_entropy(logits.flatten(0, -2), number.flatten(), reduction="none").view(number.shape)
-        else:
-            values = -(target * F.log_softmax(logits, -1)).sum(-1)
+        log_p = self.log_probability(logits)
+        values = -log_p.gather(-1, number[..., None])[..., 0] if self.sparse else -(target * log_p).sum(-1)
         return values if class_weight is None else values * class_weight.to(values)[number]
+
+    def log_probability(self, logits: Tensor) -> Tensor:
+        """``log softmax(z)``."""
+        return F.log_softmax(logits, -1)
+
+
+@dataclass(frozen=True)
+class ClippedBinary(Loss):
+    """Binary cross-entropy of ``sigmoid(z)`` clipped to ``[epsilon, 1 - epsilon]``, as Keras 2 had it (Aziz, sec. V).
+
+    An output beyond has a constant loss, and no gradient leads back from it.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def elements(self, logits: Tensor, target: Tensor, class_weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        logits, target = _same_float(logits, target)
+        p = logits.sigmoid().clamp(self.epsilon, 1 - self.epsilon)
+        return _weighted(-(target * p.log() + (1 - target) * (1 - p).log()), class_weight)
+
+
+@dataclass(frozen=True)
+class ClippedCategorical(Categorical):
+    """`Categorical` of ``softmax(z)`` clipped to ``[epsilon, 1 - epsilon]``, as Keras 2 had it (Aziz, sec. V).
+
+    With ``sparse``, it made the clipped ones sum to one again: ``log sum_c p_c - log p_y``.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self.epsilon)
+
+    def log_probability(self, logits: Tensor) -> Tensor:
+        """``log clip(softmax(z))``; with ``sparse`` less the logarithm of their sum."""
+        log_p = logits.softmax(-1).clamp(self.epsilon, 1 - self.epsilon).log()
+        return F.log_softmax(log_p, -1) if self.sparse else log_p
 
 
 def probability(loss: Loss, logits: Tensor) -> Tensor:
@@ -292,6 +330,11 @@ def _counts(values: np.ndarray, statistics: ClassStatistics, what: str) -> np.nd
             " remove these classes from the dataset or use loss=bce or loss=focal"
         )
     return counts
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not (isinstance(epsilon, float) and 0 < epsilon < 0.5):
+        raise InputError(f"loss.epsilon={epsilon!r} must be a number between 0 and 0.5; Keras has 1.0e-7")
 
 
 def _number(value: object, key: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,18 +11,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sed_lab.app import conf_folder, sentence, shipped
+import yaml
+
+from sed_lab.app import conf_folder, sentence, shipped, whole_mappings
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.run.identity import is_complete, register_resolvers, run_name
+from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete, register_resolvers, run_name
 from sed_lab.run.record import analyses
 from sed_lab.run.sweep import jobs_at_once, needed_gpus
+
+PLACING = (
+    "sed-reproduce takes words that say where a run runs (launcher, trainer, logger, paths, report, batch.workers),"
+    " sed-train all others"
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs."""
+    """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs.
+
+    ``minutes`` is what it takes by the file, None where it does not say or the run is placed on another device.
+    """
 
     row: str
     seed: int
@@ -32,6 +43,7 @@ class Job:
     method: str
     analysis: tuple[str, ...]
     gpus: int
+    minutes: float | None
 
 
 def experiments_folder() -> Path:
@@ -61,11 +73,16 @@ def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | None = None) -> list[Job]:
+def expand(
+    experiment: Experiment, scale_name: str, kept: Mapping[str, str] | None = None, words: tuple[str, ...] = ()
+) -> list[Job]:
     """Every run of the experiment at a scale, composed as ``sed-train`` would; ``kept`` are content keys of data.
+
+    ``words`` are overrides of all runs, as `placing_words` gives them.
 
     Raises:
         InputError: an override names an unknown key or option, or two rows are the same run; with file and line.
+            Or ``words`` would change a run's result.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -76,8 +93,11 @@ def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | No
     for name, overrides in overrides_of(experiment, scale_name).items():
         row = experiment.rows[name]
         try:
-            cfg = _composed(scale.config, overrides)
-            runs = Path(str(cfg.paths.runs))
+            cfg = _composed(scale.config, (*overrides, *words))
+            if words and (changing := _changing(words, scale.config, overrides)):
+                raise InputError(f"{changing} makes another run of it: {PLACING}")
+            runs, gpus = Path(str(cfg.paths.runs)), _gpus(cfg)
+            minutes = scale.minutes_a_run if gpus == _gpus(_composed(scale.config, overrides)) else None
             for seed in scale.seeds:
                 cfg.seed = seed
                 folder = runs / run_name(cfg, kept)
@@ -85,14 +105,107 @@ def expand(experiment: Experiment, scale_name: str, kept: Mapping[str, str] | No
                     twin = met[folder.name, row.system]
                     raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                 met[folder.name, row.system] = name
-                arguments = ("--config-name", scale.config, *overrides, f"seed={seed}")
+                arguments = ("--config-name", scale.config, *overrides, *words, f"seed={seed}")
                 parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
                 complete = is_complete(folder, cfg, kept)
-                jobs.append(Job(name, seed, arguments, folder, complete, *parts, needed_gpus(cfg)))
+                jobs.append(Job(name, seed, arguments, folder, complete, *parts, gpus, minutes))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
             raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
     return jobs
+
+
+def placing_words(words: Sequence[str], experiments: Sequence[Experiment], scale_name: str) -> tuple[str, ...]:
+    """The words of a command line that say where and how runs run, as overrides.
+
+    They are read as the first of ``experiments`` would take them, so that an unknown one is said once. Of
+    ``trainer=cpu`` it is the device alone: how long and how precisely a run trains is the experiment's.
+
+    Raises:
+        InputError: a word sets the seed, or names an unknown key or option.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    seeds = [word for word in words if word.lstrip("+").startswith("seed=")]
+    if seeds:
+        raise InputError(f"{seeds[0]}: a table has seeds of its own; --seeds N takes 0 to N - 1")
+    if not words or not experiments:
+        return ()
+    config = experiments[0].scale(scale_name).config
+    overrides = next(iter(overrides_of(experiments[0], scale_name).values()))
+    trainers = [word for word in words if word.startswith("trainer=")]
+    kept = [word for word in overrides if not (trainers and word.startswith("trainer="))]
+    try:
+        _composed(config, (*kept, *words))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(sentence(error, config)) from None
+    found = [word for word in words if word not in trainers]
+    for word in trainers:
+        option = yaml.safe_load((conf_folder() / f"{word.replace('=', '/')}.yaml").read_text(encoding="utf-8"))
+        found = [f"trainer.{name}={option[name]}" for name in NOT_IDENTITY_TRAINER if name in option] + found
+    return tuple(found)
+
+
+def _changing(words: Sequence[str], config: str, overrides: tuple[str, ...]) -> str:
+    """Those of ``words`` with which a run is another one; nothing where it stays the same."""
+    from hydra.errors import HydraException
+
+    def key(*more: str) -> str:
+        cfg = _composed(config, (*overrides, *more))
+        cfg.seed = 0
+        return config_hash(cfg)
+
+    if key(*words) == key():
+        return ""
+    found = []
+    for word in words:
+        try:
+            found += [word] if key(word) != key() else []
+        except HydraException:  # it needs another of them
+            continue
+    return " ".join(found or words)
+
+
+def _gpus(cfg: Any) -> int:
+    """GPUs that a run needs: one at least where it asks for all there are."""
+    return max(needed_gpus(cfg), int(cfg.trainer.get("accelerator") in ("gpu", "cuda")))
+
+
+def missing_folders(experiments: Sequence[Experiment], scale_name: str, words: tuple[str, ...] = ()) -> list[str]:
+    """A line for each folder of the user's that the runs read and that is not there: its variable, and who reads it.
+
+    Nothing is read for it. Overrides that cannot be composed are left to `expand`.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    readers: dict[tuple[str, str, str], dict[str, None]] = {}
+    for experiment in experiments:
+        config = experiment.scale(scale_name).config
+        for overrides in overrides_of(experiment, scale_name).values():
+            try:
+                cfg = _composed(config, (*overrides, *words))
+                found = [
+                    (f"{group}.{key}", cfg[group], str(cfg[group].get(key))) for group in DATA for key in cfg[group]
+                ]
+            except (HydraException, OmegaConfBaseException):
+                continue
+            for key, node, value in found:
+                if key.endswith("folder") and value != str(cfg.paths.cache) and not Path(value).is_dir():
+                    name = _variable(key, (*overrides, *words)) or key
+                    what = str(node._target_).rpartition(".")[2].removeprefix("read_")
+                    readers.setdefault((name, value, what), {})[experiment.name] = None
+    return [
+        f"{name}: there is no folder {value}, which is to hold the data of {what} for {', '.join(tables)}"
+        for (name, value, what), tables in readers.items()
+    ]
+
+
+def _variable(key: str, overrides: Sequence[str]) -> str:
+    """The environment variable that an override takes a key's value from; empty where there is none."""
+    found = [re.match(rf"{re.escape(key)}=\$\{{oc\.env:(\w+)", word) for word in overrides]
+    return next((match[1] for match in reversed(found) if match), "")
 
 
 def runs_folder() -> Path:
@@ -113,13 +226,14 @@ def _composed(config: str, overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
 
     register_resolvers()
+    whole_mappings()
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         return compose(config, overrides=list(overrides))
 
 
 def distinct(jobs: list[Job]) -> list[Job]:
-    """One job of each run: rows and tables may share one."""
-    return list({job.folder: job for job in jobs}.values())
+    """One job of each run, the first: rows and tables may share one."""
+    return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 
 
 def check_columns(experiment: Experiment, jobs: list[Job]) -> None:
@@ -162,10 +276,21 @@ def systems_of(method: str) -> tuple[str, ...]:
 
 def estimate(experiment: Experiment, scale_name: str, waiting: list[Job]) -> str:
     """What the runs will take here, in words; nothing where the file does not say."""
-    scale = experiment.scale(scale_name)
-    if scale.minutes is None or not waiting:
+    if not waiting or waiting[0].minutes is None:
         return ""
     side_by_side = jobs_at_once(waiting[0].gpus)
-    minutes = math.ceil(len(waiting) / side_by_side) * scale.minutes
-    each = f"{scale.minutes:g} min a run on {scale.hardware}"
-    return f", about {minutes:.0f} min with {side_by_side} side by side ({each})"
+    minutes = math.ceil(len(waiting) / side_by_side) * waiting[0].minutes
+    return f", about {minutes:,.0f} min with {side_by_side} side by side ({experiment.scale(scale_name).cost})"
+
+
+def total(jobs: list[Job]) -> str:
+    """The runs of several tables and their minutes, in words; what tables share is counted once, as in the first."""
+    jobs = distinct(jobs)
+    waiting = [job for job in jobs if not job.complete]
+    minutes = [(job.minutes, jobs_at_once(job.gpus)) for job in waiting if job.minutes is not None]
+    text = f"in all: {len(waiting)} of {len(jobs)} distinct runs to do"
+    if minutes:
+        here = sum(alone / side_by_side for alone, side_by_side in minutes)
+        text += f", {sum(alone for alone, _ in minutes):,.0f} min of runs, about {here:,.0f} min here"
+    unknown = len(waiting) - len(minutes)
+    return text + (f"; what {unknown} of them take is not known" if unknown else "")

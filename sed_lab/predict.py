@@ -1,4 +1,4 @@
-"""sed-predict: a trained run and audio files of any length, rate and channel count -> events.
+"""sed-predict: a trained run and audio files of any length, rate and channel count, or embeddings -> events.
 
 The front end, the network and the thresholds are the run's own. A long recording is scored in windows of the training
 length on a fixed grid; around each join a second window, centred on it, takes over, so that no event is cut where a
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CROSSFADE = 1.0  # seconds before and after a join over which the centred window takes over
 WINDOWS_AT_ONCE = 8  # bounds the memory, whatever the recording's length
+EMBEDDINGS_AT_ONCE = 500  # clips
 
 
 def main() -> None:
@@ -36,7 +38,13 @@ def _arguments() -> argparse.Namespace:
         prog="sed-predict", description="Detect sound events in audio files with a trained run."
     )
     parser.add_argument("run", type=Path, help="a run's folder, as runs/NAME")
-    parser.add_argument("audio", type=Path, nargs="+", help="audio files, or folders of them")
+    parser.add_argument(
+        "audio",
+        type=Path,
+        nargs="+",
+        help="audio files or folders of them; for a run on embeddings also .tfrecord files as AudioSet's, or .npz files"
+        " with an array uint8 [10, 128] for each clip",
+    )
     parser.add_argument("-o", "--output", type=Path, help="write one table of events here (default: to the terminal)")
     parser.add_argument("--per-file", type=Path, metavar="FOLDER", help="write a table for each file into this folder")
     parser.add_argument(
@@ -45,7 +53,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--threshold",
         default="run",
-        help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it, else fixed",
+        help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it and its decoder"
+        " has no thresholds of its own, else fixed",
     )
     parser.add_argument("--system", help="which of the run's systems (student, teacher); default: the first")
     parser.add_argument(
@@ -72,6 +81,7 @@ def _arguments() -> argparse.Namespace:
 def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
     from sed_lab.clip.audio_folder import track
+    from sed_lab.clip.embedding_file import SUFFIXES
     from sed_lab.clip.tfrecord import encode_embedding, write_records
     from sed_lab.feature.embedded import embedded
     from sed_lab.feature.vggish import VggishEmbedding
@@ -79,10 +89,19 @@ def predict_command(arguments: argparse.Namespace) -> int:
     from sed_lab.scores import joined, write_scores_folder
 
     keep_freed_memory()
-    files = find_audio(arguments.audio)
+    files = find_files(arguments.audio)
+    embeddings = [path for path in files if path.suffix in SUFFIXES]
     detector = load_detector(
-        arguments.run, arguments.system, arguments.threshold, arguments.device, arguments.vggish, arguments.trust
+        arguments.run,
+        arguments.system,
+        arguments.threshold,
+        arguments.device,
+        arguments.vggish,
+        arguments.trust,
+        audio=len(embeddings) < len(files),
     )
+    if embeddings and detector.method.takes != "features of embedding rows":
+        raise InputError(f"{embeddings[0]}: {arguments.run.name} was not trained on embeddings; give it recordings")
     front_end: Any = getattr(detector.method, "feature", None)
     if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
         raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
@@ -95,19 +114,21 @@ def predict_command(arguments: argparse.Namespace) -> int:
     unreadable: list[tuple[Path, str]] = []
     for path in track(files, len(files), "detecting events"):
         try:
-            scores = score_file(detector, path)
+            clips = list(score_embeddings(detector, path)) if path in embeddings else [score_file(detector, path)]
         except InputError as error:
             unreadable.append((path, str(error)))
             continue
-        events = detect(detector, scores)
-        if arguments.embeddings:
+        names = [one.clip_id[0] if path in embeddings else str(path) for one in clips]
+        own = [(name, event) for name, one in zip(names, clips, strict=True) for event in detect(detector, one)]
+        rows += own
+        if arguments.embeddings and path not in embeddings:
             records = map(encode_embedding, embedded(path, front_end, arguments.device))
             write_records(arguments.embeddings / f"{path.stem}.tfrecord", records)
-        rows += [(str(path), event) for event in events]
         if arguments.per_file:
-            write_text(arguments.per_file / f"{path.stem}.tsv", event_table([(path.name, event) for event in events]))
+            table = event_table([(Path(name).name, event) for name, event in own])
+            write_text(arguments.per_file / f"{path.stem}.tsv", table)
         if arguments.scores:
-            scored.append(scores)
+            scored += clips
     if scored:
         write_scores_folder(arguments.scores, joined(scored))
     if arguments.output:
@@ -119,19 +140,20 @@ def predict_command(arguments: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def find_audio(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and all audio files of the folders named, in sorted order.
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and all audio files, or else embeddings, of the folders named, in sorted order.
 
     Raises:
-        InputError: a path does not exist, a folder holds no audio, or two files share a name without suffix.
+        InputError: a path does not exist, or a folder holds neither.
     """
     from sed_lab.clip.audio_folder import list_audio
+    from sed_lab.clip.embedding_file import list_embeddings
 
     files: list[Path] = []
     for given in paths:
         if not given.exists():
             raise InputError(f"{given} does not exist; give audio files or folders")
-        found = list_audio(given) if given.is_dir() else [given]
+        found = (list_audio(given) or list_embeddings(given)) if given.is_dir() else [given]
         if not found:
             raise InputError(f"{given} holds no audio files (wav, flac, ogg, mp3); give another folder")
         files += [path for path in found if path not in files]
@@ -172,10 +194,39 @@ def score_file(detector: Detector, path: Path) -> Scores:
     return Scores((path.stem,), detector.classes, np.array([info.duration]), hop, (frame,), name=str(path))
 
 
+def score_embeddings(detector: Detector, path: Path) -> Iterator[Scores]:
+    """Scores of each clip of a file of embeddings, as one frame as long as the clip; what is left out is said.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    import torch
+
+    from sed_lab.clip.embedding_file import read_embeddings
+    from sed_lab.clip.tfrecord import ROWS, Tally
+    from sed_lab.types import Input, Scores
+
+    tally, seconds = Tally(), detector.clip_seconds
+    clips = read_embeddings(path, tally)
+    while batch := list(islice(clips, EMBEDDINGS_AT_ONCE)):
+        with torch.inference_mode():
+            x = Input(embedding=torch.from_numpy(np.stack([rows for _, rows in batch])).to(detector.method.device))
+            clip = detector.method.predict(x)[detector.system].clip
+        assert clip is not None
+        for (name, _), row in zip(batch, clip.float().cpu().numpy(), strict=True):
+            yield Scores((name,), detector.classes, np.array([seconds]), seconds, (row[None],), name=f"{path}: {name}")
+    other = tally.rows.total() - tally.rows[ROWS]
+    if other or tally.damaged:
+        print(
+            f"{path}: left out {other} clips that have not {ROWS} rows, {tally.damaged} damaged records",
+            file=sys.stderr,
+        )
+
+
 def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
-    """Events of a recording, as the run's decoder answers for long ones."""
+    """Events of a recording, as the run's decoder finds them in those of any length."""
     (clip_id,) = scores.clip_id
-    return detector.decoder.decode_stretches(scores, detector.clip_seconds, detector.threshold)[clip_id]
+    return detector.decoder.decode_recording(scores, detector.threshold)[clip_id]
 
 
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+CORPORA = {
+    "desed": "DESED, DCASE 2021 task 4, folder with audio/ and metadata/",
+    "dcase2018": "DCASE 2018 task 4 with 2019's synthetic set, folder with audio/ and metadata/",
+    "tut_rare": "TUT Rare Sound Events 2017, folder with data/ (or the baseline's generated_data/)",
+    "audioset_rare": "AudioSet's segment lists and recordings, folder with *segments.csv and audio/",
+    "audioset_embeddings": "AudioSet's embeddings, folder with bal_train/, eval/, unbal_train/, or what was made of it",
+    "soundbank": "your own sounds, a folder for each class, or ESC-10 or ESC-50",
+    "layout": "your own data in DESED's layout",
+}
+
+
 def main() -> None:
     """Entry point of ``sed-prepare``."""
     run_command(lambda: prepare(sys.argv[1:]))
@@ -27,7 +38,7 @@ def prepare(arguments: list[str]) -> int:
     """Run one subcommand; returns the exit code."""
     parser = argparse.ArgumentParser(prog="sed-prepare", description="Check, describe and prepare a corpus.")
     commands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_stats, _add_resample, _add_embeddings):
+    for add in (_add_check, _add_stats, _add_resample, _add_embeddings, _add_checkpoint):
         add(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
@@ -38,20 +49,12 @@ def _add_check(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         help="say what is there, missing and wrong in a corpus",
-        description="Say what is there, missing and wrong, split by split. Exit code 0: complete, or warnings only; "
-        "2: errors (annotations, corrupt recordings, no audio).",
+        description="Say what is there, missing and wrong, subset by subset. Exit code 0: complete, or warnings only; "
+        "2: errors (wrong folder, annotations, corrupt recordings, no audio).",
+        epilog="; ".join(f"{name}: {what}" for name, what in CORPORA.items()),
     )
-    parser.add_argument(
-        "corpus",
-        choices=("desed", "dcase2018", "audioset_rare", "audioset_embeddings", "layout"),
-        help="desed, dcase2018 (with 2019's synthetic set), audioset_rare, audioset_embeddings, or layout: your own"
-        " data in DESED's layout",
-    )
-    parser.add_argument(
-        "folder",
-        type=Path,
-        help="holds audio/ and metadata/; audioset_rare: audio/ and the lists; audioset_embeddings: bal_train/, eval/",
-    )
+    parser.add_argument("corpus", choices=tuple(CORPORA), metavar="CORPUS", help=", ".join(CORPORA))
+    parser.add_argument("folder", type=Path, help="what dataset.folder (soundbank: dataset.bank_folder) is set to")
     parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
     parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
     parser.add_argument("--missing", type=Path, metavar="FILE", help="write all missing recordings to this file")
@@ -61,36 +64,52 @@ def _add_check(commands: Commands) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """``sed-prepare check CORPUS FOLDER``."""
-    from omegaconf import OmegaConf
-
-    from sed_lab.app import conf_folder
-    from sed_lab.clip.layout import classes_of
-    from sed_lab.dataset.audioset_embeddings import check_embeddings
-    from sed_lab.dataset.audioset_rare import check_audioset_rare
-    from sed_lab.dataset.check import check_layout
-    from sed_lab.dataset.dcase2018 import check_dcase2018
-    from sed_lab.dataset.desed import check_desed
     from sed_lab.files import write_text
 
-    if options.corpus in ("desed", "dcase2018"):
-        check_corpus = check_desed if options.corpus == "desed" else check_dcase2018
-        checks = check_corpus(options.folder, not options.quick, options.jobs, progress=True)
-    elif options.corpus == "audioset_rare":
-        settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_rare.yaml")
-        checks = check_audioset_rare(options.folder, settings.classes, settings.exclude)
-    elif options.corpus == "audioset_embeddings":
-        settings = OmegaConf.load(conf_folder() / "dataset" / "audioset_embeddings.yaml")
-        checks = check_embeddings(options.folder, settings.classes, progress=True)
-    else:
-        classes = classes_of(options.folder)
-        checks = check_layout(options.folder, classes, decode=not options.quick, jobs=options.jobs, progress=True)
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs {options.jobs} needs to be 1 or more")
+    checks = _checks_of(options)
     if options.missing:
         write_text(options.missing, "".join(f"{one.subset}\t{name}\n" for one in checks for name in one.missing))
     if options.json:
         print(json.dumps([dataclasses.asdict(one) for one in checks], indent=1, default=str))
     else:
         _print_checks(checks)
-    return 2 if not checks or any(one.errors or one.bad for one in checks) else 0
+    return 2 if any(one.errors or one.bad for one in checks) else 0
+
+
+def _checks_of(options: argparse.Namespace) -> list[SplitCheck]:
+    """The findings on the corpus, with the settings that its option of dataset= has."""
+    from omegaconf import OmegaConf
+
+    from sed_lab.app import conf_folder
+    from sed_lab.clip.layout import classes_of
+    from sed_lab.dataset.audioset_labels import numbered
+    from sed_lab.dataset.check import Looking
+    from sed_lab.dataset.check_audioset import check_audioset_rare, check_embeddings
+    from sed_lab.dataset.check_layout import check_layout
+    from sed_lab.dataset.check_soundbank import check_soundbank
+    from sed_lab.dataset.check_tut_rare import check_tut_rare
+    from sed_lab.dataset.dcase2018 import check_dcase2018
+    from sed_lab.dataset.desed import check_desed
+
+    folder, how = options.folder, Looking(not options.quick, options.jobs, progress=True)
+    option = "desed" if options.corpus == "layout" else options.corpus
+    settings = OmegaConf.load(conf_folder() / "dataset" / f"{option}.yaml")
+    if options.corpus == "desed":
+        return check_desed(folder, settings.sample_rate, how)
+    if options.corpus == "dcase2018":
+        return check_dcase2018(folder, settings.sample_rate, how)
+    if options.corpus == "tut_rare":
+        return check_tut_rare(folder, settings.sample_rate, settings.train, settings.test, how)
+    if options.corpus == "audioset_rare":
+        return check_audioset_rare(folder, settings.classes, settings.exclude, settings.sample_rate, how)
+    if options.corpus == "audioset_embeddings":
+        return check_embeddings(folder, numbered(settings.classes, folder), how)
+    if options.corpus == "soundbank":
+        cut = (settings.event_range_db, settings.event_gap_seconds)
+        return check_soundbank(folder, settings.sample_rate, *cut, how)
+    return check_layout(folder, settings.sample_rate, classes_of(folder), how=how)
 
 
 def _print_checks(checks: list[SplitCheck]) -> None:
@@ -112,6 +131,8 @@ def _print_checks(checks: list[SplitCheck]) -> None:
             print(f"warning: {one.subset}: {one.found} of {one.listed} found; not {', '.join(one.missing[:5])}{more}")
         for text in one.warnings:
             print(f"warning: {one.subset}: {text}")
+        for text in one.notes:
+            print(f"note: {one.subset}: {text}")
     for text in filter(None, map(effect, checks)):
         print(f"effect: {text}")
     n_errors = sum(len(one.errors) + len(one.bad) for one in checks)
@@ -137,7 +158,7 @@ def stats(options: argparse.Namespace) -> int:
     from sed_lab.clip.annotation import read_bank
     from sed_lab.clip.corpus import statistics_rows
     from sed_lab.clip.layout import known_classes, soundbank_of
-    from sed_lab.dataset.check import describe_layout
+    from sed_lab.dataset.check_layout import describe_layout
     from sed_lab.dataset.desed import CLASSES, DESED_SOURCE_CLIPS
 
     if not (options.frame_hop > 0 and options.clip_seconds >= options.frame_hop):
@@ -209,6 +230,37 @@ def embeddings(options: argparse.Namespace) -> int:
         for damage in one["damage"]:
             lost = "; the rest of the file is lost" if damage["rest_lost"] else ""
             print(f"skipped: {name}/{damage['file']}: record at byte {damage['position']}: {damage['reason']}{lost}")
+    return 0
+
+
+def _add_checkpoint(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "checkpoint",
+        help="make a run of a published checkpoint",
+        description="Write a run's folder from a published checkpoint: its weights, nothing that could run code."
+        " sed-predict detects with it, and `sed-evaluate run=FOLDER dataset=desed dataset.folder=...` scores and"
+        " measures it.",
+    )
+    parser.add_argument("system", choices=("dcase2021",), help="dcase2021: the DCASE 2021 task 4 baseline")
+    parser.add_argument("file", type=Path, help="the baseline's Lightning checkpoint, a .ckpt file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="as runs/NAME")
+    parser.set_defaults(run=checkpoint)
+
+
+def checkpoint(options: argparse.Namespace) -> int:
+    """``sed-prepare checkpoint SYSTEM FILE -o FOLDER``."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from sed_lab.app import conf_folder
+    from sed_lab.dataset.desed import CLASSES
+    from sed_lab.run.imported import import_baseline
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = OmegaConf.to_container(compose(options.system, overrides=["logger=[]"]), resolve=True)
+    assert isinstance(config, dict)
+    import_baseline(options.file, options.output, {str(key): value for key, value in config.items()}, CLASSES)
+    print(f"{options.output}: student and teacher of {options.file.name}")
     return 0
 
 

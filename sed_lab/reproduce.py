@@ -22,8 +22,19 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import write_json
-from sed_lab.plan import Job, check_columns, distinct, estimate, expand, experiment_files, experiments_folder
-from sed_lab.run.sweep import end_with_parent, jobs_at_once
+from sed_lab.plan import (
+    Job,
+    check_columns,
+    distinct,
+    estimate,
+    expand,
+    experiment_files,
+    experiments_folder,
+    missing_folders,
+    placing_words,
+    total,
+)
+from sed_lab.run.sweep import end_with_parent, gpu_pool, jobs_at_once
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
@@ -37,8 +48,9 @@ COMMANDS = {
     "write": "put the tables of marked blocks into Markdown files, from kept records",
     "check": "rebuild these tables, fail when they differ",
 }
-WORDS = """A word with = is for Hydra: launcher=basic (one run after another), joblib (side by side, the default),
-submitit (a cluster), or any key of theirs.
+WORDS = """A word with = says where runs run: launcher=basic (one after another), joblib (side by side, the default) or
+submitit (a cluster), hydra.launcher.KEY; trainer=cpu (its device; the schedule stays the table's), logger, paths,
+report, batch.workers, or any other key that changes no result. What would change one is refused: sed-train takes it.
 
 Instead of an experiment, a command; sed-reproduce COMMAND --help says what it takes:
 """
@@ -62,10 +74,10 @@ def reproduce(arguments: list[str]) -> int:
     parser.add_argument("experiment", nargs="*", help="as PAPER/ITEM, or PAPER for all of a paper; default: all")
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: as the experiment says)")
-    parser.add_argument("--dry-run", action="store_true", help="list the runs and an estimate of their time")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, and the time")
     parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     options = parser.parse_intermixed_args(arguments)  # names and words for Hydra may stand anywhere
-    hydra = [word for word in options.experiment if "=" in word]
+    words = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
     if options.seeds is not None and options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: a table needs at least one run a row")
@@ -74,14 +86,23 @@ def reproduce(arguments: list[str]) -> int:
     experiments = [
         experiment.at(options.scale, seeds) for experiment in files if wanted(experiment, options.scale, names)
     ]
-    planned = [(experiment, expand(experiment, options.scale)) for experiment in experiments]  # all checked first
+    launching = [word for word in words if word.startswith(("launcher=", "hydra.", "hydra/"))]
+    placing = placing_words([word for word in words if word not in launching], experiments, options.scale)
+    lacking = missing_folders(experiments, options.scale, placing)
+    if options.dry_run:
+        print("".join(f"missing: {line}\n" for line in lacking), end="")
+    elif lacking:
+        raise InputError(f"{'; '.join(lacking)}; docs/data.md says what these folders hold")
+    planned = [(experiment, expand(experiment, options.scale, None, placing)) for experiment in experiments]
     if options.dry_run:
         for experiment, jobs in planned:
             show_plan(experiment, options.scale, jobs)
+        if len(planned) > 1:
+            print(total([job for _, jobs in planned for job in jobs]))
         return 0
     for experiment, jobs in planned:
         check_columns(experiment, [job for job in jobs if not job.complete])
-    if run_missing([job for _, jobs in planned for job in jobs], hydra) == 2:
+    if run_missing([job for _, jobs in planned for job in jobs], launching) == 2:
         return 2  # the launcher's words were bad: said already, and nothing ran
     missing = 0
     for experiment, jobs in planned:
@@ -147,6 +168,9 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
     """Train what is not complete, as one multirun; its exit code. A failed job stays in its record and in the table.
 
     A run on the CPU has one thread, however many run beside it: its numbers then do not depend on that.
+
+    Raises:
+        InputError: the launcher is unknown, or runs need GPUs that this machine does not have.
     """
     waiting = [job for job in distinct(jobs) if not job.complete]
     if not waiting:
@@ -159,9 +183,14 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
         raise InputError(f"launcher={launcher} is unknown; use {', '.join(LAUNCHERS)}")
     if launcher.startswith("submitit") and find_spec("submitit") is None:
         raise InputError(f"launcher={launcher} needs the extra slurm; install sed_lab[slurm]")
+    gpus = max(job.gpus for job in waiting)
+    if gpus > len(gpu_pool()) and launcher != "submitit":
+        raise InputError(
+            f"runs need {gpus} GPU{'s' if gpus > 1 else ''} each, and this machine offers {len(gpu_pool())};"
+            " launcher=submitit runs them on a cluster, trainer=cpu without any, slowly"
+        )
     write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
     if launcher == "joblib":
-        gpus = max(job.gpus for job in waiting)
         words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), jobs_at_once(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))
     command = [sys.executable, "-m", "sed_lab.run.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]

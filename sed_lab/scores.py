@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, some
 from sed_lab.files import replacing, write_text
 from sed_lab.types import Event, Scores, frame_times
 
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
-_AUDIO_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*$")  # .wav, but not the .000 of Y<id>_30.000_40.000
-SHOWN = 5  # wrong files spelled out in one message; the others are counted
 
 
 def save_scores(path: Path, scores: Scores) -> None:
@@ -91,21 +88,19 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
     write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
 
 
-def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = None) -> Scores:
+def read_scores_folder(folder: Path) -> Scores:
     """Read a folder of sed_scores_eval score files, ours or another system's; clips in the order of their names.
 
-    ``durations`` maps clip_id to seconds; without it `durations_file` is read, and where that is absent too a clip
-    ends with its last frame.
+    A clip's scores last as long as its frames say, also where the last one passes the recording's end: so
+    sed_scores_eval takes them.
 
     Raises:
-        InputError: no file is there, a file is not a regular table of scores, classes or frame hops differ between
-            files, or a duration is missing; every wrong file is named.
+        InputError: no file is there, a file is not a regular table of scores, or classes or frame hops differ between
+            files; every wrong file is named.
     """
     paths = sorted(folder.glob("*.tsv"))
     if not paths:
         raise InputError(f"{folder} holds no .tsv score file; name a folder with one score table a clip")
-    if durations is None and durations_file(folder).exists():
-        durations = _read_durations(durations_file(folder))
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
     problems: list[str] = []
     for path in paths:
@@ -120,14 +115,11 @@ def read_scores_folder(folder: Path, durations: Mapping[str, float] | None = Non
             problems.append(f"{clip_id}.tsv: its classes {', '.join(names)} are not those of the first file")
         elif np.abs(table[:, 0] - np.arange(len(table)) * hop).max() > REGULAR * hop:
             problems.append(f"{clip_id}.tsv: its frames do not begin every {hop:g} s from 0 on")
-        elif durations is not None and clip_id not in durations:
-            problems.append(f"{clip_id}.tsv: its duration is not given")
     if problems:
-        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise InputError(f"{folder}: {'; '.join(problems[:SHOWN])}{more}")
-    ends = [durations[i] if durations else table[-1, 1] for i, (_, table) in tables.items()]
+        raise InputError(f"{folder}: {some(problems, '; ')}")
+    ends = np.array([table[-1, 1] for _, table in tables.values()], float)
     frame = tuple(table[:, 2:].astype(np.float32) for _, table in tables.values())
-    return Scores(tuple(tables), tuple(classes), np.array(ends, float), hop, frame, name=str(folder))
+    return Scores(tuple(tables), tuple(classes), ends, hop, frame, name=str(folder))
 
 
 def _read_table(path: Path) -> tuple[list[str], np.ndarray]:
@@ -152,15 +144,6 @@ def _frame_hop(tables: list[np.ndarray]) -> float:
     rounded = round(hop, 6)
     fits = rounded > 0 and np.abs(longest[:, 0] - np.arange(len(longest)) * rounded).max() < 2e-6
     return rounded if fits else hop
-
-
-def _read_durations(path: Path) -> dict[str, float]:
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    try:
-        rows = [line.split("\t") for line in lines if line]
-        return {_AUDIO_SUFFIX.sub("", name): float(seconds) for name, seconds in rows}
-    except ValueError as error:
-        raise InputError(f"{path}: expected rows of filename and duration in seconds ({error})") from error
 
 
 def whole_clips(scores: Scores, threshold: float) -> dict[str, tuple[Event, ...]]:

@@ -43,8 +43,8 @@ def list_tables(experiments: list[Experiment], only: str | None, results: Path) 
                 runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
                 known = kept_data(results / name, absent=True)
                 complete = sum(job.complete for job in distinct(expand(there, name, known))) if some else 0
-                minutes = None if scale.minutes is None else (runs - complete) * scale.minutes
-                time = f"{minutes:.0f} min, {scale.minutes:g} min a run on {scale.hardware}" if minutes else ""
+                minutes = (runs - complete) * (scale.minutes_a_run or 0)
+                time = f"{minutes:,.0f} min, {scale.cost}" if minutes else ""
                 printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
     console = Console()
     Console(width=max(Console(width=1000).measure(printed).maximum, console.width)).print(printed)
@@ -140,7 +140,7 @@ def _block(
     from sed_lab.report.drawing import draw
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
-    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid
+    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid, to_be_run
 
     if kind == "summary":
         return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))
@@ -159,7 +159,7 @@ def _block(
     if draw_figures and (drawn := draw(table)):
         save(drawn, figure)
     picture = f"\n![{experiment.title}]({os.path.relpath(figure, beside)})\n" if figure.exists() else ""
-    return markdown(table) + picture
+    return (markdown(table) if table.complete else to_be_run(table)) + picture
 
 
 def kept_table(experiment: Experiment, scale: str, results: Path) -> Table:

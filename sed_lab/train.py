@@ -19,10 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.app import conf_folder, run_hydra
-from sed_lab.errors import InputError, describe, run_command
+from sed_lab.errors import InputError, describe, run_command, some
 from sed_lab.run import record as run
 from sed_lab.run import sweep
-from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class
+from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class, use_cached_features
 from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import is_complete, notice, provenance
 
@@ -65,6 +65,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
     keep_freed_memory()
     import pytorch_lightning as pl
 
+    from sed_lab.run.keep import best_epoch
+
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
     loggers: list[Any] = []
@@ -84,6 +86,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         if trainer.is_global_zero:
             save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
+            record["best_epoch"] = best_epoch(folder / "checkpoints" / "best.ckpt")
             best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
             record["objective"] = None if best is None else float(best)
             finish(cfg, folder, record, data, made, loggers, seconds)
@@ -104,8 +107,9 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
 
     from sed_lab.clip.corpus import training_statistics, weak_labels
     from sed_lab.clip.module import SedData
-    from sed_lab.types import BESIDE, TESTS
+    from sed_lab.types import BESIDE, TESTS, VALIDATION
 
+    refuse_what_cannot_run(cfg)
     objective = objective_of(cfg)
     refuse_test_clips(cfg, objective)
     check_fit(cfg, conf_folder(), run.choices())
@@ -116,14 +120,18 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         sample_rate=corpus.sample_rate,
         statistics=partial(training_statistics, corpus),
         weak_labels=torch.from_numpy(weak_labels(corpus)),
+        embedded_by=corpus.embedded_by,
     )
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     made = assemble({str(group): node for group, node in config.items()}, facts, cfg.seed)
-    beside = [
-        name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name in corpus.subsets and name not in TESTS
-    ]
+    asked = [name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name is not None]
+    if unknown := [name for name in asked if name not in (*VALIDATION, *corpus.subsets)]:
+        known = ", ".join(corpus.subsets)
+        raise InputError(f"tune_on or also_score: dataset {corpus.name} has no subset {unknown[0]!r}; it has {known}")
+    beside = [name for name in asked if name in corpus.subsets and name not in TESTS]
     batch = {**cfg.batch, "clips": composition(cfg.batch.clips, method_class(cfg).trains_on)}
+    cached = batch.pop("cache_features")
     data = SedData(
         corpus,
         n_frames=made.n_frames,
@@ -133,6 +141,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         seed=cfg.seed,
         **batch,
     )
+    if cached:
+        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache))
     return data, made
 
 
@@ -157,9 +167,9 @@ def refuse_test_clips(cfg: DictConfig, objective: Sequence[str]) -> None:
     """Refuse a configuration that trains on test clips, or chooses a checkpoint or threshold by them.
 
     Raises:
-        InputError: with the key that names a test subset.
+        InputError: with the key that names a test subset, or one that is not known as a subset to train on.
     """
-    from sed_lab.types import TESTS
+    from sed_lab.types import TESTS, TRAINING
 
     if cfg.tune_on in TESTS:
         raise InputError(
@@ -170,6 +180,31 @@ def refuse_test_clips(cfg: DictConfig, objective: Sequence[str]) -> None:
             raise InputError(f"objective names {name}, whose clips the run is judged on; use another subset")
         if cfg.batch.clips.get(name):
             raise InputError(f"batch.clips.{name} would train on the clips the run is judged on; use another subset")
+    known = tuple(dict.fromkeys((*TRAINING, *method_class(cfg).trains_on)))
+    if unknown := [name for name, count in cfg.batch.clips.items() if count and name not in known]:
+        raise InputError(f"batch.clips.{unknown[0]}: that is no subset to train on; those are {', '.join(known)}")
+
+
+def refuse_what_cannot_run(cfg: DictConfig) -> None:
+    """Refuse, before any data is read, what would fail after it.
+
+    Raises:
+        InputError: a value that has to be given is not, there is nothing to train, or there is no such device.
+    """
+    import torch
+
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
+    if cfg.trainer.max_epochs == 0:
+        raise InputError("trainer.max_epochs=0 trains nothing; give at least 1")
+    if cfg.trainer.accelerator in ("gpu", "cuda"):
+        wanted = 1 if cfg.trainer.devices in ("auto", -1) else sweep.needed_gpus(cfg)
+        there = torch.cuda.device_count()
+        if wanted > there:
+            raise InputError(
+                f"trainer.accelerator={cfg.trainer.accelerator} with trainer.devices={cfg.trainer.devices}, but PyTorch"
+                f" finds {there or 'no'} GPU{'s' if there > 1 else ''} here; use trainer=cpu, or fewer devices"
+            )
 
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder, loggers: list[Any]) -> pl.Trainer:
@@ -178,21 +213,17 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder
     from pytorch_lightning.utilities import rank_zero_only
 
     from sed_lab.run.collect import Evaluation
+    from sed_lab.run.keep import BestWeights
     from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
 
-    every = min(cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs)
-    keep: dict[str, Any] = {
-        "dirpath": folder / "checkpoints",
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
-    objective = objective_of(cfg)
-    best = "val/objective" if objective else None  # None: the last epoch's
+    objective, checkpoints = objective_of(cfg), folder / "checkpoints"
+    keep = partial(ModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks = [
-        Evaluation(folder, objective, decoder, cfg.tune_on),
-        History(folder / "history.csv", every),
-        ModelCheckpoint(filename="best", monitor=best, mode="max", every_n_epochs=every if best else 1, **keep),
-        ModelCheckpoint(filename="last", every_n_epochs=1, **keep),
+        Evaluation(folder, objective, decoder, cfg.tune_on, cfg.metric.zero_score),
+        History(folder / "history.csv"),
+        # Where nothing is validated, the last epoch's are the best weights.
+        BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
+        keep("last"),
         Bars() if on_terminal() else PlainProgress(),
     ]
     quiet()
@@ -205,7 +236,6 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        check_val_every_n_epoch=every,
         log_every_n_steps=10,
     )
     trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
@@ -221,20 +251,20 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder
 
 def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
     """Train, going on from ``last.ckpt`` where an earlier try left one."""
+    from sed_lab.clip.audio import SUFFIXES, BadAudio
+    from sed_lab.clip.audio_folder import check_audio
+
     last = folder / "checkpoints" / "last.ckpt"
     try:
         trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
-    except InputError as error:
-        from sed_lab.clip.audio import SUFFIXES
-        from sed_lab.clip.audio_folder import check_audio
-
+    except BadAudio as error:  # all of them are named, not the first only
         clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
         bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
         if len(bad) > 1:
-            names = "; ".join(f"{path} ({reason})" for path, reason in bad)
-            raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {names}") from error
+            named = some((f"{path} ({reason})" for path, reason in bad), "; ")
+            raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error
         raise
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -285,6 +315,7 @@ def finish(
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, cfg.analysis, **cfg.report)
     mirror(loggers, folder, record["config"], metrics)
+    print(f"kept weights: {run.best_in_words(record)}")
     print(f"run: {folder}")
     if page:
         print(f"page: {page}")

@@ -90,9 +90,13 @@ class ClassStatistics:
 
 
 # Subsets of a corpus by what they are for.
-OTHER_TESTS = ("synthetic_test", "devtest")
+OTHER_TESTS = ("synthetic_test", "devtest", "public", "recordings")
 TESTS = ("test", *OTHER_TESTS)  # never train, choose or tune anything
 BESIDE = (*OTHER_TESTS, "training")  # measured beside test, with the subset's name in front of the numbers'
+
+
+TRAINING = ("synthetic", "weak", "unlabelled")
+VALIDATION = ("synthetic_validation", "weak_validation", "validation")
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,9 @@ class Corpus:
 
     Subset names used across the project: ``synthetic`` (strong labels, synthetic domain), ``weak``, ``unlabelled``
     (training); ``synthetic_validation`` (strong), ``weak_validation`` (weak), ``validation`` (strong, target domain,
-    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test``, ``devtest`` (may be
-    absent); ``training`` (may be absent): the training clips once more, to be measured after training.
+    disjoint from test; may be absent), ``test`` (strong, target domain) and ``synthetic_test``, ``devtest``,
+    ``public``, ``recordings`` (single recordings as they are); these may be absent, as may ``training``, the training
+    clips once more, to be measured after training.
     """
 
     name: str
@@ -113,11 +118,13 @@ class Corpus:
     fingerprint: str  # sha256 over the annotations and the listing (name, size) of the audio
     source_clips: Mapping[str, int] | None = None
     source_seconds: Mapping[str, float] | None = None
+    embedded_by: str | None = None  # of clips that are embeddings: the front end, as group feature's option is called
 
 
 @dataclass(kw_only=True)
 class Input:
-    """What a method predicts from: exactly one of ``audio [B, N]``, ``feature [B, F, M]``, ``embedding [B, 10, 128]``.
+    """What a method predicts from: exactly one of ``audio [B, N]``, ``feature [B, F, M]`` (linear mel, kept by
+    `sed_lab.clip.feature_cache`), ``embedding [B, 10, 128]``; or none, where a method asked for labels alone.
 
     ``annotated [B, C]`` says which classes are asked for in each clip (None: all of them in every clip).
     """
@@ -167,12 +174,14 @@ class Shares(NamedTuple):
 
     The global batch lies in ``parts`` (devices x accumulation passes). Each number is (clips here x parts) / clips in
     the global batch: of strongly labelled clips, of weakly labelled ones, of all, and of the strongly labelled ones
-    whose labels are about each class ``[C]``; 1 where every part holds the same number.
+    whose labels are about each class ``[C]``; 1 where every part holds the same number. ``gathered`` is the share of
+    one pass on all devices: (clips in this pass x passes) / clips in the global batch.
     """
 
     strong: float = 1.0
     weak: float = 1.0
     all: float = 1.0
+    gathered: float = 1.0
     strong_of_class: tuple[float, ...] | None = None  # None: 1 for every class
     parts: int = 1
 

@@ -49,6 +49,16 @@ def test_help_is_quick() -> None:
         ("sed_lab.train", ["loss.gama=1"], "unknown key 'loss.gama' on the command line, did you mean 'loss.gamma'?"),
         ("sed_lab.train", ["los=bce"], "unknown key 'los' on the command line, did you mean 'loss'?"),
         ("sed_lab.train", ["loss=bec"], "loss=bec is unknown, did you mean 'bce'?; known: bce,"),
+        (
+            "sed_lab.train",
+            ["batch.clips={foo: 3}"],
+            "unknown key 'batch.clips.foo' on the command line, did you mean 'b",
+        ),
+        (
+            "sed_lab.train",
+            ["--config-name", "aziz2020", "dataset.row_exchang=no"],
+            "did you mean 'dataset.row_exchange'?",
+        ),
         ("sed_lab.train", ["seed"], "Error parsing override 'seed' missing EQUAL"),
         ("sed_lab.train", ["tune_on=test", "trainer=smoke"], "tune_on=test would choose the threshold on the clips"),
         ("sed_lab.train", ["dataset=desed", "dataset.folder=/nowhere"], "/nowhere"),

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from sed_lab.analysis.huang2021 import NUMBERS, domain_similarity
 from sed_lab.clip.annotation import write_durations, write_strong
 from sed_lab.errors import InputError
-from sed_lab.evaluate import measure_run
-from sed_lab.files import read_json
+from sed_lab.evaluate import main, measure_run
+from sed_lab.files import read_json, write_json
 from sed_lab.metric import measure as measuring
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import class_in, is_metric, system_in
@@ -68,7 +68,8 @@ def test_kept_frames_are_measured(tmp_path: Path) -> None:
     np.savez(tmp_path / "embeddings/frames.npz", **arrays)  # type: ignore[arg-type]
     assert "embedding" not in measure_run(tmp_path, MedianDecoder(), METRIC, None)["systems"]["model"]
     metrics = measure_run(tmp_path, MedianDecoder(), METRIC, None, ["sed_lab.analysis.huang2021"])
-    assert metrics["systems"]["model"]["embedding"] == domain_similarity(**arrays)
+    raw = domain_similarity(arrays["embedding"], arrays["event_label"], arrays["synthetic"])
+    assert metrics["systems"]["model"]["embedding"]["raw"] == raw
     assert all(is_metric(name, NUMBERS) for name in flatten(metrics))
 
 
@@ -110,9 +111,45 @@ def test_a_second_test_subset_is_measured_by_itself(tmp_path: Path) -> None:
         assert {row["subset"] for row in csv.DictReader(file)} == {"test", "synthetic_test"}
 
 
-@pytest.mark.parametrize("subset", ["test", "synthetic_test"])
+def test_a_run_is_measured_by_its_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, subset in enumerate(("test", "synthetic_validation")):
+        scored(tmp_path / "run", subset, seed)
+    own = {"_target_": "sed_lab.decoder.median.MedianDecoder", **option("decoder/default"), "median_seconds": 0.3}
+    metric = {**METRIC, "collar": 0.4, "psds_method": "interpolated"}
+    record = {"config": {"decoder": own, "metric": metric, "analysis": [], "tune_on": "synthetic_validation"}}
+    write_json(tmp_path / "run/run.json", record)
+
+    def sed_evaluate(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sed-evaluate", f"run={tmp_path}/run", f"output={tmp_path}/out", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (int(end.value.code or 0), *capsys.readouterr())
+
+    code, said, error = sed_evaluate()
+    assert code == 0, error
+    assert "no more and left out: metric.psds_method=interpolated\n" in said
+    measured = read_json(tmp_path / "out/metrics.json")
+    assert measured["settings"]["event_f1"]["collar"] == 0.4
+    decoder = MedianDecoder(median_seconds=0.3)
+    expected = measure_run(tmp_path / "run", decoder, {**METRIC, "collar": 0.4}, "synthetic_validation")
+    assert measured["systems"] == expected["systems"]  # tuned where the run says
+    assert "event_f1_tuned" in measured["systems"]["model"]
+    code, _, error = sed_evaluate("tune_on=validation")
+    assert code == 2
+    assert "has no scores of it; it has synthetic_validation, test" in error
+
+
+@pytest.mark.parametrize("subset", ["test", "synthetic_test", "public"])
 def test_test_clips_choose_and_train_nothing(tmp_path: Path, subset: str) -> None:
-    good = {"tune_on": "validation", "objective": ["validation/model/tagging_f1"], "batch": {"clips": {"weak": 4}}}
+    method = {"_target_": "sed_lab.method.aziz2020.RowClassifier"}
+    good = {
+        "method": method,
+        "tune_on": "validation",
+        "objective": ["validation/model/tagging_f1"],
+        "batch": {"clips": {"weak": 4}},
+    }
     refuse_test_clips(OmegaConf.create(good), good["objective"])
     for change, message in (
         ({"tune_on": subset}, f"tune_on={subset} would choose the threshold"),

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.loss import TABLE_1, Binary, WeightedBinary, time_balanced_weight
+from sed_lab.loss import TABLE_1, Binary, WeightedBinary, probability, time_balanced_weight
 from sed_lab.types import ClassStatistics
 from tests.configured import configured
 
+Categorical = configured("loss/categorical")
 ClassBalancedFocal = configured("loss/class_balanced_focal")
+ClippedBinary = configured("loss/bce_clipped")
+ClippedCategorical = configured("loss/categorical_clipped")
 Focal = configured("loss/focal")
 TimeBalancedFocal = configured("loss/tbfl")
 
@@ -208,6 +211,76 @@ def test_gradient(loss: Binary) -> None:
     logits = (torch.randn(2, 3, 3, dtype=torch.float64) * 3).requires_grad_()
     target = torch.rand(2, 3, 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: loss(x, target, class_weight=W), (logits,))
+
+
+# Keras's losses of clipped probabilities: twenty logits by hand, five clips of four classes, some far out.
+LOGITS = np.array(
+    [
+        [2.0, -1.0, 0.5, 0.0],
+        [16.0, -16.2, 3.0, -4.0],  # 1 - p of the first is 1.1e-7, just inside; p of the second 9.2e-8, just outside
+        [40.0, -40.0, 900.0, -900.0],  # all saturated
+        [30.0, 29.0, -20.0, 1.0],
+        [0.0, 0.0, 0.0, 17.0],
+    ]
+)
+ONE_HOT = np.eye(4)[[0, 1, 2, 3, 0]]
+EPSILON = 1e-7
+
+
+def keras_binary(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each element's loss, and its gradient: 0 where the output was clipped."""
+    p = 1 / (1 + np.exp(-z))
+    clipped = np.clip(p, EPSILON, 1 - EPSILON)
+    return -(y * np.log(clipped) + (1 - y) * np.log(1 - clipped)), np.where(p == clipped, p - y, 0)
+
+
+def keras_categorical(z: np.ndarray, y: np.ndarray, sparse: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Each clip's loss, and its gradient by way of dL / dp_c and the softmax's derivative."""
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    clipped = np.clip(p, EPSILON, 1 - EPSILON)
+    total = clipped.sum(1, keepdims=True) if sparse else np.ones((len(z), 1))
+    slope = np.where(p == clipped, (1 / total if sparse else 0) - y / clipped, 0)
+    return np.log(total[:, 0]) - np.log((clipped * y).sum(1)), p * (slope - (slope * p).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("kind", ["binary", "categorical", "sparse"])
+@np.errstate(over="ignore")
+def test_clipped_losses_are_keras_s_and_saturated_outputs_have_no_gradient(kind: str, dtype: torch.dtype) -> None:
+    loss = ClippedBinary() if kind == "binary" else ClippedCategorical(sparse=kind == "sparse")
+    by_hand = keras_binary(LOGITS, ONE_HOT) if kind == "binary" else None
+    values, slopes = by_hand or keras_categorical(LOGITS, ONE_HOT, kind == "sparse")
+    z = torch.tensor(LOGITS, dtype=dtype, requires_grad=True)
+    found = loss(z, torch.tensor(ONE_HOT, dtype=dtype))
+    (gradient,) = torch.autograd.grad(found, z)
+    exact = dtype == torch.float64
+    assert found.item() == pytest.approx(values.mean(), rel=1e-9 if exact else 0.02)
+    np.testing.assert_allclose(gradient.numpy(), slopes / values.size, rtol=1e-6, atol=1e-14 if exact else 2e-8)
+    assert not gradient[2].any()  # however wrong it may be, what is saturated stays
+    if kind == "binary":
+        assert values[2].tolist() == pytest.approx([-math.log(1e-7), 1e-7, 1e-7, 1e-7], rel=1e-6)
+        assert gradient[1, 1] == 0 != gradient[1, 0]
+    elif kind == "sparse":
+        assert values[3] == pytest.approx(math.log(1 + 1e-7 + 1e-7) - math.log(1e-7), abs=1e-6)
+
+
+def test_within_the_limits_clipped_losses_are_the_others() -> None:
+    torch.manual_seed(0)
+    logits, target = 3 * torch.randn(6, 4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)[[0, 1, 2, 3, 0, 2]]
+    weight = torch.tensor([0.5, 1, 1.5, 2], dtype=torch.float64)
+    for clipped, plain in (
+        (ClippedBinary(), Binary()),
+        (ClippedCategorical(), Categorical()),
+        (ClippedCategorical(sparse=True), Categorical(sparse=True)),
+    ):
+        found, wanted = (one(logits, target, class_weight=weight) for one in (clipped, plain))
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+        assert torch.equal(probability(clipped, logits), probability(plain, logits))
+    for wrong in (0.0, 0.5, 1, True, None):
+        for one in (ClippedBinary, ClippedCategorical):
+            with pytest.raises(InputError, match=r"loss\.epsilon=.* must be a number between 0 and 0\.5"):
+                one(epsilon=wrong)
 
 
 def test_k_may_be_written_as_text() -> None:

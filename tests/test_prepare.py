@@ -114,6 +114,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "r_c": 0.6667,
             "frame_share": 0.1333,  # of two clips of 15 frames
             "V_c": None,
+            "source_clips": None,
             "source_seconds": None,
         },
         {
@@ -126,6 +127,7 @@ def test_stats_by_hand(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None
             "r_c": 0.3333,
             "frame_share": 0.0667,
             "V_c": None,
+            "source_clips": None,
             "source_seconds": None,
         },
     ]

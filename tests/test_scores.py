@@ -100,7 +100,7 @@ def test_a_score_folder_is_read_back(tmp_path: Path, hop: float) -> None:
     assert back.clip_id == scores.clip_id
     assert back.classes == scores.classes
     assert back.frame_hop == pytest.approx(hop, abs=1e-6 / 39)
-    assert back.duration == pytest.approx(scores.duration, abs=1e-6)
+    assert back.duration == pytest.approx([frames * hop for frames in (40, 31, 2)], abs=1e-6)
     assert scores.frame is not None
     assert back.frame is not None
     for ours, read in zip(scores.frame, back.frame, strict=True):
@@ -129,14 +129,6 @@ def test_frames_end_with_the_clip() -> None:
     assert frame_times(4, 0.5, 1.0).tolist() == [0.0, 0.5, 1.0]
 
 
-def test_a_folder_without_durations_ends_with_its_last_frame(tmp_path: Path) -> None:
-    write_scores_folder(tmp_path / "student", example((4, 2), clip=False, hop=0.5))
-    durations_file(tmp_path / "student").unlink()
-    assert read_scores_folder(tmp_path / "student").duration.tolist() == [2.0, 1.0]
-    given = read_scores_folder(tmp_path / "student", {"Yé_0.000_10.000": 7.0, "Yé_1.000_10.000": 8.0})
-    assert given.duration.tolist() == [7.0, 8.0]
-
-
 def test_wrong_score_folders_are_refused_with_every_file_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \.tsv score file"):
         read_scores_folder(tmp_path)
@@ -159,13 +151,8 @@ def test_wrong_score_folders_are_refused_with_every_file_named(tmp_path: Path) -
         assert words in str(error.value)
     for name in "bcdef":
         (tmp_path / f"{name}.tsv").unlink()
-    with pytest.raises(InputError, match=r"a\.tsv: its duration is not given"):
-        read_scores_folder(tmp_path, {"b": 1.0})
     (tmp_path / "a.tsv").write_text(good.replace("0.2", "1.2"))
     with pytest.raises(InputError, match="frame scores of clip a hold a value that is not a probability"):
-        read_scores_folder(tmp_path)
-    durations_file(tmp_path).write_text("filename\tduration\na\tlong\n")
-    with pytest.raises(InputError, match="expected rows of filename and duration"):
         read_scores_folder(tmp_path)
 
 

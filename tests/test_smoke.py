@@ -85,6 +85,7 @@ def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
     assert record["status"] == "complete"
     assert record["dataset"]["fingerprint"]
     assert record["clips_per_second"] > 0
+    assert record["best_epoch"] == record["epochs"] == 1
     assert record["metrics"]["student/event_f1/macro"] >= 0
     dog = record["dataset"]["per_class"]["Dog"]
     assert dog["V_c"] == round(0.05 * 136)
@@ -112,6 +113,16 @@ def test_the_checkpoint_holds_plain_values_only(smoke: Path) -> None:
         assert any(key.startswith("teacher.") for key in checkpoint["state_dict"])
 
 
+@pytest.mark.slow
+def test_a_diverged_run_is_never_complete(tmp_path: Path, cache: str) -> None:
+    done = sed("train", *TINY, "method.optimizer.lr=1e30", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: training diverged: the loss is nan after 1 steps")
+    (record,) = records(tmp_path)
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("training diverged: ")
+
+
 def test_a_complete_run_is_not_trained_again(smoke: Path, cache: str) -> None:
     before = (smoke / "run.json").read_bytes()
     done = sed("train", *TINY, cwd=smoke.parents[1], SED_LAB_CACHE=cache)
@@ -130,6 +141,21 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
     low = read_json(tmp_path / "low" / "metrics.json")
     assert low["settings"]["decoder"]["threshold"] == 0.0
     assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
+
+
+def test_evaluate_lets_a_runs_detector_score_a_dataset(smoke: Path, tmp_path: Path, cache: str) -> None:
+    again = tmp_path / "again"
+    words = [f"run={smoke}", "dataset=mini_desed", *TINY[:2], "report.page=true", "report.page_clips=2"]
+    done = sed("evaluate", *words, f"output={again}", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    # the run's own dataset: the very numbers it has already, without training
+    assert read_json(again / "metrics.json")["systems"] == read_json(smoke / "metrics.json")["systems"]
+    record, own = read_json(again / "run.json"), read_json(smoke / "run.json")
+    assert (record["status"], record["detector_of"]) == ("scored", smoke.name)
+    assert record["metrics"] == own["metrics"]
+    assert (again / "page.html").stat().st_size > 0
+    done = sed("evaluate", "dataset=mini_desed", "scores=x", cwd=tmp_path)
+    assert "a dataset is scored by a run's detector; name it with run=FOLDER" in done.stderr
 
 
 def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 import soundfile
 import torch
 
+from sed_lab import predict
 from sed_lab.analysis.aziz2020 import NUMBERS
-from sed_lab.clip.tfrecord import decode_embedding, read_records
-from sed_lab.files import read_json
+from sed_lab.clip.tfrecord import EmbeddingRecord, decode_embedding, encode_embedding, read_records, write_records
+from sed_lab.errors import InputError
+from sed_lab.files import read_json, write_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
 from sed_lab.run.assemble import load_detector
@@ -20,7 +24,8 @@ from tests.test_smoke import sed
 
 WORDS = [
     "--config-name", "aziz2020", "report.page_clips=2", "trainer.max_epochs=2",
-    "dataset.counts={Speech: 14, Music: 14, Vehicle: 10, Dog: 12, Speech+Music: 3}", "dataset.short=2",
+    "dataset.counts={Speech: 14, Music: 14, Vehicle: 10, Dog: 12, Cat: 0, Speech+Music: 3, Speech+Vehicle: 0,"
+    " Speech+Dog: 0, gunshot: 0, babycry: 0}", "dataset.short=2",
 ]  # fmt: skip
 
 
@@ -84,12 +89,81 @@ def test_a_recording_is_embedded_and_classified_in_one_call(folder: Path, tmp_pa
     assert "noise.wav\t0.000" in done.stdout
 
 
-def test_vggish_s_files_are_asked_for_by_name(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def of_vggish(folder: Path, tmp_path: Path) -> Path:
+    """The run as if AudioSet's own embeddings had trained it: its front end is VGGish, whose files are not there."""
+    copy = tmp_path / "of_vggish"
+    copy.mkdir()
+    shutil.copy(folder / "detector.ckpt", copy)
+    record = read_json(folder / "run.json")
+    feature = {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": None, "pca": None}
+    write_json(copy / "run.json", {**record, "config": {**record["config"], "feature": feature}})
+    return copy
+
+
+def predicted(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["sed-predict", *map(str, words)])
+    return predict.predict_command(predict._arguments())
+
+
+def test_embeddings_are_classified_without_audio_and_without_a_front_end(
+    folder: Path, of_vggish: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = load_scores(folder / "scores/test/model.npz")
+    rows = np.load(folder / "scores/test/embedding.npy")
+    assert len(rows) == len(scores.clip_id) > 5
+    (tmp_path / "files").mkdir()
+    np.savez(tmp_path / "files/arrays.npz", **dict(zip(scores.clip_id[:3], rows[:3], strict=True)))  # type: ignore[arg-type]
+    records = []
+    for name, one in zip(scores.clip_id[3:], rows[3:], strict=True):
+        video, _, start = name.rpartition("_")
+        begin = float(start)
+        records.append(EmbeddingRecord(video, begin, begin + 10, (), tuple(row.tobytes() for row in one)))
+    short = EmbeddingRecord("short", 0.0, 10.0, (), records[0].rows[:4])
+    write_records(tmp_path / "files/shard.tfrecord", map(encode_embedding, [short, *records]))
+    words = [of_vggish, tmp_path / "files", "--threshold", "0.4", "--scores", tmp_path / "scores"]
+    assert predicted(monkeypatch, *words) == 0
+    printed = capsys.readouterr()
+    assert "shard.tfrecord: left out 1 clips that have not 10 rows, 0 damaged records" in printed.err
+    found = {tuple(line.split("\t")[0::3]) for line in printed.out.splitlines()[1:]}
+    assert scores.clip is not None
+    above = {(scores.clip_id[i], scores.classes[c]) for i, c in zip(*np.nonzero(scores.clip > 0.4), strict=True)}
+    assert found == above
+    for name, own in zip(scores.clip_id, scores.clip, strict=True):
+        (line,) = (tmp_path / f"scores/{name}.tsv").read_text().splitlines()[1:]
+        np.testing.assert_allclose([float(v) for v in line.split("\t")[2:]], own, atol=1e-5)
+
+
+def test_vggish_s_files_are_asked_for_by_name(
+    folder: Path, of_vggish: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soundfile.write(tmp_path / "noise.wav", np.zeros(16000), 16000)
-    done = sed("predict", str(folder), "noise.wav", "--vggish", "weights.pth", "pca.npz", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "weights.pth does not exist" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(InputError, match=r"feature\.weights and feature\.pca.*\(sed-predict: --vggish WEIGHTS PCA\)"):
+        predicted(monkeypatch, of_vggish, tmp_path / "noise.wav")
+    files = ["--vggish", tmp_path / "weights.pth", tmp_path / "pca.npz"]
+    with pytest.raises(InputError, match=r"weights\.pth does not exist"):
+        predicted(monkeypatch, of_vggish, tmp_path / "noise.wav", *files)
+    with pytest.raises(InputError, match=r"--vggish: .* was not trained on VGGish's embeddings; leave it out"):
+        predicted(monkeypatch, folder, tmp_path / "noise.wav", *files)
+
+
+def test_what_is_no_embedding_is_named(of_vggish: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    np.savez(tmp_path / "floats.npz", a=np.zeros((10, 128)))
+    np.savez(tmp_path / "short.npz", a=np.zeros((9, 128), np.uint8))
+    (tmp_path / "text.npz").write_text("no arrays")
+    assert predicted(monkeypatch, of_vggish, *(tmp_path / f"{name}.npz" for name in ("floats", "short", "text"))) == 1
+    said = capsys.readouterr().err
+    assert "floats.npz: a is float64 [10, 128], but a clip's embedding is uint8 [10, 128], VGGish's rows after" in said
+    assert "short.npz: a is uint8 [9, 128]" in said
+    assert "text.npz: cannot be read as .npz" in said
+
+
+def test_another_front_end_than_the_embeddings_own_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
+    cache = str(folder.parents[1] / "cache")
+    done = sed("train", *WORDS, "feature=vggish", cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 2
+    assert "holds embeddings of feature=mini_vggish, but VggishEmbedding would embed recordings" in done.stderr
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""One clip with its posterior, presence and onset: Amiriparian et al. 2018, fig. 4."""
+"""One clip with its posterior, presence and onset (Amiriparian et al. 2018, fig. 4), and how large a detector is."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,40 @@ from sed_lab.report.style import COLOURS, MUTED, new_figure, styled
 from sed_lab.run.stored import scored
 from sed_lab.types import Event, Scores
 
+NUMBERS = (r"network/parameters",)
+SHOWN = ("devtest", "babycry", 57)  # fig. 4 is of mixture_devtest_babycry_057
+NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked")
+
 
 def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`example` of each system, ``{system: {"example": ...}}``, among the curves; none with another decoder."""
+    """``{system: {"network": {"parameters": ...}}}``, of one detector, where the run keeps its detectors; and among the
+    curves `example` of each system, ``{system: {"example": ...}}``, none with another decoder."""
+    number = parameters(folder / "detector.ckpt") if (folder / "detector.ckpt").exists() else None
+    sizes = {} if number is None else {name: {"network": {"parameters": number}} for name in metrics["systems"]}
     settings = dict(metrics["settings"]["decoder"])
-    test = scored(folder, "test")
-    if settings.pop("decoder") != OnsetDecoder.__name__ or test["truth"] is None:
-        return {}, {}
+    shown = scored(folder, SHOWN[0] if (folder / "scores" / SHOWN[0]).is_dir() else "test")
+    if settings.pop("decoder") != OnsetDecoder.__name__ or shown["truth"] is None:
+        return sizes, {}
     decoder = OnsetDecoder(**settings)
-    found = {name: example(scores, test["truth"], decoder) for name, scores in test["systems"].items()}
-    return {}, {name: {"example": one} for name, one in found.items() if one is not None}
+    found = {name: example(scores, shown["truth"], decoder) for name, scores in shown["systems"].items()}
+    return sizes, {name: {"example": one} for name, one in found.items() if one is not None}
+
+
+def parameters(checkpoint: Path) -> int | None:
+    """How many numbers one detector learns; all of a run have the same network. None of a checkpoint without any."""
+    import torch
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    names = [name for name in state if name.startswith("best.") and name.rsplit(".", 1)[-1] not in NOT_TRAINED]
+    first = {name.split(".")[1] for name in names[:1]}
+    return sum(state[name].numel() for name in names if name.split(".")[1] in first) or None
 
 
 def example(scores: Scores, truth: Mapping[str, tuple[Event, ...]], decoder: OnsetDecoder) -> dict[str, Any] | None:
-    """The first clip with an event: its posterior of that class, both thresholds, true and detected events [s]; None
-    where no clip has one."""
+    """A clip with an event: its posterior of that class, both thresholds, true and detected events [s]; None where no
+    clip has one. It is `SHOWN`, or the next of its class with an event, or the first clip with one."""
     detected = decoder.decode(scores)
-    for row, clip_id in enumerate(scores.clip_id):
+    for row, clip_id in sorted(enumerate(scores.clip_id), key=lambda one: _apart(one[1])):
         if not truth[clip_id] or scores.frame is None:
             continue
         label = truth[clip_id][0].event_label
@@ -53,6 +71,13 @@ def example(scores: Scores, truth: Mapping[str, tuple[Event, ...]], decoder: Ons
             "detected": [[e.onset, e.offset] for e in detected[clip_id] if e.event_label == label],
         }
     return None
+
+
+def _apart(clip_id: str) -> int:
+    """0 of the clip of fig. 4, and more of those after it; clips before it and of other classes come last."""
+    number = re.match(rf"mixture_{SHOWN[0]}_{SHOWN[1]}_(\d+)_", clip_id)
+    after = int(number[1]) - SHOWN[2] if number else -1
+    return after if after >= 0 else 10**6
 
 
 def clip(table: Table) -> Figure | None:

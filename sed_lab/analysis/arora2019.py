@@ -1,7 +1,11 @@
-"""Detection error trade-off, and embeddings on the unit sphere: Arora et al. 2019, figs. 1, 3 and 4."""
+"""Detection error trade-off, embeddings on the unit sphere, and what learning them came to and cost: Arora et al. 2019,
+figs. 1, 3 and 4, sections 3.1 and 4."""
 
 from __future__ import annotations
 
+import csv
+import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,58 @@ from sed_lab.report.style import COLOURS, DASHES, LINE, MUTED, new_figure, style
 
 TICKS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 VIEWS = ((20, 30), (20, 30), (20, 30), (-20, 150))  # elevation and azimuth in degrees of each sphere
+
+
+NUMBERS = (r"embedding_loss/(last|constant|share)", r"cost/(encoder_parameters|ms_a_clip)")
+
+
+def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How far the embedding was learnt, and its cost, of each system of a run that learns one.
+
+    ``embedding_loss``: of the last epoch of learning it, of an embedding that is the same for all clips, and their
+    ratio. ``cost``: parameters of the encoder; milliseconds that a clip took in an epoch that trains it, the median
+    over epochs, on the run's machine.
+    """
+    history = _history(folder)
+    if not history or not (folder / "detector.ckpt").exists():
+        return {}, {}
+    last, constant = (history[-1][f"train/{name}"] for name in ("loss_embedding", "loss_constant"))
+    found: dict[str, dict[str, float]] = {
+        "embedding_loss": {"last": last, "constant": constant, "share": last / constant},
+        "cost": {"encoder_parameters": _encoder_parameters(folder / "detector.ckpt")},
+    }
+    pace = [
+        1000 * (after["seconds"] - before["seconds"]) / (after["step"] - before["step"])
+        for before, after in itertools.pairwise(history)
+        if after["epoch"] == before["epoch"] + 1
+    ]
+    if pace:
+        clips = read_json(folder / "run.json")["config"]["batch"]["clips"]["weak"]
+        found["cost"]["ms_a_clip"] = statistics.median(pace) / clips
+    return dict.fromkeys(metrics["systems"], found), {}
+
+
+def _history(folder: Path) -> list[dict[str, float]]:
+    """The rows of history.csv of epochs that trained the embedding."""
+    path = folder / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    # A schedule is two phases an iteration, of W and of the embedding, then two of the detector.
+    final = max((row.get("train/phase", 0) for row in rows), default=0) - 1
+    learning = [row for row in rows if "train/loss_embedding" in row and row["train/phase"] < final]
+    return [row for row in learning if row["train/phase"] % 2 == 1]
+
+
+def _encoder_parameters(checkpoint: Path) -> int:
+    """Numbers that training may change in ``network.encoder``."""
+    import torch
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    fixed = ("running_mean", "running_var", "num_batches_tracked")
+    own = {name: value for name, value in state.items() if name.startswith("network.encoder.")}
+    return sum(value.numel() for name, value in own.items() if not name.endswith(fixed))
 
 
 def figures(run: RunFolder) -> dict[str, tuple[Figure, str]]:

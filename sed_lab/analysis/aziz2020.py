@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.style import INK, new_figure, styled
 
+READABLE = 40  # classes of a matrix; AudioSet has 527
 NUMBERS = (r"accuracy/(argmax|element_wise)_gap",)
 
 
@@ -27,10 +28,10 @@ def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], d
 
 
 def figures(run: RunFolder) -> dict[str, tuple[Figure, str]]:
-    """Confusion matrices of every system with an accuracy of clips of one class."""
+    """Confusion matrices of every system with an accuracy of clips of one class, of up to `READABLE` classes."""
     measured = run.metrics.get("systems", {})
     accuracies = {name: measured[name]["accuracy"] for name in run.systems if "accuracy" in measured.get(name, {})}
-    if all(one["argmax"] is None for one in accuracies.values()):
+    if len(run.classes) > READABLE or all(one["argmax"] is None for one in accuracies.values()):
         return {}
     drawn = confusion({name: one["confusion"] for name, one in accuracies.items()}, run.classes)
     return {"confusion": (drawn, "Clips of each true class by the class of their highest score")}

@@ -1,4 +1,4 @@
-"""Frames of two domains in an encoder's space, how near those of the same class lie: Huang et al. 2021, fig. 2."""
+"""Frames of two domains in the spaces of a model, how near those of the same class lie: Huang et al. 2021, fig. 2."""
 
 from __future__ import annotations
 
@@ -13,35 +13,51 @@ from matplotlib.lines import Line2D
 from sed_lab.experiment.table import Table
 from sed_lab.report.style import COLOURS, MUTED, PAPER, new_figure, styled
 
-NUMBERS = (r"embedding/(same_class|other_class|gap|nearest)",)
+SPACES = ("raw", "centred", "projection")
+NUMBERS = (rf"embedding/({'|'.join(SPACES)})/(same_class|other_class|gap|nearest|domain_gap)",)
 MARKS = {False: "o", True: "^"}  # real, synthetic
 
 
 def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`domain_similarity` of the frames that the run keeps: ``{system: {"embedding": ...}}``."""
+    """`domain_similarity` of the frames a run keeps, in each of their `spaces`: ``{system: {"embedding": ...}}``."""
     kept = frames_of_run(folder)
     if kept is None:
         return {}, {}
     (system,) = metrics["systems"]
-    return {system: {"embedding": domain_similarity(**kept)}}, {}
+    label, synthetic = kept["event_label"], kept["synthetic"]
+    found = {name: domain_similarity(x, label, synthetic) for name, x in spaces(kept).items()}
+    return {system: {"embedding": found}}, {}
 
 
-def domain_similarity(embedding: np.ndarray, event_label: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
-    """Cosine similarities of real with synthetic frames; empty without a class that both domains hold.
+def spaces(kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Kept frames as vectors ``[N, .]`` to take cosines of, by the name of the space.
+
+    ``raw`` are the encoder's, after a ReLU: what all frames have in common is most of their length, and hides in a
+    cosine what differs. ``centred`` are these less their mean. ``projection``, the space that L_IFD acts on, is there
+    where a model has it.
+    """
+    x = kept["embedding"].astype(np.float64)
+    own = {"projection": kept["projection"].astype(np.float64)} if "projection" in kept else {}
+    return {"raw": x, "centred": x - x.mean(0), **own}
+
+
+def domain_similarity(x: np.ndarray, event_label: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
+    """Cosine similarities of real with synthetic frames; empty without two classes that both domains hold.
 
     Args:
-        embedding: ``[N, H]`` frames.
+        x: ``[N, H]`` frames.
         event_label: ``[N]`` the number of the one class each holds.
         synthetic: ``[N]`` booleans: the domain.
 
     Returns:
         ``same_class`` and ``other_class``: mean similarity of the pairs with the same and with different classes;
         ``gap``: the former less the latter; ``nearest``: share of real frames whose nearest synthetic frame is of the
-        same class. All are means over the classes that both domains hold; frames of others are left out.
+        same class; ``domain_gap``: mean similarity of two frames of the same class and domain, less ``same_class``. All
+        are means over the classes that both domains hold; frames of others are left out.
     """
     shared = [c for c in np.unique(event_label) if {*synthetic[event_label == c].tolist()} == {True, False}]
     kept = np.isin(event_label, shared)
-    x, label, is_synthetic = embedding[kept].astype(np.float64), event_label[kept], synthetic[kept]
+    x, label, is_synthetic = x[kept].astype(np.float64), event_label[kept], synthetic[kept]
     if len(shared) < 2:
         return {}
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -53,7 +69,16 @@ def domain_similarity(embedding: np.ndarray, event_label: np.ndarray, synthetic:
         for c in shared
     ]
     same, other, share = (float(np.mean(values)) for values in zip(*parts, strict=True))
-    return {"same_class": same, "other_class": other, "gap": same - other, "nearest": share}
+    found = {"same_class": same, "other_class": other, "gap": same - other, "nearest": share}
+    groups = [x[(label == c) & (is_synthetic == domain)] for c in shared for domain in (False, True)]
+    within = [_mean_cosine(group) for group in groups if len(group) > 1]
+    return found | ({"domain_gap": float(np.mean(within)) - same} if within else {})
+
+
+def _mean_cosine(x: np.ndarray) -> float:
+    """Of different rows of ``x [N, H]``, which are of unit length."""
+    n = len(x)
+    return float((np.square(x.sum(0)).sum() - n) / (n * (n - 1)))
 
 
 def frames_of_run(folder: Path) -> dict[str, np.ndarray] | None:
@@ -73,9 +98,10 @@ def frames(table: Table) -> Figure | None:
         kept = frames_of_run(table.folders[name][seed]) if seed is not None else None
         if kept is not None and record is not None:
             classes = record["detector"]["classes"]
-            nearest = domain_similarity(**kept).get("nearest")
+            centred = spaces(kept)["centred"]
+            nearest = domain_similarity(centred, kept["event_label"], kept["synthetic"]).get("nearest")
             words = "" if nearest is None else f"{nearest:.0%} of real frames next to their class"
-            panels[row.label] = (kept, words)
+            panels[row.label] = ({**kept, "embedding": centred}, words)
     return frame_map(panels, classes) if panels else None
 
 
@@ -84,7 +110,7 @@ def frame_map(panels: Mapping[str, tuple[Mapping[str, np.ndarray], str]], classe
     """A panel a model: every frame's place by t-SNE of cosine distances, a colour a class, a mark a domain.
 
     Args:
-        panels: by title, the arrays of `frames_of_run` and a line to stand below.
+        panels: by title, the arrays of `frames_of_run`, with centred embeddings, and a line to stand below.
         classes: names by number; past seven the marks are open.
     """
     from sklearn.manifold import TSNE

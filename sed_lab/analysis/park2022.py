@@ -1,4 +1,4 @@
-"""Where a class's frame logits lie in the clips that hold it: Park & Elhilali 2022, fig. 5.
+"""Where a class's frame logits lie in the clips that hold it, and a clip's labels: Park & Elhilali 2022, fig. 5 and 1.
 
 A class that fills part of its clips should give two clusters, frames with it above 0 and frames without it below; one
 that fills them nearly whole a cluster above 0. The paper shows histograms and counts clusters by eye; here a cluster is
@@ -8,7 +8,9 @@ a peak of the smoothed histogram, so that a claim about it can fail.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +24,93 @@ from sed_lab.files import read_json
 from sed_lab.metric.clip import clip_targets
 from sed_lab.report.drawing import caption
 from sed_lab.report.style import COLOURS, MUTED, new_figure, styled
-from sed_lab.run.stored import by_clip
+from sed_lab.run.stored import by_clip, scored
 from sed_lab.scores import load_scores
-from sed_lab.types import Scores
+from sed_lab.types import Event, Scores
 
-NUMBERS = (r"logits/[^/]+/per_class/[^/]+/(clips|frames|positive_share|positive_peak|negative_peak)",)
+NUMBERS = (
+    r"logits/[^/]+/per_class/[^/]+/(clips|frames|positive_share|positive_peak|negative_peak|both_peaks|negative_only)",
+    r"logits/[^/]+/distance_(long|short)",
+)
+LONG = 0.5  # a class is long where its mean event fills more of a clip than this
+FIGURE_1 = "Y2KhtV4TsZ3M_120.000_130.000"  # the clip of fig. 1, in DESED's validation set
 EDGES = np.linspace(-12, 12, 49)  # bins of half a logit; what lies beyond counts in the outermost ones
 SMOOTHING = 1.5  # standard deviation of the Gaussian the counts are smoothed with, in bins
 PROMINENCE = 0.05  # a peak rises so far above the higher saddle beside it, as a share of the highest peak
 
 
 def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``."""
+    """Histograms of the frame logits of scored subsets with weak labels: ``{system: {"logits": {subset: ...}}}``.
+
+    Among the curves of the first system, `example` of the test clips: ``{system: {"label_roll": ...}}``.
+    """
     found: dict[str, Any] = {}
+    test: dict[str, Any] = scored(folder, "test") if (folder / "scores/test").is_dir() else {"truth": None}
+    lengths = event_shares(test["truth"], test["durations"]) if test["truth"] else {}
     for path in sorted((folder / "scores").glob("*/weak_labels.tsv")):
         labels = by_clip(read_weak(path))
         for name in metrics["systems"]:
             scores = load_scores(path.parent / f"{name}.npz")
             if scores.frame is not None:
-                found.setdefault(name, {"logits": {}})["logits"][path.parent.name] = logit_histograms(scores, labels)
-    return found, {}
+                histograms = logit_histograms(scores, labels)
+                histograms |= distances(histograms["per_class"], lengths)
+                found.setdefault(name, {"logits": {}})["logits"][path.parent.name] = histograms
+    roll = example(test["truth"], test["durations"]) if test["truth"] else None
+    return found, {} if roll is None else {next(iter(metrics["systems"])): {"label_roll": roll}}
+
+
+def event_shares(truth: Mapping[str, Sequence[Event]], durations: Mapping[str, float]) -> dict[str, float]:
+    """How much of its clip a class's mean event fills."""
+    shares: dict[str, list[float]] = {}
+    for clip_id, events in truth.items():
+        for event in events:
+            shares.setdefault(event.event_label, []).append((event.offset - event.onset) / durations[clip_id])
+    return {label: statistics.fmean(found) for label, found in shares.items()}
+
+
+def distances(per_class: Mapping[str, Any], event_share: Mapping[str, float]) -> dict[str, float | None]:
+    """How different the histograms of long classes are among themselves, and those of short ones, in [0, 1].
+
+    The mean total variation distance over pairs of classes that have frames; None with fewer than two. Section 4.4.3
+    calls the histograms "pretty similar across the targets in the two categories depending on duration".
+    """
+    found: dict[str, float | None] = {}
+    for name, long in (("long", True), ("short", False)):
+        shares = [
+            np.array(per_class[label]["counts"]) / per_class[label]["frames"]
+            for label, share in event_share.items()
+            if per_class.get(label, {}).get("frames") and (share > LONG) == long
+        ]
+        pairs = [float(np.abs(a - b).sum() / 2) for a, b in combinations(shares, 2)]
+        found[f"distance_{name}"] = statistics.fmean(pairs) if pairs else None
+    return found
+
+
+def example(truth: Mapping[str, Sequence[Event]], durations: Mapping[str, float]) -> dict[str, Any] | None:
+    """The clip of fig. 1 where it is there, else the one whose classes are active for the most unequal times.
+
+    ``events`` are ``[label, onset, offset]`` in seconds. None where no clip holds two classes.
+    """
+
+    def ratio(clip_id: str) -> float:
+        active: dict[str, float] = {}
+        for event in truth[clip_id]:
+            active[event.event_label] = active.get(event.event_label, 0.0) + event.offset - event.onset
+        return max(active.values()) / min(active.values()) if len(active) > 1 else 0.0
+
+    chosen = FIGURE_1 if FIGURE_1 in truth else max(truth, key=ratio, default="")
+    if not chosen or not ratio(chosen):
+        return None
+    events = [[event.event_label, event.onset, event.offset] for event in truth[chosen]]
+    return {"clip_id": chosen, "seconds": durations[chosen], "events": events}
 
 
 def logit_histograms(scores: Scores, labels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Histograms of ``log(p / (1 - p))`` over all frames of the clips that ``labels`` (by clip_id) say hold a class.
 
     ``per_class`` gives for each: ``counts`` between the ``edges``, ``clips``, ``frames``, ``positive_share`` (frames
-    above 0) and ``positive_peak``, ``negative_peak`` (1 where the smoothed histogram peaks there, else 0); the last
-    three are None for a class in no clip.
+    above 0), and as 1 or 0 whether the smoothed histogram peaks there ``positive_peak``, ``negative_peak``, both
+    (``both_peaks``), or once and below 0 (``negative_only``); the last five are None for a class in no clip.
 
     Raises:
         InputError: there are no frame scores, or a clip has no labels.
@@ -65,12 +126,18 @@ def logit_histograms(scores: Scores, labels: Mapping[str, Sequence[str]]) -> dic
             logits = np.log(values) - np.log1p(-values)
         counts, _ = np.histogram(np.clip(logits, EDGES[0], EDGES[-1]), EDGES)
         centres = _peaks(counts)
+        above, below = bool((centres > 0).any()), int((centres < 0).sum())
+        numbers = {
+            "positive_share": float((values > 0.5).mean()) if len(values) else 0.0,
+            "positive_peak": int(above),
+            "negative_peak": int(below > 0),
+            "both_peaks": int(above and below > 0),
+            "negative_only": int(below == 1 and not above),
+        }
         per_class[label] = {
             "clips": len(held),
             "frames": len(values),
-            "positive_share": float((values > 0.5).mean()) if len(values) else None,
-            "positive_peak": int((centres > 0).any()) if len(values) else None,
-            "negative_peak": int((centres < 0).any()) if len(values) else None,
+            **(numbers if len(values) else dict.fromkeys(numbers)),
             "counts": counts.tolist(),
         }
     return {"edges": EDGES.tolist(), "per_class": per_class}
@@ -117,3 +184,25 @@ def _blocks(table: Table, row: str, subset: str) -> list[dict[str, Any]]:
     runs = [read_json(table.folders[row][seed] / "metrics.json")["systems"] for seed in table.records[row]]
     found = [systems[next(iter(systems))].get("logits", {}).get(subset) for systems in runs]
     return [block for block in found if block]
+
+
+def label_roll(table: Table) -> Figure | None:
+    """The labels of the clip that the first row's first run keeps (fig. 1); None where it keeps none."""
+    name = next(iter(table.experiment.rows))
+    files = [table.folders[name][seed] / "curves.json" for seed in table.records[name]]
+    systems = read_json(files[0]) if files and files[0].exists() else {}
+    kept = [system["label_roll"] for system in systems.values() if "label_roll" in system]
+    return roll_of(kept[0], table.experiment.classes) if kept else None
+
+
+@styled
+def roll_of(one: Mapping[str, Any], classes: Sequence[str]) -> Figure:
+    """When each class is active in the clip of `example`."""
+    figure = new_figure(8.0, 3.2)
+    axes = figure.add_subplot()
+    for label, onset, offset in one["events"]:
+        axes.barh(classes.index(label), offset - onset, left=onset, height=0.7, color=COLOURS[0])
+    axes.set(xlim=(0, one["seconds"]), xlabel=f"seconds of {one['clip_id']}")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    return figure

@@ -46,6 +46,8 @@ class FolderBank:
     names; ``folds`` names whole folds for all three instead. Without folds the sources of each class are shared out
     60/20/20. An event is a run of frames within ``range_db`` of its recording's loudest frame, gaps up to
     ``max_gap_seconds`` bridged; a recording with runs below ``min_event_seconds`` only gives its longest one.
+    ``others`` are labels whose events are there beside those of ``classes`` (None: all that are neither class nor
+    background), in whichever splits have them.
 
     Raises:
         InputError: no such folder, no audio, unreadable files (all named), an unknown class, no background, or a
@@ -63,12 +65,15 @@ class FolderBank:
         max_gap_seconds: float = 0.2,
         range_db: float = 40.0,
         seed: int = 0,
+        others: Sequence[str] | None = (),
     ) -> None:
         self.folder, self.sample_rate = Path(folder), sample_rate
         recordings = find_recordings(self.folder)
         active, share = _measure(recordings, sample_rate, range_db, max_gap_seconds, min_event_seconds)
         self.classes, noises = _roles(self.folder, recordings, share, classes, backgrounds)
-        wanted = [r for r in recordings if r.label in self.classes or r.label in noises]
+        self.others = tuple(sorted({r.label for r in recordings} - {*self.classes, *noises}))
+        self.others = self.further(others)
+        wanted = [r for r in recordings if r.label in {*self.classes, *noises, *self.others}]
         split_of = _split(self.folder, wanted, folds, seed)
         self._events: dict[tuple[str, str], list[tuple[Path, int, int]]] = {}
         self._sources: dict[tuple[str, str], set[str]] = {}
@@ -87,7 +92,7 @@ class FolderBank:
         self._refuse_gaps(noises)
 
     def event_count(self, split: str, event_label: str) -> int:
-        return len(self._events[split, event_label])
+        return len(self._events.get((split, event_label), ()))
 
     def event(self, split: str, event_label: str, index: int) -> np.ndarray:
         path, start, stop = self._events[split, event_label][index]
@@ -108,6 +113,26 @@ class FolderBank:
         """Every file a split draws from."""
         events = (path for (name, _), runs in self._events.items() if name == split for path, _, _ in runs)
         return {*events, *(path for path, _, _ in self._backgrounds[split])}
+
+    def further(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        """Those of ``others`` that ``names`` names; None: all of them.
+
+        Raises:
+            InputError: a name is none of them.
+        """
+        chosen = self.others if names is None else tuple(map(identifier, names))
+        if wrong := [name for name in chosen if name not in self.others]:
+            there = ", ".join(self.others) or "none"
+            raise InputError(f"{self.folder} has no other class {', '.join(wrong)}; there are {there}")
+        return chosen
+
+    def recordings(self, split: str) -> list[tuple[Path, str, list[tuple[int, int]]]]:
+        """Every recording with events: its file, its label, and where its events lie (samples)."""
+        found: dict[tuple[Path, str], list[tuple[int, int]]] = {}
+        for (name, label), runs in self._events.items():
+            for path, start, stop in runs if name == split else ():
+                found.setdefault((path, label), []).append((start, stop))
+        return [(path, label, runs) for (path, label), runs in sorted(found.items())]
 
     def _refuse_gaps(self, noises: Iterable[str]) -> None:
         missing = [f"{label} in {s}" for label in self.classes for s in SPLITS if (s, label) not in self._events]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from sed_lab.bank import base as bank
 from sed_lab.bank import mixing, soundscape
 from sed_lab.bank.base import Bank
 from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
+from sed_lab.bank.recording import recorded
 from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import labels_of
@@ -36,6 +38,7 @@ class Part:
     """One subset to make, or a part of it: ``size`` soundscapes after ``specification`` from a split of a bank.
 
     ``first`` is the number of the first one; ``labelled`` are the classes whose events are annotated (None: all).
+    ``recorded``: each is then kept as a recording of it (`sed_lab.bank.recording`).
     """
 
     subset: str
@@ -45,17 +48,22 @@ class Part:
     specification: Specification
     first: int = 0
     labelled: tuple[str, ...] | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
 class Banks:
-    """The two domains of a corpus: banks, what soundscapes to draw from them, and recordings per class (V_c)."""
+    """The two domains of a corpus: banks, what soundscapes to draw from them, and recordings per class (V_c).
+
+    ``recorded``: soundscapes of the real domain are kept as recordings of them.
+    """
 
     synthetic: Bank
     real: Bank
     synthetic_soundscapes: Specification
     real_soundscapes: Specification
     source_clips: Mapping[str, int]
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,20 +153,24 @@ def sizes_of(sizes: Mapping[str, int]) -> dict[str, int]:
 
 def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
     """The subsets of a corpus: which domain, which split of its bank. Weakly labelled clips hold an event each."""
-    labelled = replace(banks.real_soundscapes, empty_share=0.0)
-    synthetic, real = (banks.synthetic, banks.synthetic_soundscapes), (banks.real, banks.real_soundscapes)
+    synthetic = (banks.synthetic, banks.synthetic_soundscapes, False)
+    real = (banks.real, banks.real_soundscapes, banks.recorded)
+    labelled = (banks.real, replace(banks.real_soundscapes, empty_share=0.0), banks.recorded)
     rows = (
         ("synthetic", "train", *synthetic),
-        ("weak", "train", banks.real, labelled),
+        ("weak", "train", *labelled),
         ("unlabelled", "train", *real),
         ("synthetic_validation", "validation", *synthetic),
-        ("weak_validation", "validation", banks.real, labelled),
+        ("weak_validation", "validation", *labelled),
         ("validation", "validation", *real),
         ("test", "test", *real),
         ("synthetic_test", "test", *synthetic),
     )
-    there = [row for row in rows if sizes.get(row[0])]
-    return [Part(subset, source, split, sizes[subset], spec) for subset, split, source, spec in there]
+    return [
+        Part(subset, source, split, sizes[subset], spec, recorded=kept)
+        for subset, split, source, spec, kept in rows
+        if sizes.get(subset)
+    ]
 
 
 def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
@@ -224,6 +236,9 @@ def _write_subset(folder: Path, split: Split, parts: Sequence[Part], seed: int) 
             recipe = draw_recipe(part.specification, part.bank, part.split, part.subset, index, seed)
             filename = f"{recipe.clip_id}.wav"
             audio, events = mix(recipe, part.bank, out=buffer)
+            if part.recorded:
+                rng = np.random.default_rng((seed, zlib.crc32(part.subset.encode()), index, 0, 1))
+                audio = recorded(audio, part.bank.sample_rate, rng)
             labelled = part.labelled
             clips[filename] = tuple(e for e in events if labelled is None or e.event_label in labelled)
             write_wav(audio_folder / filename, audio, part.bank.sample_rate)

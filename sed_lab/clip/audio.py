@@ -28,6 +28,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 _MARGIN = 0.1  # seconds decoded on each side of a resampled part; soxr's filter is shorter
 
 
+class BadAudio(InputError):
+    """An audio file that cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
     """What a file's header says: ``duration`` in seconds, ``frames`` samples per channel."""
@@ -42,14 +46,14 @@ def audio_info(path: Path) -> AudioInfo:
     """Read a header.
 
     Raises:
-        InputError: the file is missing, empty, no audio, or shorter than its header says.
+        BadAudio: the file is missing, empty, no audio, or shorter than its header says.
     """
     try:
         found = soundfile.info(str(path))
     except soundfile.SoundFileError as error:
-        raise InputError(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
+        raise BadAudio(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
     if found.frames <= 0 or found.samplerate <= 0:
-        raise InputError(f"{path}: holds no samples; replace or remove the file")
+        raise BadAudio(f"{path}: holds no samples; replace or remove the file")
     _check_riff(path, found.frames, found.channels)
     return AudioInfo(found.frames / found.samplerate, found.samplerate, found.channels, found.frames)
 
@@ -61,7 +65,7 @@ def read_audio(path: Path, sample_rate: int, start: float = 0.0, seconds: float 
     result equals the same part of the whole. Fewer samples come back where the file ends earlier.
 
     Raises:
-        InputError: the file is missing, empty, unreadable, truncated or not finite, or ends before ``start``.
+        BadAudio: the file is missing, empty, unreadable, truncated or not finite, or ends before ``start``.
     """
     info = audio_info(path)
     first = round(start * sample_rate)  # on the output's sample grid
@@ -88,19 +92,19 @@ def decode_part(path: Path, first: int, last: int, info: AudioInfo) -> np.ndarra
     """The file's own samples ``[first, last)``, channels averaged, float32.
 
     Raises:
-        InputError: the file is unreadable, shorter than ``info`` says, or not finite.
+        BadAudio: the file is unreadable, shorter than ``info`` says, or not finite.
     """
     try:
         audio, _ = soundfile.read(str(path), last - first, first, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise InputError(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
+        raise BadAudio(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
     if len(audio) < last - first:
-        raise InputError(
+        raise BadAudio(
             f"{path}: truncated, {first + len(audio)} samples where its header says {info.frames}; "
             "replace or remove the file"
         )
     if not np.isfinite(audio).all():
-        raise InputError(f"{path}: holds NaN or infinite samples; replace or remove the file")
+        raise BadAudio(f"{path}: holds NaN or infinite samples; replace or remove the file")
     return audio[:, 0] if info.channels == 1 else audio.mean(axis=1, dtype=np.float32)
 
 
@@ -134,7 +138,7 @@ def _check_riff(path: Path, frames: int, channels: int) -> None:
     left = size - position - 8
     if length in (0, 0xFFFFFFFF, 0x7FFFFFFF) or length <= left:  # a stream's writer did not know the length
         return
-    raise InputError(
+    raise BadAudio(
         f"{path}: truncated, its header says {length} bytes of samples but {left} are there ({frames} samples); "
         "replace or remove the file"
     )
@@ -196,20 +200,31 @@ class ClipFiles:
         recorded part (below ``clip_seconds`` where zeros were added).
 
         Raises:
-            InputError: the file is missing, unreadable, truncated or not finite.
+            BadAudio: the file is missing, unreadable, truncated or not finite.
         """
-        clip = self.clips[index]
-        start = self._start(clip, index, epoch)
-        audio = read_audio(clip.path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
-        recorded = len(audio) / self.sample_rate
-        audio = np.pad(audio, (0, round(self.clip_seconds * self.sample_rate) - len(audio)))
-        if clip.events is None:
-            return replace(clip, duration=recorded), audio
-        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
-        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events)), audio
+        start = self._start(index, epoch)
+        audio = read_audio(self.clips[index].path, self.sample_rate, start / self.sample_rate, self.clip_seconds)
+        filled = np.pad(audio, (0, round(self.clip_seconds * self.sample_rate) - len(audio)))
+        return self.heard(index, start, len(audio) / self.sample_rate), filled
 
-    def _start(self, clip: Clip, index: int, epoch: int) -> int:
-        spare = int((clip.duration - self.clip_seconds) * self.sample_rate)
+    def heard(self, index: int, start: int, recorded: float) -> Clip:
+        """Clip ``index`` from sample ``start`` on, of which ``recorded`` seconds are there."""
+        clip = self.clips[index]
+        if clip.events is None:
+            return replace(clip, duration=recorded)
+        events = move_events(clip.events, start / self.sample_rate, self.clip_seconds)
+        return replace(clip, duration=recorded, events=events, event_labels=labels_of(events))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every clip is the same in all epochs: nothing is cropped at random."""
+        return not self.random_crop or all(self._spare(index) <= 0 for index in range(len(self)))
+
+    def _spare(self, index: int) -> int:
+        return int((self.clips[index].duration - self.clip_seconds) * self.sample_rate)
+
+    def _start(self, index: int, epoch: int) -> int:
+        spare = self._spare(index)
         if not self.random_crop or spare <= 0:
             return 0
         return int(np.random.default_rng((self.seed, index, epoch)).integers(spare + 1))

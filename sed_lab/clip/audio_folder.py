@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,9 @@ from sed_lab.errors import InputError
 
 P = TypeVar("P")
 R = TypeVar("R")
+OURS = ".made_by_sed_lab"  # lies in a folder of copies that were made here
+
+log = logging.getLogger(__name__)
 
 
 def list_audio(folder: Path) -> list[Path]:
@@ -32,6 +36,32 @@ def list_audio(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder} is not a folder; name the folder that holds the audio files") from None
     return [folder / name for name in sorted(names) if os.path.splitext(name)[1].lower() in SUFFIXES]
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """Audio files in ``folder`` and all folders below it, sorted; hidden files and folders are left out.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+    found = list_audio(folder)
+    for place, folders, _ in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in folders for path in list_audio(Path(place, name))]
+    return sorted(found)
+
+
+def recordings_of(folder: Path) -> list[Path]:
+    """Audio files in ``folder``, or in a folder of copies beside it (``<folder>_16k``) where it has none."""
+    for place in (folder, *copies_of(folder)):
+        if place.is_dir() and (found := list_audio(place)):
+            return found
+    return []
+
+
+def copies_of(folder: Path) -> list[Path]:
+    """The folders of copies at other rates beside ``folder``, such as ``<folder>_16k``: the DCASE baselines' name."""
+    return sorted(path for path in folder.parent.glob(f"{folder.name}_*k") if path.is_dir())
 
 
 def check_audio(
@@ -74,9 +104,10 @@ def resample_folder(
 ) -> tuple[int, int]:
     """Write every recording of ``source`` to ``target`` at ``sample_rate``, mono, PCM 16 bit; return (made, kept).
 
-    Files already there and not older than their source are kept, each file appears whole or not at all, and a lock
-    keeps a second process waiting: an interrupted call is resumed by calling it again. WAV and FLAC keep their name;
-    other formats become WAV. 16 bits put the rounding noise below the -50 dB at which the DCASE front end clamps.
+    Files already there are kept, each file appears whole or not at all, and a lock keeps a second process waiting: an
+    interrupted call is resumed by calling it again. In a folder that was made here a copy older than its source is made
+    anew; in any other it is kept, with a warning. WAV and FLAC keep their name; other formats become WAV. 16 bits put
+    the rounding noise below the -50 dB at which the DCASE front end clamps.
 
     Raises:
         InputError: ``source`` is no folder or holds no audio, files cannot be used (all named, after the others are
@@ -86,7 +117,9 @@ def resample_folder(
     if not sources:
         raise InputError(f"{source} holds no audio files ({', '.join(SUFFIXES)})")
     pairs = [(path, resampled_path(path, target)) for path in sources]
-    if not any(_stale(*pair) for pair in pairs):
+    if older := older_copies(source, target):
+        log.warning("%s: %s", target, older)
+    if not any(_to_make(*pair) for pair in pairs):
         return 0, len(pairs)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -99,7 +132,9 @@ def resample_folder(
     with lock:
         for left_over in target.glob(".*.part*"):  # of a killed process: only the holder of the lock writes here
             left_over.unlink(missing_ok=True)
-        waiting = [pair for pair in pairs if _stale(*pair)]
+        if not list_audio(target):
+            (target / OURS).touch()
+        waiting = [pair for pair in pairs if _to_make(*pair)]
         results = in_threads(partial(_resample_file, sample_rate=sample_rate), waiting, jobs)
         label = f"resampling {source} to {sample_rate} Hz"
         bad = sorted(item for item in track(results, len(waiting), label, show=progress) if item)
@@ -112,11 +147,24 @@ def resampled_path(path: Path, target: Path) -> Path:
     return target / (path.name if path.suffix.lower() in (".wav", ".flac") else f"{path.stem}.wav")
 
 
-def _stale(source: Path, target: Path) -> bool:
-    try:
-        return target.stat().st_mtime < source.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return True
+def older_copies(source: Path, target: Path) -> str:
+    """What is to be said of copies in ``target`` that are older than their recordings and were not made here."""
+    if (target / OURS).exists() or not target.is_dir():
+        return ""
+    copies = {path: resampled_path(path, target) for path in list_audio(source)}
+    older = sum(copy.exists() and _older(copy, path) for path, copy in copies.items())
+    if not older:
+        return ""
+    fate = f"they are used as they are; remove {target} to have them made again"
+    return f"{older} of {len(copies)} copies are older than their recordings and were not made by sed_lab: {fate}"
+
+
+def _to_make(source: Path, target: Path) -> bool:
+    return not target.exists() or ((target.parent / OURS).exists() and _older(target, source))
+
+
+def _older(path: Path, other: Path) -> bool:
+    return path.stat().st_mtime < other.stat().st_mtime
 
 
 def _resample_file(pair: tuple[Path, Path], sample_rate: int) -> tuple[Path, str] | None:

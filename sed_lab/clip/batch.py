@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sed_lab.clip.feature_cache import CachedFeatures
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Clip, Event, Part, Shares, Subset
 
@@ -21,7 +22,7 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True)
 class Key:
-    """One clip to load: its subset, its index there and the epoch it is loaded for."""
+    """One clip to load: its subset, its index there and the epoch it is loaded for (its subset's pass in training)."""
 
     subset: str
     index: int
@@ -30,23 +31,34 @@ class Key:
 
 @dataclass(frozen=True)
 class Request:
-    """The clips one device loads at once; while training, all clips of the global batch and its number of parts."""
+    """The clips one device loads at once; while training, all clips of the global batch and its number of parts.
+
+    Without ``load`` only their labels are wanted, as the annotation gives them.
+    ``gathered`` is the share of one pass on all devices, see `Shares`.
+    """
 
     keys: tuple[Key, ...]
     parts: int = 1
     whole: tuple[Key, ...] | None = None
+    gathered: float = 1.0
+    load: bool = True
 
 
 class CompositionSampler:
     """Global batches of so many clips of each subset, dealt out to ranks and accumulation steps.
 
     Every subset's order is a permutation seeded by (seed, subset, pass), without replacement. With
-    ``epoch='smallest'`` each epoch starts a new permutation and ends when the smallest subset cannot fill another
-    batch (DCASE 2021 baseline: 118 steps); with ``'all'`` longer subsets go on where the last epoch stopped until all
-    was seen. The order is a function of the epoch alone, so a resumed run sees what an uninterrupted one does.
+    ``epoch='smallest'`` each epoch starts a new permutation and ends when the subset with the fewest batches cannot
+    fill another one (DCASE 2021 baseline: 118 steps); with ``'all'`` it ends with the subset that has the most, once
+    through. The others begin a new permutation each time they cannot fill another batch (what is left over sits out one
+    pass) and go on in the next epoch where they stopped: their clips come several times an epoch, in no batch twice.
+    The order is a function of the epoch alone, so a resumed run sees what an uninterrupted one does.
 
     ``parts`` = ranks x accumulation steps; part ``step * world + rank`` belongs to this rank. Where a subset's count
     does not divide evenly, some parts hold one clip more, and `Shares` weighs them.
+
+    ``members`` says, where a name of ``clips`` is not a subset but a part of one, of which and which clips; see
+    `sed_lab.clip.compose`.
 
     Raises:
         InputError: a subset of the composition does not exist or is smaller than its share of one batch.
@@ -61,14 +73,14 @@ class CompositionSampler:
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        members: Mapping[str, tuple[str, np.ndarray]] | None = None,
     ) -> None:
         self.clips = {name: count for name, count in clips.items() if count}
         for name, count in self.clips.items():
             if sizes.get(name, 0) < count:
-                raise InputError(
-                    f"batch.clips.{name}={count}, but the dataset has {sizes.get(name, 0)} {name} clips;"
-                    f" set batch.clips.{name}=0 or use a dataset that has them"
-                )
+                there = sizes.get(name, 0)
+                advice = f"it to at most {there}" if there else f"batch.clips.{name}=0 or use a dataset that has them"
+                raise InputError(f"batch.clips.{name}={count}, but the dataset has {there} {name} clips; set {advice}")
         if not self.clips:
             raise InputError("batch.clips asks for no clip at all; set at least one subset's count above 0")
         if epoch not in ("smallest", "all"):
@@ -77,10 +89,12 @@ class CompositionSampler:
             raise InputError(
                 f"batch.clips holds {sum(self.clips.values())} clips, too few for {world} devices x {accumulate} passes"
             )
-        self.sizes = dict(sizes)
+        self.sizes, self.members = dict(sizes), members or {}
         self.seed, self.mode, self.rank, self.world, self.accumulate = seed, epoch, rank, world, accumulate
-        self.steps = min(self.sizes[name] // count for name, count in self.clips.items())
+        self.batches = {name: self.sizes[name] // count for name, count in self.clips.items()}  # in one pass
+        self.steps = (min if epoch == "smallest" else max)(self.batches.values())
         self.current_epoch = 0
+        self.load = True  # see `Request`; what changes it holds from the next epoch on
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -93,35 +107,34 @@ class CompositionSampler:
     def __iter__(self) -> Iterator[Request]:
         parts = self.world * self.accumulate
         for step in range(self.steps):
-            dealt, first = {}, 0
+            dealt, first = [], 0
             for name, count in self.clips.items():
                 # The clips that do not divide evenly go to the parts that have the fewest so far.
                 shares = self._deal(name, step, parts)
-                dealt[name] = shares[-first:] + shares[:-first] if first else shares
+                dealt.append(shares[-first:] + shares[:-first] if first else shares)
                 first = (first + count) % parts
-            by_part = [
-                tuple(Key(name, int(i), self.current_epoch) for name in self.clips for i in dealt[name][part])
-                for part in range(parts)
-            ]
+            by_part = [tuple(key for shares in dealt for key in shares[part]) for part in range(parts)]
             whole = tuple(key for keys in by_part for key in keys)
             for micro in range(self.accumulate):
-                yield Request(by_part[micro * self.world + self.rank], parts, whole)
+                here = sum(map(len, by_part[micro * self.world : (micro + 1) * self.world]))
+                share = here * self.accumulate / len(whole)
+                yield Request(by_part[micro * self.world + self.rank], parts, whole, share, self.load)
 
-    def _deal(self, name: str, step: int, parts: int) -> list[np.ndarray]:
-        count = self.clips[name]
-        start = step * count
-        if self.mode == "smallest":
-            order = self._permutation(name, self.current_epoch)[start : start + count]
-        else:
-            position = np.arange(count) + self.current_epoch * self.steps * count + start
-            passes, offset = np.divmod(position, self.sizes[name])
-            order = np.array([self._permutation(name, int(p))[o] for p, o in zip(passes, offset, strict=True)])
-        return np.array_split(order, parts)
+    def _deal(self, name: str, step: int, parts: int) -> list[list[Key]]:
+        count, number = self.clips[name], self.current_epoch
+        if self.mode == "all":
+            number, step = divmod(self.current_epoch * self.steps + step, self.batches[name])
+        order = self._permutation(name, number)[step * count : (step + 1) * count]
+        return [[self._key(name, int(i), number) for i in share] for share in np.array_split(order, parts)]
+
+    def _key(self, name: str, i: int, number: int) -> Key:
+        subset, clips = self.members.get(name, (name, None))
+        return Key(subset, i if clips is None else int(clips[i]), number)
 
     def _permutation(self, name: str, number: int) -> np.ndarray:
         if (name, number) not in self._orders:
             rng = np.random.default_rng([self.seed, int.from_bytes(name.encode()[:8], "little"), number])
-            self._orders = {key: order for key, order in self._orders.items() if key[0] != name or key[1] >= number - 1}
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name}
             self._orders[name, number] = rng.permutation(self.sizes[name])
         return self._orders[name, number]
 
@@ -144,14 +157,17 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
         self.subsets, self.classes, self.n_frames, self.frame_hop = subsets, classes, n_frames, frame_hop
 
     def __getitem__(self, request: Request) -> Batch | Part:
-        loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
-        batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        if request.load:
+            loaded = [self.subsets[key.subset].load(key.index, key.epoch) for key in request.keys]
+            batch = self._collate([clip for clip, _ in loaded], np.stack([array for _, array in loaded]), request)
+        else:
+            batch = self._collate([self.subsets[key.subset].clips[key.index] for key in request.keys], None, request)
         if request.whole is None:
             return batch
-        return Part(batch, self._shares(batch, request.parts, request.whole))
+        return Part(batch, self._shares(batch, request, request.whole))
 
-    def _collate(self, clips: list[Clip], loaded: np.ndarray, request: Request) -> Batch:
-        """``loaded`` is audio ``[B, N]``, or embeddings ``[B, 10, 128]``."""
+    def _collate(self, clips: list[Clip], loaded: np.ndarray | None, request: Request) -> Batch:
+        """``loaded`` is audio ``[B, N]``, embeddings ``[B, 10, 128]``, or features ``[B, F, M]`` of a cache."""
         strong = np.zeros((len(clips), self.n_frames, len(self.classes)), np.float32)
         weak = np.zeros((len(clips), len(self.classes)), np.float32)
         for row, clip in enumerate(clips):
@@ -173,10 +189,16 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
             valid_frames=torch.tensor(valid),
             index=torch.tensor([key.index for key in request.keys]),
             clip_id=[clip.clip_id for clip in clips],
-            audio=torch.from_numpy(loaded) if loaded.ndim == 2 else None,
-            embedding=torch.from_numpy(loaded) if loaded.ndim == 3 else None,
             annotated=self._annotated(clips),
+            **self._given(loaded, request),
         )
+
+    def _given(self, loaded: np.ndarray | None, request: Request) -> dict[str, torch.Tensor]:
+        if loaded is None:
+            return {}
+        kept = isinstance(self.subsets[request.keys[0].subset], CachedFeatures)
+        name = "audio" if loaded.ndim == 2 else "feature" if kept else "embedding"
+        return {name: torch.from_numpy(loaded)}
 
     def _annotated(self, clips: list[Clip]) -> torch.Tensor | None:
         if all(clip.annotated is None for clip in clips):
@@ -184,8 +206,8 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
         rows = [self.classes if clip.annotated is None else clip.annotated for clip in clips]
         return torch.from_numpy(np.stack([encode_weak(row, self.classes) for row in rows]) > 0)
 
-    def _shares(self, batch: Batch, parts: int, whole: tuple[Key, ...]) -> Shares:
-        if parts == 1:
+    def _shares(self, batch: Batch, request: Request, whole: tuple[Key, ...]) -> Shares:
+        if (parts := request.parts) == 1:
             return Shares()
         clips = [self.subsets[key.subset].clips[key.index] for key in whole]
         strong = [clip for clip in clips if clip.events is not None]
@@ -199,6 +221,7 @@ class CorpusLoader(torch.utils.data.Dataset[Batch | Part]):
             strong=int(batch.has_strong.sum()) * parts / len(strong) if strong else 1.0,
             weak=int(batch.has_weak.sum()) * parts / weak if weak else 1.0,
             all=len(batch) * parts / len(clips),
+            gathered=request.gathered,
             strong_of_class=tuple((own * parts / np.maximum(of_class, 1)).tolist()),
             parts=parts,
         )

@@ -80,8 +80,11 @@ def weak_labels(corpus: Corpus) -> np.ndarray:
 
 def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | None]]:
     """Class statistics as rows for a table or a run's record; ``mean_seconds`` is the mean length of an event,
-    ``frame_share`` the share of frames in which the class is active, of clips that are labelled for it."""
+    ``frame_share`` the share of frames in which the class is active, of clips that are labelled for it, and
+    ``source_clips`` V_c where recordings were counted (which gives their length too), None for a number from elsewhere.
+    """
     total = max(1, int(one.active_frames.sum()))
+    counted = None if one.source_seconds is None else one.source_clips
     shares = None if one.labelled_frames is None else one.active_frames / np.maximum(one.labelled_frames, 1)
     return [
         {
@@ -94,6 +97,7 @@ def statistics_rows(one: ClassStatistics) -> list[dict[str, str | int | float | 
             "r_c": round(float(one.active_frames[i]) / total, 4),
             "frame_share": None if shares is None else round(float(shares[i]), 4),
             "V_c": None if one.source_clips is None else int(one.source_clips[i]),
+            "source_clips": None if counted is None else int(counted[i]),
             "source_seconds": None if one.source_seconds is None else round(float(one.source_seconds[i]), 3),
         }
         for i, label in enumerate(one.classes)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ PARTS = {  # of each clip; labels.bin is as long as there are labels
     "subset": np.dtype("u1"),
 }
 CHUNK = 4096  # clips held in memory
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,28 +134,37 @@ def convert(
     return index
 
 
-def list_shards(source: Path, subset: str, number: int = 0) -> list[Shard]:
-    """The files of a subset, sorted by name.
+def list_shards(source: Path, subset: str, number: int = 0, broken: bool = False) -> list[Shard]:
+    """The files of a subset, sorted by name; with ``broken`` those that are not there too (links that lead nowhere).
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or only compressed ones; without ``broken``, some are not there (named).
     """
     folder = source / subset
     try:
         paths = sorted(path for path in folder.glob("*.tfrecord") if not path.name.startswith("."))
-        shards = [Shard(subset, number, path, path.stat().st_size) for path in paths]
+        sizes = {path: path.stat().st_size if path.exists() else None for path in paths}
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error}); restore its permissions") from error
-    if not shards:
+    if not paths:
+        if packed := sorted(folder.glob("*.tfrecord.gz")):
+            raise InputError(f"{folder} holds {len(packed)} *.tfrecord.gz; unpack them with gunzip {folder}/*.gz")
         raise InputError(
             f"{folder} holds no *.tfrecord; unpack AudioSet's features.tar.gz and name its folder"
             f" audioset_v1_embeddings, which holds {', '.join(SHARDS)}"
         )
-    return shards
+    lacking = [path for path, size in sizes.items() if size is None]
+    if lacking and not broken:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        said = ", ".join(map(str, lacking[:5]))
+        raise InputError(f"{said}{more}: links that lead nowhere; restore the files, or remove the links")
+    return [Shard(subset, number, path, size or 0) for path, size in sizes.items()]
 
 
 def _convert(shards: Sequence[Shard], target: Path, progress: bool) -> None:
     entries = _resumed(shards, target)
+    for path in (shard.path for shard in shards if not shard.size):
+        log.warning("%s is empty (0 bytes): its clips are missing", path)
 
     def work(files: Mapping[str, BinaryIO], journal: BinaryIO) -> Iterator[None]:
         yield from (None for _ in entries)
@@ -173,7 +185,11 @@ def _convert(shards: Sequence[Shard], target: Path, progress: bool) -> None:
             pass
         for file in files.values():
             os.fsync(file.fileno())  # index.json says that they are there, even after a power cut
-    write_json(target / INDEX, _index_of(entries))
+    index = _index_of(entries)
+    if shards and not index["totals"]["records"] - index["totals"]["damaged"]:
+        lost = f"{entries[0]['file']}: {entries[0]['damage'][0][1]}" if entries[0]["damage"] else "they are empty"
+        raise InputError(f"none of the {len(shards)} files holds a clip ({lost}); restore them, then remove {target}")
+    write_json(target / INDEX, index)
 
 
 def _convert_shard(shard: Shard, files: Mapping[str, BinaryIO]) -> dict[str, Any]:

@@ -37,8 +37,9 @@ from sed_lab.clip.annotation import (
     read_weak,
 )
 from sed_lab.clip.audio import AudioInfo, ClipFiles, audio_info, labels_of
-from sed_lab.clip.audio_folder import in_threads, list_audio, refuse_bad, short_reason, usable_audio
+from sed_lab.clip.audio_folder import in_threads, recordings_of, refuse_bad, short_reason, usable_audio
 from sed_lab.clip.corpus import fingerprint
+from sed_lab.clip.place import elsewhere
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
 
@@ -196,8 +197,9 @@ def list_splits(folder: Path, classes: Sequence[str] = (), layout: Sequence[Spli
     found = _all_of(layout, lambda split: list_split(folder, split, classes))
     listings = {split.subset: listing for split, listing in found.items() if listing is not None}
     if not listings:
-        example = layout[0].annotation_in(folder)
-        raise InputError(f"{folder} holds none of the known annotation files, such as {example}")
+        example, meant = layout[0].annotation_in(folder), elsewhere(folder, ("metadata",))
+        hint = f"; name {meant}, which holds metadata/" if meant else ""
+        raise InputError(f"{folder} holds none of the known annotation files, such as {example}{hint}")
     return listings
 
 
@@ -207,7 +209,7 @@ def list_split(folder: Path, split: Split, classes: Sequence[str] = ()) -> Listi
         folder = folder / "dcase_synth"
     annotation, durations, audio = split.annotation_in(folder), split.durations_in(folder), split.audio_in(folder)
     if not annotation.is_file():
-        names = tuple(path.name for path in list_audio(audio)) if audio.is_dir() else ()
+        names = tuple(path.name for path in recordings_of(audio))
         if not names or split.subset == "weak_validation":
             return None
         if split.kind != "unlabelled":

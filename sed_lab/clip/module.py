@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from sed_lab.clip.batch import CompositionSampler, CorpusLoader, as_is, evaluation_requests
+from sed_lab.clip.compose import by_class, whole_subsets
+from sed_lab.clip.feature_cache import Mel, cached_features
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Corpus, Part
 
@@ -21,6 +24,7 @@ class SedData(pl.LightningDataModule):
         n_frames, frame_hop: the output frame grid of the model, frames and seconds.
         validation, test: names of the subsets scored in each validation and at the end.
         epoch: ``smallest`` or ``all``, see :class:`CompositionSampler`.
+        per_class: whether a batch holds equally many clips of each class that clips are annotated for.
         evaluation: clips a device scores at once.
         max_clips_per_device: above it the global batch is accumulated over several passes.
         workers: loading processes per device.
@@ -36,6 +40,7 @@ class SedData(pl.LightningDataModule):
         test: Iterable[str],
         seed: int,
         epoch: str,
+        per_class: bool,
         evaluation: int,
         max_clips_per_device: int | None,
         workers: int,
@@ -48,7 +53,25 @@ class SedData(pl.LightningDataModule):
             if name not in corpus.subsets:
                 known = ", ".join(corpus.subsets)
                 raise InputError(f"dataset {corpus.name} has no subset {name!r}; it has {known}")
+        self.streams = (by_class if per_class else whole_subsets)(corpus.subsets, self.clips)
         self.loader = CorpusLoader(corpus.subsets, corpus.classes, n_frames, frame_hop)
+        self._load, self._training_order = True, None  # type: bool, CompositionSampler | None
+
+    def use_cached_features(self, mel: Mel, settings: Mapping[str, Any], cache: Path) -> None:
+        """Give batches `sed_lab.clip.feature_cache`'s linear mel instead of audio from now on.
+
+        Raises:
+            InputError: as `cached_features`.
+        """
+        used = dict.fromkeys((*(name for name, count in self.clips.items() if count), *self.validation, *self.test))
+        kept = {name: cached_features(self.corpus, name, mel, settings, cache) for name in used}
+        self.loader.subsets = {**self.loader.subsets, **kept}
+
+    def load_training_clips(self, load: bool) -> None:
+        """Whether training batches bring more than labels, from the next epoch on."""
+        self._load = load
+        if self._training_order is not None:
+            self._training_order.load = load
 
     def accumulation(self, devices: int) -> int:
         """Passes over which a global batch is accumulated on so many devices."""
@@ -58,13 +81,16 @@ class SedData(pl.LightningDataModule):
 
     def sampler(self, rank: int = 0, world: int = 1) -> CompositionSampler:
         """The training order of one rank."""
-        sizes = {name: len(subset) for name, subset in self.corpus.subsets.items()}
+        clips, members = self.streams
+        sizes = {name: len(numbers) for name, (_, numbers) in members.items()}
         accumulate = self.accumulation(world)
-        return CompositionSampler(sizes, self.clips, self.seed, self.epoch, rank, world, accumulate)
+        return CompositionSampler(sizes, clips, self.seed, self.epoch, rank, world, accumulate, members)
 
     def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None
-        return self._loader(self.sampler(self.trainer.global_rank, self.trainer.world_size))
+        order = self.sampler(self.trainer.global_rank, self.trainer.world_size)
+        order.load, self._training_order = self._load, order
+        return self._loader(order)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         return [self._evaluation_loader(name) for name in self.validation]

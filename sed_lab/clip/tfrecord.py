@@ -33,6 +33,7 @@ _HEADER = struct.Struct("<QI")
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _BUFFER = 1 << 18
+_GZIP = b"\x1f\x8b\x08"
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,18 @@ def read_records(path: Path, report: Callable[[Damage], None]) -> Iterator[tuple
     After wrong data the next record is read. A wrong length, or an end before the record's, ends the file.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is compressed.
     """
-    try:
-        with path.open("rb", buffering=_BUFFER) as file:
-            yield from _located(file, os.fstat(file.fileno()).st_size, report)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); restore it or its permissions") from None
+    yield from _records(path, report, with_data=True)
+
+
+def count_records(path: Path, report: Callable[[Damage], None]) -> int:
+    """How many records a file has by their headers alone; ``report`` is told of wrong lengths and a missing end.
+
+    Raises:
+        InputError: as `read_records`.
+    """
+    return sum(1 for _ in _records(path, report, with_data=False))
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> int:
@@ -182,7 +188,28 @@ def read_clips(path: Path, tally: Tally) -> Iterator[EmbeddingRecord]:
             yield record
 
 
-def _located(file: BinaryIO, size: int, report: Callable[[Damage], None]) -> Iterator[tuple[int, bytes]]:
+def _records(path: Path, report: Callable[[Damage], None], with_data: bool) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb", buffering=_BUFFER) as file:
+            size = os.fstat(file.fileno()).st_size
+            if _is_gzip(file.read(_HEADER.size)):
+                raise InputError(f"{path}: is compressed by gzip; unpack it (gunzip), then name the folder again")
+            file.seek(0)
+            yield from _located(file, size, report, with_data)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); restore it or its permissions") from None
+
+
+def _is_gzip(header: bytes) -> bool:
+    """Whether these bytes begin a gzip file. A length of 559 903 begins so too, but has a checksum."""
+    if not header.startswith(_GZIP):
+        return False
+    return len(header) < _HEADER.size or masked_crc32c(header[: _LENGTH.size]) != _HEADER.unpack(header)[1]
+
+
+def _located(
+    file: BinaryIO, size: int, report: Callable[[Damage], None], with_data: bool
+) -> Iterator[tuple[int, bytes]]:
     position = 0
     while header := file.read(_HEADER.size):
         if len(header) < _HEADER.size:
@@ -195,6 +222,11 @@ def _located(file: BinaryIO, size: int, report: Callable[[Damage], None]) -> Ite
         follow = length + _CHECKSUM.size
         # Asked before reading: a length that is wrong in spite of its checksum would be allocated.
         there = position + _HEADER.size + follow <= size
+        if there and not with_data:
+            file.seek(follow, os.SEEK_CUR)
+            yield position, b""
+            position += _HEADER.size + follow
+            continue
         block = file.read(follow) if there else b""
         if len(block) < follow:
             report(Damage(position, "the file ends within the record", rest_lost=True))

@@ -10,53 +10,36 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from sed_lab.clip.audio_folder import track
-from sed_lab.clip.embedding_store import SHARDS, EmbeddingStore, Shard, convert, list_shards
-from sed_lab.clip.tfrecord import SECONDS, Tally, read_clips
-from sed_lab.dataset.check import SplitCheck
+from sed_lab.clip.embedding_store import EmbeddingStore, convert
+from sed_lab.clip.tfrecord import SECONDS
+from sed_lab.dataset.audioset_labels import numbered
+from sed_lab.dataset.embedding_split import Chosen, Rules, clips_by_class, split
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus
 
-ROWS = 10  # of a clip
-LABELS = ("single", "any")
-EXCHANGES = ("training", "before_split", "none")
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Clips of a store: ``index [N]``, the order of their rows ``[N, 10]``, and the number ``[N]`` of those that are
-    copies, from 1 on, 0 of others."""
-
-    index: np.ndarray
-    order: np.ndarray
-    copy: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Chosen:
-        """Some of them, in this order."""
-        return Chosen(self.index[rows], self.order[rows], self.copy[rows])
 
 
 def read_audioset_embeddings(
     folder: Path | str,
     cache: Path | str,
-    classes: Mapping[str, int],
+    classes: Sequence[object] | Mapping[str, object],
     labels: str,
     subsets: Sequence[str],
+    test_subsets: Sequence[str] | None,
     train_share: float,
     per_class: int | None,
     row_exchange: str,
     seed: int,
     name: str = "audioset_embeddings",
+    embedded_by: str = "vggish",
 ) -> Corpus:
     """The clips of ``folder``: AudioSet's ``audioset_v1_embeddings``, or what ``sed-prepare embeddings`` made of it.
 
@@ -64,71 +47,33 @@ def read_audioset_embeddings(
     measured after training, and ``test``, where ``single``, has as many clips of each class.
 
     Args:
-        classes: index of the label (as in class_labels_indices.csv) that makes each class.
+        classes: AudioSet's labels, as `numbered` takes them.
         labels: ``single`` keeps clips of exactly one of the classes, ``any`` those of one or more.
         subsets: of AudioSet; both sides of the split are drawn from them together.
-        train_share: of the videos, the paper's 60 %.
+        test_subsets: AudioSet's own split: these test and ``subsets`` train, but for videos that test; None: see next.
+        train_share: of the videos of ``subsets``, the paper's 60 %; the others test.
         per_class: at most so many clips of a class; None: all.
         row_exchange: fills up every class to the largest one's clips: ``training`` on the training side alone,
             ``before_split`` as the paper, which splits copies and all, or ``none``.
+        embedded_by: the front end that the embeddings are of, as the option of group ``feature`` is called.
 
     Raises:
-        InputError: no embeddings, an unknown choice, a class without clips on one of the sides.
+        InputError: as `Rules`, `numbered`, `open_store` and `split`.
     """
-    for key, value, allowed in (("labels", labels, LABELS), ("row_exchange", row_exchange, EXCHANGES)):
-        if value not in allowed:
-            raise InputError(f"dataset.{key}={value!r} is unknown; use {', '.join(allowed)}")
-    if not classes:
-        raise InputError("dataset.classes is empty; name at least one class by the number of its label")
-    if not 0 < train_share < 1 or (per_class is not None and per_class < 1):
-        raise InputError(f"dataset.train_share={train_share} must lie between 0 and 1, per_class={per_class} above 0")
-    store = open_store(Path(folder), Path(cache), subsets)
-    of_class = np.stack([store.has_label(label) for label in classes.values()], axis=1)
-    wanted = np.isin(store.subset, [store.subsets.index(one) for one in subsets])
-    count = of_class.sum(axis=1)
-    clips = np.flatnonzero(wanted & ((count == 1) if labels == "single" else (count > 0)))
-    settings = {"classes": dict(classes), "labels": labels, "subsets": [*subsets], "train_share": train_share,
-                "per_class": per_class, "row_exchange": row_exchange, "seed": seed}  # fmt: skip
-    rng = np.random.default_rng(seed)
-    if row_exchange == "before_split":
-        training, test = _paper_split(clips, of_class, train_share, per_class, rng, store)
-    else:
-        sides = _by_video(clips, store.video_id[clips], train_share, rng)
-        for part, side in zip(("weak", "test"), sides, strict=True):
-            _refuse_lacking(part, side, of_class, tuple(classes), Path(folder))
-        training = _balanced(sides[0], of_class, per_class, row_exchange == "training", rng)
-        even = _evened(sides[1], of_class, per_class, rng) if labels == "single" else None
-        test = _balanced(sides[1], of_class, per_class, False, rng) if even is None else _plain(even)
+    rules = Rules(labels, (*subsets,), (*(test_subsets or ()),), train_share, per_class, row_exchange, seed)
+    label_of = numbered(classes, Path(folder))
+    store = open_store(Path(folder), Path(cache), (*rules.subsets, *rules.test_subsets))
+    of_class = np.stack([store.has_label(label) for label in label_of.values()], axis=1)
+    training, test = split(store, of_class, rules, tuple(label_of), Path(folder))
+    for part, one in (("weak", training), ("test", test)):
+        said = clips_by_class(Path(folder), part, one.index, of_class, tuple(label_of))
+        copies = np.count_nonzero(one.copy)
+        log.info("%s: %s; %d of %d clips are copies with rows exchanged", part, said, copies, len(one.index))
     parts = {"weak": training, "training": training, "test": test}
-    _report(parts, of_class, tuple(classes), Path(folder))
-    made = {part: RowClips(store, one, of_class, tuple(classes)) for part, one in parts.items()}
-    known = hashlib.sha256(f"{store.fingerprint}{json.dumps(settings, sort_keys=True)}".encode()).hexdigest()
-    return Corpus(name, tuple(classes), SECONDS, 16000, made, known)
-
-
-def _report(parts: Mapping[str, Chosen], of_class: np.ndarray, classes: tuple[str, ...], folder: Path) -> None:
-    """Log how many clips of each class train and test.
-
-    Raises:
-        InputError: as `_refuse_lacking`.
-    """
-    for part in ("weak", "test"):
-        index, copies = parts[part].index, np.count_nonzero(parts[part].copy)
-        said = _refuse_lacking(part, index, of_class, classes, folder)
-        log.info("%s: %s; %d of %d clips are copies with rows exchanged", part, said, copies, len(index))
-
-
-def _refuse_lacking(part: str, index: np.ndarray, of_class: np.ndarray, classes: tuple[str, ...], folder: Path) -> str:
-    """The clips of each class in words.
-
-    Raises:
-        InputError: there is none of one.
-    """
-    found = of_class[index].sum(axis=0)
-    said = ", ".join(f"{label} {number}" for label, number in zip(classes, found, strict=True))
-    if not found.all():
-        raise InputError(f"{folder}: {part} has {said}; every class needs a clip, so use more subsets, other classes")
-    return said
+    made = {part: RowClips(store, one, of_class, tuple(label_of)) for part, one in parts.items()}
+    settings = json.dumps({"classes": label_of, **asdict(rules)}, sort_keys=True)
+    known = hashlib.sha256(f"{store.fingerprint}{settings}".encode()).hexdigest()
+    return Corpus(name, tuple(label_of), SECONDS, 16000, made, known, embedded_by=embedded_by)
 
 
 def open_store(folder: Path, cache: Path, subsets: Sequence[str]) -> EmbeddingStore:
@@ -195,139 +140,3 @@ class _Clips(Sequence[Clip]):
         clip_id += f"_copy{self.copy[index]}" if self.copy[index] else ""
         there = tuple(label for label, has in zip(self.classes, self.of_class[index], strict=True) if has)
         return Clip(clip_id, Path(f"{clip_id}.rows"), SECONDS, event_labels=there)
-
-
-def exchanged(count: int, rng: np.random.Generator) -> np.ndarray:
-    """``[count, 10]`` orders of rows, each by ten exchanges: row 0, 1 ... 9 with any, itself included (section IV).
-
-    The paper draws the other row "between 0 and 10"; there is no row 10.
-    """
-    order = np.tile(np.arange(ROWS), (count, 1))
-    every = np.arange(count)
-    for row in range(ROWS):
-        other = rng.integers(ROWS, size=count)
-        order[every, row], order[every, other] = order[every, other], order[every, row]
-    return order
-
-
-def _plain(index: np.ndarray) -> Chosen:
-    return Chosen(index, np.tile(np.arange(ROWS), (len(index), 1)), np.zeros(len(index), int))
-
-
-def _by_video(
-    clips: np.ndarray, video: np.ndarray, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The clips of ``share`` of the videos, and those of the others."""
-    names, number = np.unique(video, return_inverse=True)
-    first = np.zeros(len(names), bool)
-    first[rng.permutation(len(names))[: round(share * len(names))]] = True
-    return clips[first[number]], clips[~first[number]]
-
-
-def _evened(clips: np.ndarray, of_class: np.ndarray, most: int | None, rng: np.random.Generator) -> np.ndarray:
-    """As many clips of each class, drawn: the smallest class's number, at most ``most``."""
-    members = [clips[of_class[clips, c]] for c in range(of_class.shape[1])]
-    size = min(min(map(len, members)), most or len(clips))
-    return np.sort(np.concatenate([rng.permutation(one)[:size] for one in members]))
-
-
-def _balanced(
-    clips: np.ndarray, of_class: np.ndarray, most: int | None, fill: bool, rng: np.random.Generator
-) -> Chosen:
-    """At most ``most`` clips of each class, drawn, and with ``fill`` copies until each has as many as the largest.
-
-    Clips of a class alone are copied where there are some, so that no other class grows with it.
-    """
-    rarest_first = np.argsort(of_class[clips].sum(axis=0), kind="stable")
-    size = min(int(of_class[clips].sum(axis=0).max()), most or len(clips))
-    taken, counts = np.zeros(len(of_class), bool), np.zeros(of_class.shape[1], int)
-    for c in rarest_first:
-        for clip in rng.permutation(clips[of_class[clips, c] & ~taken[clips]]):
-            if (counts[of_class[clip]] < size).all():
-                taken[clip] = True
-                counts += of_class[clip]
-    originals = np.flatnonzero(taken)
-    if not fill:
-        return _plain(originals)
-    copies = np.zeros(0, dtype=originals.dtype)
-    for c in rarest_first:
-        members = originals[of_class[originals, c]]
-        alone = members[of_class[members].sum(axis=1) == 1]
-        members = rng.permutation(alone if len(alone) else members)
-        lacking = size - int(of_class[originals, c].sum() + of_class[copies, c].sum())
-        if len(members) and lacking > 0:
-            copies = np.append(copies, np.resize(members, lacking))
-    order = np.concatenate([np.tile(np.arange(ROWS), (len(originals), 1)), exchanged(len(copies), rng)])
-    return Chosen(np.append(originals, copies), order, np.maximum(np.arange(len(order)) - len(originals) + 1, 0))
-
-
-def _paper_split(
-    clips: np.ndarray,
-    of_class: np.ndarray,
-    share: float,
-    most: int | None,
-    rng: np.random.Generator,
-    store: EmbeddingStore,
-) -> tuple[Chosen, Chosen]:
-    """The paper's order: all classes are filled up, then clips and copies are split alike."""
-    every = _balanced(clips, of_class, most, True, rng)
-    order = rng.permutation(len(every.index))
-    cut = round(share * len(order))
-    training, test = every.take(np.sort(order[:cut])), every.take(np.sort(order[cut:]))
-    leaked = int(np.isin(store.video_id[test.index], store.video_id[training.index]).sum())
-    what = "test clips are rows, in another order, of videos that also train; test accuracy is inflated"
-    how = f"{leaked} of {len(test.index)} {what} (row_exchange=training does not leak)"
-    log.warning("row_exchange=before_split leaks: %s", how)
-    return training, test
-
-
-def check_embeddings(folder: Path, classes: Mapping[str, int], progress: bool = False) -> list[SplitCheck]:
-    """Read every shard of the released ``folder`` and say what is in it, subset by subset; nothing is written.
-
-    ``listed`` counts records. ``found`` counts clips of ten rows and damaged records: as with recordings, the usable
-    ones are those found that are not bad. ``expected`` is not given, as only the number of shards is published.
-
-    Args:
-        classes: the number of AudioSet's label for each class, to count its clips.
-
-    Raises:
-        InputError: there is none of the subsets.
-    """
-    if not any((folder / name).is_dir() for name in SHARDS):
-        list_shards(folder, next(iter(SHARDS)))  # says what is expected there
-    checks = [SplitCheck(name, folder / name) for name in SHARDS]
-    for check in checks:
-        if not check.audio.is_dir():
-            check.warnings.append(f"{check.audio} is absent")
-            continue
-        try:
-            _check_shards(check, list_shards(folder, check.subset), classes, progress)
-        except InputError as error:
-            check.errors.append(str(error))
-    return checks
-
-
-def _check_shards(check: SplitCheck, shards: Sequence[Shard], classes: Mapping[str, int], progress: bool) -> None:
-    rows: Counter[int] = Counter()
-    clips = dict.fromkeys(classes, 0)
-    for shard in track(shards, len(shards), f"checking {check.subset}", progress):
-        tally = Tally()
-        try:
-            for record in read_clips(shard.path, tally):
-                for name, label in classes.items():
-                    clips[name] += label in record.labels
-        except InputError as error:
-            check.errors.append(str(error))
-        rows += tally.rows
-        check.listed += tally.rows.total() + tally.damaged
-        check.bad += [(str(shard.path), str(one)) for one in tally.damage]
-        if tally.damaged > len(tally.damage):
-            check.bad.append((str(shard.path), f"{tally.damaged - len(tally.damage)} more damaged records"))
-    check.found = rows[ROWS] + len(check.bad)
-    if len(shards) != SHARDS[check.subset]:
-        check.warnings.append(f"{len(shards)} files are there where the published set has {SHARDS[check.subset]}")
-    if others := {count: found for count, found in sorted(rows.items()) if count != ROWS}:
-        named = ", ".join(f"{found} of {count}" for count, found in others.items())
-        check.warnings.append(f"{sum(others.values())} clips have not {ROWS} rows and are left out: {named}")
-    if clips:
-        check.warnings.append(f"clips of {ROWS} rows: {', '.join(f'{name} {n}' for name, n in clips.items())}")

@@ -1,6 +1,6 @@
 """Rare events of AudioSet from its segment lists and a folder of clips (Arora et al. 2019, section 4).
 
-AudioSet's audio is not distributed, so clips are what the user has of them; `check_audioset_rare` counts that. The
+AudioSet's audio is not distributed, so clips are what the user has of them; ``sed-prepare check`` counts that. The
 paper's list of clips is not known (36.0K of background, 13.5K dog barks, 2.3K baby cries, 4.1K gun shots).
 """
 
@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from sed_lab.clip.audio import ClipFiles
-from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.audio_folder import find_audio
 from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.layout import read_headers
-from sed_lab.dataset.check import SplitCheck
 from sed_lab.dataset.rare_clips import BACKGROUND
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Subset
 
 CLASSES = ("Dog", "babycry", "gunshot")
 LABELS = "class_labels_indices.csv"
+TIMES = ((1, 3), (1, 0), (1000, 0))  # factor and decimals of the times in names: 30.000, 30, 30000
 SHARES = {"weak": 0.7, "weak_validation": 0.2, "test": 0.1}
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Segment:
 
     def stems(self) -> tuple[str, ...]:
         """The names, without suffix, under which such clips are kept."""
-        times = (f"_{self.start:.3f}_{self.end:.3f}", f"_{self.start:.0f}_{self.end:.0f}", f"_{self.start * 1000:.0f}")
+        times = [f"_{self.start * scale:.{places}f}_{self.end * scale:.{places}f}" for scale, places in TIMES]
+        times.append(f"_{self.start * 1000:.0f}")
         return tuple(f"{first}{self.ytid}{rest}" for first in ("", "Y") for rest in ("", *times))
 
 
@@ -52,46 +53,49 @@ def read_audioset_rare(
     classes: Mapping[str, Sequence[str]],
     exclude: Sequence[str],
     counts: Mapping[str, Mapping[str, int]] | None,
+    ratio: Mapping[str, int] | None,
     sample_rate: int,
     clip_seconds: float,
     seed: int,
 ) -> Corpus:
-    """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and ``audio/``.
+    """Clips of ``folder``, which holds segment lists (``*segments.csv``), ``class_labels_indices.csv`` and, in or below
+    ``audio/``, recordings.
 
     A clip with labels of exactly one of ``classes`` is that class's; one with none of them, and none of ``exclude``, is
     background; others are left out, as the paper's clips have one label or none. A class's clips are put in an order
-    drawn from ``seed`` and dealt out to weak (70 %), weak_validation (20 %) and test (10 %), and ``counts`` takes so
-    many of the first of a class in a subset, all where it does not name it: another ratio of the classes in training
-    then leaves the test clips as they are.
+    drawn from ``seed`` and dealt out to weak (70 %), weak_validation (20 %) and test (10 %). Of a class in a subset
+    ``counts`` takes the first so many, as far as they are there, or all where it does not name it. With ``ratio``,
+    weak and weak_validation then keep the most clips that have this ratio of the classes; test stays as it is.
 
     Args:
         classes: AudioSet's labels, as display names or machine ids, of each class.
-        counts: as in `mini_rare_clips`, clips of each class, ``background`` included, by subset.
+        counts: as in `mini_rare_clips`, at most so many clips of each class, ``background`` included, by subset.
+        ratio: a whole number for each class, ``background`` included.
 
     Raises:
-        InputError: a list is missing or malformed, a label or a class is unknown, there are fewer clips than ``counts``
-            asks for, or recordings cannot be used.
+        InputError: a list is missing or malformed, a label or a class is unknown, a class has no recording or too few
+            for ``ratio``, or recordings cannot be used.
     """
     folder = Path(folder)
     found: dict[str, list[Path]] = {}
-    for name, (listed, paths_of) in _clips_by_class(folder, classes, exclude).items():
+    for name, (listed, paths_of) in clips_by_class(folder, classes, exclude).items():
         found[name] = list(paths_of.values())
+        if not paths_of:
+            raise InputError(
+                f"{folder / 'audio'} holds none of the {len(listed)} listed clips of {name}; recordings are called"
+                " YTID.wav, YTID_START_END.wav or YTID_MILLISECONDS.wav, with or without a Y before (or flac, ...)"
+            )
         if len(paths_of) < len(listed):
             log.warning("%s: %d of %d listed clips found in %s", name, len(paths_of), len(listed), folder / "audio")
-    order = np.random.default_rng(seed)
-    chosen: dict[str, list[tuple[str, Path]]] = {subset: [] for subset in SHARES}
+    chosen: dict[str, list[tuple[str, Path]]] = {}
     _check_names(counts or {}, found)
-    for name in sorted(found):
-        paths = [found[name][i] for i in order.permutation(len(found[name]))]
-        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(paths)).astype(int)
-        for subset, start, end in zip(SHARES, ends, ends[1:], strict=False):
-            asked = (counts or {}).get(subset, {}).get(name, end - start)
-            if asked > end - start:
-                raise InputError(
-                    f"dataset.counts.{subset}.{name}={asked}, but {folder} has {end - start} such clips"
-                    f" ({len(paths)} of {name} in all); ask for fewer"
-                )
-            chosen[subset] += [(name, path) for path in paths[start : start + asked]]
+    for subset, there in _dealt_out(found, seed).items():
+        most = (counts or {}).get(subset, {})
+        sizes = {name: min(len(paths), most.get(name, len(paths))) for name, paths in there.items()}
+        if ratio is not None and subset != "test":
+            sizes = _in_ratio(sizes, ratio, subset)
+        log.info("%s: %s", subset, ", ".join(f"{size} of {len(there[name])} {name}" for name, size in sizes.items()))
+        chosen[subset] = [(name, path) for name, paths in there.items() for path in paths[: sizes[name]]]
     headers = read_headers(path for rows in chosen.values() for _, path in rows)
     subsets: dict[str, Subset] = {}
     for subset, rows in chosen.items():
@@ -106,20 +110,27 @@ def read_audioset_rare(
     return Corpus("audioset_rare", tuple(classes), clip_seconds, sample_rate, subsets, known)
 
 
-def check_audioset_rare(
-    folder: Path | str, classes: Mapping[str, Sequence[str]], exclude: Sequence[str] = ()
-) -> list[SplitCheck]:
-    """How many of the listed clips of each class have a recording, and which have none.
+def _dealt_out(found: Mapping[str, Sequence[Path]], seed: int) -> dict[str, dict[str, list[Path]]]:
+    """The recordings of each class by subset, in an order drawn from ``seed``."""
+    order = np.random.default_rng(seed)
+    dealt: dict[str, dict[str, list[Path]]] = {subset: {} for subset in SHARES}
+    for name in sorted(found):
+        paths = [found[name][i] for i in order.permutation(len(found[name]))]
+        ends = np.round(np.cumsum([0, *SHARES.values()]) * len(paths)).astype(int)
+        for subset, start, end in zip(SHARES, ends, ends[1:], strict=False):
+            dealt[subset][name] = paths[start:end]
+    return dealt
 
-    Raises:
-        InputError: as `read_audioset_rare`.
-    """
-    audio = Path(folder) / "audio"
-    checks = []
-    for name, (segments, paths) in _clips_by_class(Path(folder), classes, exclude).items():
-        missing = [one.ytid for one in segments if one not in paths]
-        checks.append(SplitCheck(name, audio, listed=len(segments), found=len(paths), missing=missing))
-    return checks
+
+def _in_ratio(sizes: Mapping[str, int], ratio: Mapping[str, int], subset: str) -> dict[str, int]:
+    """The largest numbers of clips that are in ``ratio`` and not above ``sizes``."""
+    if set(ratio) != set(sizes) or any(type(part) is not int or part < 1 for part in ratio.values()):
+        raise InputError(f"dataset.ratio={dict(ratio)} must give each of {', '.join(sizes)} a whole number above 0")
+    times = min(sizes[name] // part for name, part in ratio.items())
+    if times == 0:
+        there = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        raise InputError(f"dataset.ratio={dict(ratio)} does not fit into the clips of {subset}: {there}")
+    return {name: times * ratio[name] for name in sizes}
 
 
 def read_segments(path: Path) -> list[Segment]:
@@ -161,10 +172,14 @@ def segment_lists(folder: Path) -> list[Path]:
     return lists
 
 
-def _clips_by_class(
+def clips_by_class(
     folder: Path, classes: Mapping[str, Sequence[str]], exclude: Sequence[str]
 ) -> dict[str, tuple[list[Segment], dict[Segment, Path]]]:
-    """The segments of each class, the background last, and the recordings there are of them."""
+    """The segments of each class, the background last, and the recordings there are of them in ``audio/`` or below.
+
+    Raises:
+        InputError: as `read_audioset_rare`.
+    """
     if BACKGROUND in classes or not classes:
         raise InputError(f"dataset.classes needs classes, none of them called {BACKGROUND}")
     known = _mids(folder / LABELS)
@@ -178,7 +193,7 @@ def _clips_by_class(
             by_class[there[0]].append(one)
         elif not there and not never & one.mids:
             by_class[BACKGROUND].append(one)
-    by_stem = {path.stem: path for path in list_audio(folder / "audio")}
+    by_stem = {path.stem: path for path in find_audio(folder / "audio")}
     result = {}
     for name, listed in by_class.items():
         result[name] = listed, {one: by_stem[stem] for one in listed for stem in one.stems() if stem in by_stem}

@@ -1,47 +1,42 @@
-"""What is there, missing and wrong in a corpus of the DCASE 2021 layout, split by split; nothing is changed.
+"""What all checks of corpora share: the findings on a subset, how recordings are looked at, and what findings mean.
 
-Errors: an annotation that is missing or wrong, recordings that cannot be used, a split without any recording.
-Warnings: missing recordings, other counts than the published ones, short recordings.
+Errors: an annotation that is missing or wrong, recordings that cannot be used, a subset without any recording.
+Warnings: missing and unlisted recordings, other counts than the published ones, lengths and sample rates that differ.
+Nothing of a corpus is changed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sed_lab.clip.audio import AudioInfo, ClipFiles, audio_info
-from sed_lab.clip.audio_folder import check_audio, list_audio
-from sed_lab.clip.corpus import class_statistics
-from sed_lab.clip.layout import (
-    LAYOUT,
-    SPLITS,
-    Listing,
-    Split,
-    clips_of,
-    list_split,
-    list_splits,
-    match,
-    past_end,
-    refuse_late,
-)
-from sed_lab.errors import InputError
-from sed_lab.types import ClassStatistics
+from sed_lab.clip.audio import AudioInfo, audio_info
+from sed_lab.clip.audio_folder import check_audio
+
+SHOWN = 5  # names spelled out in one message; the others are counted
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a published split holds: clips, and events (or weak labels) per class in each known edition of its file."""
+class Looking:
+    """How to look: ``decode`` all audio or read headers only, by so many ``jobs`` (None: a thread a core), with
+    ``progress`` shown or not."""
 
-    clips: int
-    editions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    optional: bool = False
+    decode: bool = True
+    jobs: int | None = None
+    progress: bool = False
 
 
 @dataclass
 class SplitCheck:
-    """The findings on one split; ``listed``, ``found`` and ``expected`` count clips."""
+    """The findings on one subset; ``listed``, ``found`` and ``expected`` count clips.
+
+    Attributes:
+        used: as what: training, validation, test, or source of clips to be made; empty where they are divided later on.
+        notes: what is no fault, such as counts of clips.
+        rates: recordings at each sample rate in Hz. seconds: median length of the recordings.
+    """
 
     subset: str
     audio: Path
@@ -53,143 +48,88 @@ class SplitCheck:
     bad: list[tuple[str, str]] = field(default_factory=list)  # file, reason
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    used: str = ""
+    rates: dict[int, int] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def rate(self) -> int | None:
+        """The sample rate of most recordings."""
+        return max(self.rates, key=lambda rate: (self.rates[rate], -rate)) if self.rates else None
 
 
-def check_layout(
-    folder: Path,
-    classes: Sequence[str] = (),
-    expected: Mapping[str, Expected] | None = None,
-    clip_seconds: float = 10.0,
-    decode: bool = True,
-    jobs: int | None = None,
-    progress: bool = False,
-    layout: Sequence[Split] = LAYOUT,
-) -> list[SplitCheck]:
-    """Check every split of ``layout`` that is there or expected; ``decode`` reads all audio, otherwise headers only.
-
-    Raises:
-        InputError: the folder does not exist.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; name the one that holds audio/ and metadata/")
-    expected = expected or {}
-    checks = []
-    for split in layout:
-        check = SplitCheck(split.subset, split.audio_in(folder))
-        wanted = expected.get(split.subset)
-        try:
-            listing = list_split(folder, split, classes)
-        except InputError as error:
-            check.errors.append(str(error))
-            listing = None
-        if listing is not None:
-            _check_audio(check, listing, clip_seconds, decode, jobs, progress)
-            _check_counts(check, listing, wanted)
-        elif wanted is not None and not check.errors:
-            lacking = check.warnings if wanted.optional else check.errors
-            lacking.append(f"{split.annotation_in(folder)} and {check.audio} are absent")
-        if listing is not None or wanted is not None or check.errors:
-            check.expected = None if wanted is None else wanted.clips
-            checks.append(check)
-    return checks
-
-
-def _check_audio(
-    check: SplitCheck, listing: Listing, clip_seconds: float, decode: bool, jobs: int | None, progress: bool
-) -> None:
-    """Fill in what is found of the listed recordings, and what is wrong with them."""
-    check.audio = listing.audio
-    audio = list_audio(listing.audio) if listing.audio.is_dir() else []
-    if not audio:
-        copies = [path for path in listing.audio.parent.glob(f"{listing.audio.name}_*k") if path.is_dir()]
-        audio = list_audio(copies[0]) if copies else []
-    found = match(listing, audio)
-    check.listed, check.found = len(listing.filenames), len(found)
-    check.unlisted = len(audio) - len(set(found.values()))
-    check.missing = [name for name in listing.filenames if name not in found]
-    if not found:
-        check.errors.append(f"{listing.audio} holds none of the {check.listed} listed recordings")
-        return
-    label = f"checking {check.subset}"
-    bad = dict(check_audio(list(found.values()), jobs, decode, label if progress else ""))
-    check.bad = [(str(path), reason) for path, reason in bad.items()]
-    infos = {name: audio_info(path) for name, path in found.items() if path not in bad}
-    _check_lengths(check, listing, infos, clip_seconds)
-    rates = Counter(info.sample_rate for info in infos.values())
-    if len(rates) > 1:
-        named = ", ".join(f"{count} at {rate} Hz" for rate, count in rates.most_common())
+def look_at(check: SplitCheck, paths: Collection[Path], how: Looking) -> dict[Path, AudioInfo]:
+    """Read recordings: what is wrong goes to ``check.bad``, the headers of all others are returned."""
+    label = f"checking {check.subset}" if how.progress else ""
+    bad = check_audio(sorted(paths), how.jobs, how.decode, label)
+    check.bad += [(str(path), reason) for path, reason in bad]
+    infos = {path: audio_info(path) for path in sorted({*paths} - {path for path, _ in bad})}
+    check.rates = dict(Counter(info.sample_rate for info in infos.values()))
+    lengths = sorted(info.duration for info in infos.values())
+    check.seconds = lengths[len(lengths) // 2] if lengths else None
+    if len(check.rates) > 1:
+        named = ", ".join(f"{count} at {rate} Hz" for rate, count in Counter(check.rates).most_common())
         check.warnings.append(f"recordings differ in sample rate ({named}); all are resampled")
+    return infos
 
 
-def _check_lengths(check: SplitCheck, listing: Listing, infos: Mapping[str, AudioInfo], clip_seconds: float) -> None:
-    late = []
-    for name, info in infos.items():
-        duration = listing.durations.get(name, info.duration)
-        late += [(name, event) for event in past_end(listing.events.get(name, ()), duration, clip_seconds)]
-        if abs(duration - info.duration) > 0.5:
-            check.warnings.append(f"{name} lasts {info.duration:.2f} s but its durations file says {duration:.2f} s")
-    try:
-        refuse_late(listing.where, late)
-    except InputError as error:
-        check.errors.append(str(error))
-    if short := sum(info.duration < clip_seconds - 0.05 for info in infos.values()):
-        check.warnings.append(f"{short} recordings are shorter than {clip_seconds:g} s; zeros are added")
-
-
-def _check_counts(check: SplitCheck, listing: Listing, wanted: Expected | None) -> None:
-    if wanted is None:
+def compare(checks: Sequence[SplitCheck], sample_rate: int, clip_seconds: float | None = None) -> None:
+    """Warn where subsets differ from each other in sample rate or length; ``sample_rate`` is what they are read at."""
+    known = {check.subset: rate for check in checks if (rate := check.rate)}
+    for check in checks:
+        rate = known.get(check.subset)
+        higher = {name: other for name, other in known.items() if rate and other > rate}
+        if rate and higher:
+            text = f"recordings are at {rate} Hz where those of {_rates(higher)}"
+            if rate >= sample_rate:
+                check.notes.append(f"{text}; all are resampled to {sample_rate} Hz, so nothing is lost")
+                continue
+            check.warnings.append(
+                f"{text}: read at {sample_rate} Hz they hold nothing above {rate // 2} Hz, by which a network tells "
+                f"the subsets apart; set dataset.sample_rate={rate}, or the f_max of the features to {rate // 2}"
+            )
+    if clip_seconds is None:
         return
-    if wanted.clips != check.listed:
-        check.warnings.append(f"{check.listed} clips are listed where the published set has {wanted.clips}")
-    counts = Counter(listing.labels())
-    if wanted.editions and not any(counts == Counter(edition) for edition in wanted.editions.values()):
-        differing = []
-        for label in sorted({label for edition in wanted.editions.values() for label in edition}):
-            published = {edition[label] for edition in wanted.editions.values()}
-            if counts[label] not in published:
-                differing.append(f"{label} {counts[label]} (published {' or '.join(map(str, sorted(published)))})")
-        named = ", ".join(differing) or "a mixture of editions"
-        check.warnings.append(f"{listing.where} is no known edition: {named}")
+    usual = [check for check in checks if check.seconds and abs(check.seconds - clip_seconds) <= 0.5]
+    for check in checks:
+        if usual and check.seconds and abs(check.seconds - clip_seconds) > 0.5:
+            fate = "cropped" if check.seconds > clip_seconds else "filled up with zeros"
+            check.warnings.append(
+                f"recordings last {check.seconds:.1f} s where those of {', '.join(one.subset for one in usual)} last "
+                f"{clip_seconds:g} s; they are {fate}"
+            )
+
+
+def named(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _rates(known: Mapping[str, int]) -> str:
+    by_rate: dict[int, list[str]] = {}
+    for name, rate in known.items():
+        by_rate.setdefault(rate, []).append(name)
+    return " and ".join(f"{', '.join(names)} are at {rate} Hz" for rate, names in sorted(by_rate.items()))
 
 
 def effect(check: SplitCheck) -> str:
     """What the findings mean for numbers measured on this corpus, in words; empty where they mean nothing."""
-    usable = check.found - len(check.bad)
+    usable = max(0, check.found - len(check.bad))
     whole = check.expected or check.listed
     if usable >= whole or not check.found:  # with nothing there, the error says enough
         return ""
-    if check.subset not in SPLITS:
+    if check.used == "source":
+        return f"{check.subset}: {usable} of {whole} are there to mix; what is made of them is not what others made"
+    if not check.used:
         return f"{check.subset}: {usable} of {whole} clips are split and used; compare numbers on the same clips only"
-    if SPLITS[check.subset].training:
+    if check.used == "training":
         share = f"{whole - usable} of {whole} training clips ({100 * (whole - usable) / whole:.1f} %)"
         return f"{check.subset}: {share} are missing; expect lower scores than published"
-    if check.subset == "synthetic_validation":
+    if check.used == "validation":
         return f"{check.subset}: {usable} of {whole} clips choose the checkpoint; another one may be kept"
     return (
         f"{check.subset}: {usable} of {whole} clips can be scored, so scores are not comparable with published ones; "
         "compare only systems scored on these very clips"
     )
-
-
-def describe_layout(
-    folder: Path,
-    classes: Sequence[str],
-    frame_hop: float,
-    clip_seconds: float = 10.0,
-    source_clips: Mapping[str, int] | None = None,
-) -> dict[str, ClassStatistics]:
-    """Class statistics of every labelled split, from its annotation alone (no audio needed).
-
-    Raises:
-        InputError: as `list_splits`.
-    """
-    described = {}
-    for subset, listing in list_splits(folder, classes).items():
-        if not listing.events and not listing.event_labels:
-            continue
-        paths = {name: listing.audio / name for name in listing.filenames}
-        durations = {name: listing.durations.get(name, clip_seconds) for name in paths}
-        clips = ClipFiles(clips_of(listing, paths, durations), 1, clip_seconds)
-        n_frames = int(clip_seconds / frame_hop + 1e-6)
-        described[subset] = class_statistics(clips, classes, frame_hop, n_frames, source_clips)
-    return described

@@ -6,13 +6,23 @@ counted for `DESED_EXPECTED`.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sed_lab.clip.layout import read_layout
-from sed_lab.dataset.check import Expected, SplitCheck, check_layout
+from sed_lab.clip.audio_folder import list_audio
+from sed_lab.clip.layout import read_headers, read_layout
+from sed_lab.dataset.check import Looking, SplitCheck
+from sed_lab.dataset.check_layout import Expected, check_layout
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus
+
+log = logging.getLogger(__name__)
+
+FOREGROUND = "audio/train/soundbank/foreground"
+CUT = re.compile(r"(_nOn)?(_nOff)?$")  # recordings that begin or end within the sound
 
 CLASSES = (
     "Alarm_bell_ringing",
@@ -64,22 +74,56 @@ def read_desed(
     """DESED from ``folder``, which holds ``audio/`` and ``metadata/`` of the 2021 layout.
 
     Subsets synthetic, weak, unlabelled, synthetic_validation, weak_validation, test (the real validation set of 1168
-    clips) and public, as far as they are there; arguments as `sed_lab.clip.layout.read_layout`, and
-    ``source_clips`` is ``table1`` (of Park & Elhilali 2022), ``soundbank`` (metadata/soundbank.tsv) or a mapping.
+    clips) and public (a second test), as far as they are there; arguments as `sed_lab.clip.layout.read_layout`.
+
+    ``source_clips`` is a count for every class; or ``table1``, of Park & Elhilali 2022; or ``soundbank``:
+    metadata/soundbank.tsv, else counted in audio/train/soundbank with the recordings' mean length (`count_soundbank`),
+    else, which is said, those of ``table1``. Only counted ones come with a length.
 
     Raises:
-        InputError: as `read_layout`.
+        InputError: as `read_layout`, or a recording of the sound bank cannot be used.
     """
     if isinstance(source_clips, str) and source_clips not in ("table1", "soundbank"):
         raise InputError(f"source_clips is {source_clips!r}; needs 'table1', 'soundbank' or a count for every class")
-    table = DESED_SOURCE_CLIPS if source_clips == "table1" else None
-    counts = table if isinstance(source_clips, str) else source_clips
     split = (weak_split, weak_split_seed)
-    return read_layout(folder, CLASSES, sample_rate, clip_seconds, *split, resampled, counts, seed, "desed")
+    corpus = read_layout(folder, CLASSES, sample_rate, clip_seconds, *split, resampled, seed=seed, name="desed")
+    if source_clips != "soundbank":
+        given = DESED_SOURCE_CLIPS if isinstance(source_clips, str) else source_clips
+        return replace(corpus, source_clips=given, source_seconds=None)
+    if corpus.source_clips is not None:
+        return corpus
+    if (foreground := Path(folder) / FOREGROUND).is_dir():
+        clips, seconds = count_soundbank(foreground)
+        return replace(corpus, source_clips=clips, source_seconds=seconds)
+    log.warning("%s is not there: recordings per class (V_c) are the published ones, not counted", foreground)
+    return replace(corpus, source_clips=DESED_SOURCE_CLIPS)
 
 
-def check_desed(
-    folder: Path | str, decode: bool = True, jobs: int | None = None, progress: bool = False
-) -> list[SplitCheck]:
+def count_soundbank(foreground: Path) -> tuple[dict[str, int], dict[str, float]]:
+    """Recordings of each class in DESED's training sound bank (V_c), and their mean length in seconds.
+
+    A class's recordings lie in the folder of its name and in those of cut sounds: ``Frying_nOff``, ``Frying_nOn_nOff``.
+
+    Raises:
+        InputError: a class has no recording, or recordings cannot be used (all are named).
+    """
+    lengths: dict[str, list[float]] = {name: [] for name in CLASSES}
+    found = {
+        path: CUT.sub("", folder.name)
+        for folder in sorted(foreground.iterdir())
+        if folder.is_dir() and CUT.sub("", folder.name) in lengths
+        for path in list_audio(folder)
+    }
+    for path, info in read_headers(found).items():
+        lengths[found[path]].append(info.duration)
+    if silent := [name for name in CLASSES if not lengths[name]]:
+        raise InputError(
+            f"{foreground} holds no recording of {', '.join(silent)}; restore it, or set dataset.source_clips=table1"
+        )
+    clips = {name: len(one) for name, one in lengths.items()}
+    return clips, {name: sum(one) / len(one) for name, one in lengths.items()}
+
+
+def check_desed(folder: Path | str, sample_rate: int, how: Looking = Looking()) -> list[SplitCheck]:  # noqa: B008
     """What is there, missing and wrong in a copy of DESED, against the published counts; see `check_layout`."""
-    return check_layout(Path(folder), CLASSES, DESED_EXPECTED, decode=decode, jobs=jobs, progress=progress)
+    return check_layout(Path(folder), sample_rate, CLASSES, DESED_EXPECTED, how=how)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sed_lab.bank import recording
 from sed_lab.bank.base import CachedBank
 from sed_lab.bank.making import Banks, code_of, sizes_of, soundscape_corpus
 from sed_lab.bank.procedural import backgrounds, bank, dsp, machines, textures, voices
@@ -68,12 +69,37 @@ def mini_desed(
     Raises:
         InputError: a wrong distribution, size or share; ``folder`` cannot be written to.
     """
+    given = (sizes, bank_share, snr, real_snr, empty_share, sample_rate, clip_seconds, live, seed)
+    return desed_soundscapes(Path(folder), "mini_desed", *given, recorded=False)
+
+
+def desed_soundscapes(
+    folder: Path,
+    name: str,
+    sizes: Mapping[str, int],
+    bank_share: float,
+    snr: Sequence[Any],
+    real_snr: Sequence[Any],
+    empty_share: float,
+    sample_rate: int,
+    clip_seconds: float,
+    live: bool,
+    seed: int,
+    recorded: bool,
+) -> Corpus:
+    """The corpus called ``name`` of `mini_desed`'s soundscapes, those of the real domain kept as recordings of them
+    where ``recorded`` (`sed_lab.bank.recording`).
+
+    Raises:
+        InputError: as `mini_desed`.
+    """
     if not 0 < bank_share <= 1:
         raise InputError(f"dataset.bank_share={bank_share} must be above 0 and at most 1")
     level, real_level = distribution(snr, "snr"), distribution(real_snr, "real_snr")
     settings = {"sizes": sizes_of(sizes), "bank_share": bank_share, "snr": list(snr), "real_snr": list(real_snr)}
     settings |= {"empty_share": empty_share, "sample_rate": sample_rate, "clip_seconds": clip_seconds, "seed": seed}
     settings["bank_code"] = code_of(bank, dsp, backgrounds, machines, textures, voices)
+    settings |= {"recorded": code_of(recording)} if recorded else {}
     train = {name: max(4, round(bank_share * count)) for name, count in DESED_SOURCE_CLIPS.items()}
 
     def open_banks() -> Banks:
@@ -84,6 +110,6 @@ def mini_desed(
         meets = desed_occurrence()
         synthetic = Specification(meets, clip_seconds, snr=level)
         real = Specification(meets, clip_seconds, snr=real_level, empty_share=empty_share)
-        return Banks(domain("synthetic"), domain("real"), synthetic, real, train)
+        return Banks(domain("synthetic"), domain("real"), synthetic, real, train, recorded)
 
-    return soundscape_corpus(Path(folder), "mini_desed", settings, open_banks, live)
+    return soundscape_corpus(folder, name, settings, open_banks, live)

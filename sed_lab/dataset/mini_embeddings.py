@@ -24,10 +24,11 @@ from sed_lab.bank.procedural import backgrounds, dsp, scenes, textures, voices
 from sed_lab.bank.procedural.dsp import Rng, uniform
 from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
 from sed_lab.dataset.audioset_embeddings import SECONDS, read_audioset_embeddings
+from sed_lab.dataset.audioset_labels import LABELS
 from sed_lab.errors import InputError
 from sed_lab.feature import vggish
 from sed_lab.feature.vggish import CELLS, EMBEDDING, LAYERS, VggishEmbedding, embed, network_of, read_weights
-from sed_lab.files import replacing
+from sed_lab.files import replacing, write_text
 from sed_lab.types import Corpus
 
 RATE = 16000
@@ -35,12 +36,22 @@ RATE = 16000
 SOUNDS = {
     "Speech": (voices.speech, (0,), 2.0),
     "Dog": (voices.dog, (72, 74), 1.2),
-    "Cat": (voices.cat, (72,), 1.2),
+    "Cat": (voices.cat, (72, 81), 1.2),
     "Music": (scenes.music, (137,), None),
     "Vehicle": (scenes.vehicle, (300,), None),
     "gunshot": (textures.gunshot, (427,), 1.2),
     "babycry": (voices.babycry, (23,), 2.0),
 }
+LIST = """index,mid,display_name
+0,/m/09x0r,Speech
+23,/t/dd00002,"Baby cry, infant cry"
+72,/m/0jbk,Animal
+74,/m/0bt9lr,Dog
+81,/m/01yrx,Cat
+137,/m/04rlf,Music
+300,/m/07yv9,Vehicle
+427,/m/032s66,"Gunshot, gunfire"
+"""  # these labels' lines of AudioSet's own list
 BEDS = tuple(kind for kind in backgrounds.KINDS if kind != "babble")
 FITTED_ON = 120  # clips that the stand-in's whitening is taken from
 SHARDS = {"bal_train": 12, "eval": 8}
@@ -51,8 +62,9 @@ def mini_embeddings(
     counts: Mapping[str, int],
     short: int,
     snr: Sequence[float],
-    classes: Mapping[str, int],
+    classes: Sequence[object] | Mapping[str, object],
     labels: str,
+    test_subsets: Sequence[str] | None,
     train_share: float,
     per_class: int | None,
     row_exchange: str,
@@ -81,9 +93,17 @@ def mini_embeddings(
     if not made.is_dir():
         front_end = mini_vggish(folder)
         make_once(made, lambda beside: _write(beside, kinds, short, snr, seed, front_end), len(kinds))
-    choice = (labels, [*SHARDS], train_share, per_class, row_exchange, seed)
-    read = read_audioset_embeddings(made / "audioset_v1_embeddings", made, classes, *choice, "mini_embeddings")
+    training = [name for name in SHARDS if name not in (test_subsets or ())]
+    choice = (labels, training, test_subsets, train_share, per_class, row_exchange, seed)
+    place = made / "audioset_v1_embeddings"
+    read = read_audioset_embeddings(place, made, classes, *choice, "mini_embeddings", MiniVggish.name)
     return marked(read, made.name)
+
+
+class MiniVggish(VggishEmbedding):
+    """The stand-in as a front end, which no rows of VGGish's are to be mixed with."""
+
+    name = "mini_vggish"
 
 
 def mini_vggish(folder: Path | str) -> VggishEmbedding:
@@ -95,7 +115,7 @@ def mini_vggish(folder: Path | str) -> VggishEmbedding:
     stand_ins = Path(folder) / f"mini_vggish-{_code()}"
     if not stand_ins.is_dir():
         make_once(stand_ins, _write_stand_in, FITTED_ON)
-    return VggishEmbedding(str(stand_ins / "weights.npz"), str(stand_ins / "vggish_pca_params.npz"))
+    return MiniVggish(str(stand_ins / "weights.npz"), str(stand_ins / "vggish_pca_params.npz"))
 
 
 def clip_audio(sounds: Sequence[str], snr: Sequence[float], rng: Rng) -> np.ndarray:
@@ -119,7 +139,7 @@ def clip_audio(sounds: Sequence[str], snr: Sequence[float], rng: Rng) -> np.ndar
 def _write(
     beside: Path, kinds: Sequence[str], short: int, snr: Sequence[float], seed: int, front_end: VggishEmbedding
 ) -> Iterator[str]:
-    """Write the clips in an order drawn from ``seed`` into shards; gives each video's name."""
+    """Write the clips in an order drawn from ``seed`` into shards, and the list of labels; gives each video's name."""
     order = np.random.default_rng(seed).permutation(len(kinds))
     shards = [(subset, number) for subset, count in SHARDS.items() for number in range(count)]
     for (subset, number), members in zip(shards, np.array_split(order, len(shards)), strict=True):
@@ -140,6 +160,7 @@ def _write(
             yield name
         path = beside / "audioset_v1_embeddings" / subset / f"{number:02d}.tfrecord"
         write_records(path, map(encode_embedding, records))
+    write_text(beside / LABELS, LIST)
 
 
 @contextmanager

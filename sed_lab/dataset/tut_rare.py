@@ -1,13 +1,15 @@
 """TUT Rare Sound Events 2017 (DCASE 2017 task 2) as it lies on disk, and mixtures of `sed_lab.bank.recipe`.
 
 A set of mixtures is a folder with ``audio/`` and ``meta/event_list_<subset>_<class>.csv`` (tab separated, no header:
-filename, and onset, offset, label where an event is in it). Two arrangements are known::
+filename, and onset, offset, label where an event is in it). Two arrangements are known, whose hashes of the same
+parameters differ (`Mixing.folder`, `Mixing.baseline_folder`)::
 
     data/mixture_data/<subset>/<hash>/                  the published one
     generated_data/mixtures_<subset>_<hash>/            the baseline system's
 
 A mixture belongs to one class: only this class is annotated in it, and only this class's detector is judged on it. The
-mixtures that the patch of June 2017 withdrew (``*_old_dontuse``) are left out.
+mixtures that the patch of June 2017 withdrew (``*_old_dontuse``) are left out. Sets of the development set that are not
+there are mixed from its source data; the evaluation set (zenodo 1160455) is published as mixtures only.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from sed_lab.types import Clip, Corpus, Event
 log = logging.getLogger(__name__)
 WITHDRAWN = "_old_dontuse"
 EVALTEST = "bbb81504db15a03680a0044474633b67"  # the published evaluation mixtures' folder
+DEFAULT = Mixing()  # of devtest and of the devtrain mixtures that validate
 
 
 def read_tut_rare(
@@ -38,29 +41,43 @@ def read_tut_rare(
 ) -> Corpus:
     """Subsets ``synthetic`` (training), ``validation`` (the default devtrain mixtures), ``devtest`` and ``test``.
 
+    Sets that are missing are noticed before the first one is made.
+
     Args:
-        folder: the development set's, with ``data/source_data`` where mixtures are to be made.
+        folder: the development set's, with ``data/source_data`` where mixtures are to be made; the evaluation set lies
+            in it too, or beside it in ``TUT-rare-sound-events-2017-evaluation``.
         train: parameters of the training mixtures, `Mixing`'s arguments; made on first use. Amiriparian et al. train on
-            twice the default, which draws from the same sources as the validation mixtures do.
+            twice as many as the default ones, which validate: other seeds, but the same source sounds.
         test: ``evaltest``, or ``devtest`` where the evaluation set is not there.
 
     Raises:
-        InputError: a set is not there and cannot be made, or its lists are wrong.
+        InputError: ``folder`` is something else, ``train`` names the validation mixtures, or a set is not there and
+            cannot be made, or its lists are wrong.
     """
     folder = Path(folder)
-    source, target = folder / "data" / "source_data", folder / "data" / "mixture_data"
+    if not any((folder / name).is_dir() for name in ("data/source_data", "data/mixture_data", "generated_data")):
+        raise InputError(
+            f"{folder} is not TUT Rare Sound Events 2017: it holds neither data/source_data nor data/mixture_data nor"
+            " generated_data; name the unpacked folder TUT-rare-sound-events-2017-development"
+        )
     wanted = [mixing_of(given) for given in train]
-    for mixing in wanted:
-        if not _folders_of(folder, "devtrain", mixing.folder()):
-            write = partial(write_mixtures, source, subset="devtrain", mixing=mixing)
-            make_once(target / "devtrain" / mixing.folder(), write, mixing.mixtures_per_class * len(CLASSES))
-    default = Mixing().folder()
-    sets = {
-        "synthetic": [_folder_of(folder, "devtrain", mixing.folder()) for mixing in wanted],
-        "validation": [_folder_of(folder, "devtrain", default)],
-        "devtest": [_folder_of(folder, "devtest", default)],
-        "test": [_folder_of(folder, test, EVALTEST if test == "evaltest" else default)],
-    }
+    if DEFAULT in wanted:
+        raise InputError(
+            f"dataset.train names the default mixtures (seed {DEFAULT.seed}), which validate; give it another seed"
+        )
+    places = (folder, folder.with_name(folder.name.replace("development", "evaluation")))
+    evaltest = [place for one in places for place in _sets_of(one, "evaltest", (EVALTEST, EVALTEST))]
+    if test == "evaltest" and not evaltest:
+        raise InputError(
+            f"{folder} holds no mixtures data/mixture_data/evaltest/{EVALTEST}; unpack the archives of the evaluation"
+            " set there or beside it, or test on the development set with dataset.test=devtest"
+        )
+    asked = [("devtrain", mixing) for mixing in wanted] + [("devtrain", DEFAULT), ("devtest", DEFAULT)]
+    for subset, mixing in asked:
+        _refuse_missing(folder, subset, mixing)
+    *trained, validation, devtest = (_made_set(folder, subset, mixing) for subset, mixing in asked)
+    tested = evaltest[0] if test == "evaltest" else devtest
+    sets = {"synthetic": trained, "validation": [validation], "devtest": [devtest], "test": [tested]}
     origin = {"synthetic": "devtrain", "validation": "devtrain", "devtest": "devtest", "test": test}
     return mixtures_corpus("tut_rare", sets, origin, CLASSES, sample_rate, seed)
 
@@ -151,13 +168,27 @@ def mixing_of(given: Mapping[str, Any]) -> Mixing:
     return Mixing(**{**given, **({"ebrs": tuple(given["ebrs"])} if "ebrs" in given else {})})
 
 
-def _folders_of(folder: Path, subset: str, digest: str) -> list[Path]:
-    known = (folder / f"data/mixture_data/{subset}/{digest}", folder / f"generated_data/mixtures_{subset}_{digest}")
+def _sets_of(folder: Path, subset: str, digests: tuple[str, str]) -> list[Path]:
+    """Folders of a set that are there, by its hash in the published and in the baseline's arrangement."""
+    own, baseline = digests
+    known = (folder / f"data/mixture_data/{subset}/{own}", folder / f"generated_data/mixtures_{subset}_{baseline}")
     return [path for path in known if path.is_dir()]
 
 
-def _folder_of(folder: Path, subset: str, digest: str) -> Path:
-    if not (found := _folders_of(folder, subset, digest)):
-        path = f"data/mixture_data/{subset}/{digest}"
-        raise InputError(f"{folder} holds no mixtures {path}; unpack the {subset} archives")
-    return found[0]
+def _refuse_missing(folder: Path, subset: str, mixing: Mixing) -> None:
+    setup = [folder / "data/source_data/cv_setup" / f"{kind}_{subset}.yaml" for kind in ("events", "bgs")]
+    if not _sets_of(folder, subset, (mixing.folder(), mixing.baseline_folder())) and not all(map(Path.is_file, setup)):
+        raise InputError(
+            f"{folder} holds no mixtures data/mixture_data/{subset}/{mixing.folder()}, and no {setup[0].name} and"
+            f" {setup[1].name} in data/source_data/cv_setup to mix them from; unpack the archives of the source data"
+        )
+
+
+def _made_set(folder: Path, subset: str, mixing: Mixing) -> Path:
+    """The folder of a set of the development set's mixtures, made where it is not there."""
+    if found := _sets_of(folder, subset, (mixing.folder(), mixing.baseline_folder())):
+        return found[0]
+    target = folder / "data" / "mixture_data" / subset / mixing.folder()
+    write = partial(write_mixtures, folder / "data" / "source_data", subset=subset, mixing=mixing)
+    make_once(target, write, mixing.mixtures_per_class * len(CLASSES))
+    return target

@@ -32,6 +32,8 @@ class Decoder(ABC):
     threshold: Threshold
     tunable: ClassVar[tuple[Mapping[str, float], ...]] = ()
     """Settings that may differ from class to class, of which `sed_lab.metric.tune` chooses."""
+    keeps_threshold: ClassVar[bool] = False
+    """Whether ``threshold`` is the decoder's own: a tuned one stands in for it only where that is asked for."""
 
     def fit(self, events: Iterable[Event], classes: Sequence[str]) -> Self:
         """This decoder with what it takes from ``events`` of held-out clips; most take nothing."""
@@ -62,8 +64,8 @@ class Decoder(ABC):
         return frame
 
     @abstractmethod
-    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
-        """Events of long recordings whose windows went through `gate`; ``seconds`` is the length of a training clip."""
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+        """Events of recordings of any length, whose windows went through `gate`."""
 
     def settings(self) -> dict[str, Any]:
         """Every number of this decoder by name, and its class."""

@@ -157,7 +157,7 @@ class BoxDecoder(Decoder):
             parts.append((np.full(len(clip), number), clip, label, onset, offset))
         return joined(parts)
 
-    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
         return self.decode(scores, threshold)
 
     def runs(self, scores: Scores) -> Callable[[int], Runs]:

@@ -109,7 +109,7 @@ class MedianDecoder(Decoder):
         keep = offset - onset >= self.min_event_seconds - 1e-9
         return point[keep], clip[keep], label[keep], onset[keep], offset[keep]
 
-    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
         return replace(self, clip_gate=None).decode(scores, threshold)
 
 

@@ -1,8 +1,10 @@
-"""Scores -> at most one event a class and clip: presence by the highest score, onset by a look back from it."""
+"""Scores -> at most one event a class and clip: presence by the highest score, onset by a look back from it. In long
+recordings: every event, by both thresholds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,11 +26,14 @@ class OnsetDecoder(Decoder):
         onset_threshold: one number or one a class.
         lookback_seconds: how far before its peak an event may begin; theirs is "a certain number of frames", and events
             last less than 2.5 s in the mean.
+        gap_frames: of one event in a long recording, see `decode_recording`.
     """
 
+    keeps_threshold: ClassVar[bool] = True
     threshold: Threshold
     onset_threshold: Threshold
     lookback_seconds: float
+    gap_frames: int
 
     def smooth(self, scores: Scores) -> Scores:
         """The scores as they are: this decoder filters nothing."""
@@ -56,25 +61,32 @@ class OnsetDecoder(Decoder):
             parts.append((np.full(len(part[0]), number), *part))
         return joined(parts)
 
-    def decode_stretches(self, scores: Scores, seconds: float, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
-        """At most one event a class in each stretch as long as a training clip."""
-        frame, hop = frames_of(scores)
-        step, found = round(seconds / hop), {}
-        for row, (clip_id, array) in enumerate(zip(scores.clip_id, frame, strict=True)):
-            found[clip_id] = tuple(
-                Event(round(start + event.onset, 6), round(start + event.offset, 6), event.event_label)
-                for first in range(0, len(array), step)
-                if (start := first * hop) < scores.duration[row]
-                for event in self._one(scores, row, array[first : first + step], start, seconds, threshold)
-            )
-        return found
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+        """Every event: each run of frames above ``onset_threshold`` whose highest score exceeds the presence threshold.
 
-    def _one(
-        self, scores: Scores, row: int, array: np.ndarray, start: float, seconds: float, threshold: Threshold
-    ) -> tuple[Event, ...]:
-        left = np.minimum(seconds, scores.duration[row : row + 1] - start)
-        name = scores.clip_id[row]
-        return self.decode(replace(scores, clip_id=(name,), duration=left, frame=(array,), clip=None), threshold)[name]
+        Gaps of up to ``gap_frames`` are closed first ("likely noise", section 2.5). Where the one event of a clip is a
+        run without a gap and no longer than the look-back, `decode` gives the same.
+        """
+        frame, hop = frames_of(scores)
+        presence = per_class(threshold, scores.classes, "threshold").astype(np.float32)
+        limit = per_class(self.onset_threshold, scores.classes, "onset_threshold").astype(np.float32)
+        parts: list[Points] = []
+        for row, array in enumerate(frame):
+            for label, (high, low) in enumerate(zip(presence, limit, strict=True)):
+                first, end = _runs(array[:, label] > min(low, high), self.gap_frames)
+                there = np.array([array[i:j, label].max() > high for i, j in zip(first, end, strict=True)], bool)
+                which = np.full(there.sum(), row), np.full(there.sum(), label)
+                part = clipped(scores, hop, *which, first[there], end[there])
+                parts.append((np.zeros(len(part[0]), np.int64), *part))
+        return events_by_clip(scores, joined(parts))
+
+
+def _runs(active: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """First frame and end of each run of ``active [T]``, gaps of up to ``gap`` frames closed."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], active.astype(np.int8), [0]))))
+    first, end = edges[0::2], edges[1::2]
+    apart = first[1:] - end[:-1] > gap
+    return first[np.append(True, apart)[: len(first)]], end[np.append(apart, True)[: len(end)]]
 
 
 def _around_peak(array: np.ndarray, limit: np.ndarray, lookback: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

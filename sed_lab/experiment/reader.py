@@ -23,6 +23,7 @@ FIGURES = {
     "relative": {"columns", "against"},
     "grid": {"columns", "dots", "panels", "bars"},
 }
+OPTIMISTIC = "optimistic"  # what numbers at the best threshold of the judged clips are called, wherever they are shown
 CLASS_WISE = ("class_bars", "relative")  # these draw class-wise columns
 
 
@@ -143,6 +144,9 @@ class _Reader:
         for name, column in self.columns.items():
             if self.families and not column.family:
                 self.known(column.of, self.families, "beside class-wise columns, a column of", "columns", name)
+            shown = self.families.get(column.family or column.of, column.label or name)
+            if OPTIMISTIC in column.metric and OPTIMISTIC not in shown:
+                self.fail(f"the label of {column.metric!r} must say {OPTIMISTIC!r}", "columns", name.split("/")[0])
 
     def _rows(self) -> None:
         """Rows of the grid, then the others; what stands of a grid's row under ``rows`` is added to it."""
@@ -235,11 +239,16 @@ class _Reader:
         self.known(column, self.families if kind.wide else self.columns, f"claim {claim.id} names column", *place)
         for key in ("follows", "rather_than") if claim.kind == "follows" else ():
             self.known(options[key], self.families, f"claim {claim.id} names class-wise column", *place, key)
+        if claim.kind == "trades":
+            self.known(options["against"], self.columns, f"claim {claim.id} names column", *place, "against")
         for name in claim.rows:
             self.known(name, self.rows, f"claim {claim.id} names row", *place)
         if claim.kind == "within" and "value" not in options and self.rows[claim.rows[0]].paper.get(column) is None:
             self.fail(f"claim {claim.id} needs a value, or the paper's number of row {claim.rows[0]!r}", *place)
         chosen = [key for key, one in self.columns.items() if one.family == column] if kind.wide else [column]
+        judged = [*chosen, options["against"]] if "against" in options else chosen
+        if any(OPTIMISTIC in self.columns[key].metric for key in judged):
+            self.fail(f"claim {claim.id} is judged by an {OPTIMISTIC} number; take the tuned one", *place)
         if claim.kind == "easiest":
             easiest = options.pop("easiest")
             self.known(easiest, self.read.classes, f"claim {claim.id} names class", *place)

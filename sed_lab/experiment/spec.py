@@ -13,7 +13,7 @@ from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -40,12 +40,13 @@ CLAIMS = {
     "within": Kind(("row",), may=("value",)),  # this near to the paper's number (or to value)
     "above": Kind(("above",), ("value",)),  # the row's number lies above value
     "below": Kind(("below",), ("value",)),
-    "most": Kind(("most", "than"), ("more_than",), wide=True),  # a is better than b in more than so many classes
-    "ratio": Kind(("ratio", "to"), ("value", "within")),  # row a over row b lies this near to value
+    "most": Kind(("most", "than"), wide=True),  # a is better than b in more than half of the classes
+    "each": Kind(("each", "than"), wide=True),  # a is better than b in every class
+    "trades": Kind(("trades", "than"), ("against",)),  # a is better than b in the column or in another, not in both
     "near": Kind(("near", "to"), ("within",)),  # row a minus row b lies this near to 0
     "gains": Kind(("gains", "over", "more_than_row", "over_row")),  # a gains more over b than row c over row d
     "easiest": Kind(("row",), wide=True),  # in this row, a class is better than each other of a class-wise column
-    "follows": Kind(("of", "to"), ("rather_than",), wide=True),  # a over b goes with one column, not another
+    "follows": Kind(("of", "to"), ("way", "rather_than"), wide=True),  # a over b goes with one column, not another
 }
 
 
@@ -57,7 +58,7 @@ def refuse(text: str, key: Any = None) -> NoReturn:
 def check_keys(value: Any, known: Iterable[str]) -> None:
     """Refuse a mapping with a key beside ``known`` ones."""
     known = sorted(known)
-    for key in {*value} - {*known} if isinstance(value, dict) else ():
+    for key in [key for key in value if key not in known] if isinstance(value, dict) else ():
         near = "".join(f", did you mean {name!r}?" for name in difflib.get_close_matches(str(key), known, n=1))
         refuse(f"unknown key {key!r}{near}; known: {', '.join(known)}", key)
 
@@ -91,13 +92,34 @@ class Part(BaseModel):
 
 
 class Scale(Part):
-    """Seeds and overrides of one size; ``minutes`` one run takes on ``hardware``, an estimate."""
+    """Seeds and overrides of one size; ``minutes`` one run takes on ``hardware``, measured.
+
+    Where that was not measured, ``steps`` of ``step_seconds`` each are an estimate of them.
+
+    ``papers_data`` says that the runs read the paper's data, so that its numbers can be compared with ours; without it
+    those at scale full do.
+    """
 
     seeds: Annotated[tuple[StrictInt, ...], AfterValidator(_seeds)]
     overrides: Words = ()
     minutes: StrictFloat | None = None
+    steps: StrictInt | None = None
+    step_seconds: StrictFloat | None = None
     hardware: str = ""
     config: str = "config"
+    papers_data: StrictBool | None = None
+
+    @property
+    def minutes_a_run(self) -> float | None:
+        """What one run takes, where the file says so."""
+        estimated = self.steps * self.step_seconds / 60 if self.steps and self.step_seconds else None
+        return estimated if self.minutes is None else self.minutes
+
+    @property
+    def cost(self) -> str:
+        """What one run takes and why, in words."""
+        why = f": {self.steps:,} steps of {self.step_seconds:g} s, an estimate" if self.minutes is None else ""
+        return f"{self.minutes_a_run:.3g} min a run on {self.hardware}{why}"
 
 
 class Column(Part):
@@ -145,9 +167,10 @@ class Row(Part):
 
 
 class Claim(Part):
-    """A sentence of the paper: its ``kind`` is a key of `CLAIMS`, ``rows`` are those it is about, in the kind's order.
+    """A sentence about rows: its ``kind`` is a key of `CLAIMS`, ``rows`` are those it is about, in the kind's order.
 
-    ``columns`` holds one column, or all parts of a class-wise one; ``options`` the kind's numbers and names.
+    ``columns`` holds one column, or all parts of a class-wise one; ``options`` the kind's numbers and names. ``ours``
+    says that it is a question of ours about the paper's subject, not a sentence of the paper.
     """
 
     id: str
@@ -156,6 +179,7 @@ class Claim(Part):
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     options: dict[str, Any] = {}
+    ours: StrictBool = False
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -166,22 +190,24 @@ class Claim(Part):
     @classmethod
     def _given(cls, value: Any) -> Any:
         given = value if isinstance(value, dict) else {}
-        found = [name for name in CLAIMS if name in given and not (name == "within" and {"ratio", "near"} & {*given})]
+        found = [name for name in CLAIMS if name in given and not (name == "within" and "near" in given)]
         if len(found) != 1:
             refuse(f"a claim is one of {', '.join(CLAIMS)}; this one has {', '.join(found) or 'none'}")
         kind = CLAIMS[found[0]]
         needed = [key for key in ("id", "say", found[0], *kind.rows, *kind.needs, "column") if key not in kind.may]
-        check_keys(given, {*needed, *kind.may})
+        check_keys(given, {*needed, *kind.may, "ours"})
         for key in {*needed} - {*given}:
             refuse(f"claim {given.get('id', '')} needs {key!r}")
-        for key in {*given} & {"value", "more_than", "within"}:
+        for key in {*given} & {"value", "within"}:
             if isinstance(given[key], bool) or not isinstance(given[key], int | float):
                 refuse(f"claim {given['id']}: {key} must be a number, not {given[key]!r}", key)
+        if given.get("way", "up") not in ("up", "down"):
+            refuse(f"claim {given['id']}: way must be up or down, not {given['way']!r}", "way")
         named = [given[key] for key in kind.rows if key in given]
         rows = [name for one in named for name in (one if isinstance(one, list) else [one])]
-        options = {key: given[key] for key in given if key not in (*kind.rows, "id", "say", "column")}
+        options = {key: given[key] for key in given if key not in (*kind.rows, "id", "say", "column", "ours")}
         own = {"kind": found[0], "columns": [given["column"]], "rows": rows, "options": options}
-        return {"id": given["id"], "say": given["say"], **own}
+        return {**{key: given[key] for key in ("id", "say", "ours") if key in given}, **own}
 
 
 class Relative(TypedDict, total=False):
@@ -226,7 +252,7 @@ class Experiment(Part):
     relative: Relative = {}
     claims: tuple[Claim, ...] = ()
     needs: str = ""  # a folder of the user's that the runs read; empty where there is none
-    welch: Annotated[StrictInt, Field(ge=2)] | None = None  # judge by Welch's test; runs behind the paper's numbers
+    welch: Annotated[StrictInt, Field(ge=2)] | None = None  # Welch's test as well; runs behind the paper's numbers
     figure: Figure = {}
     path: Path = Path()
     families: dict[str, str] = {}  # label of each class-wise column
@@ -245,8 +271,14 @@ class Experiment(Part):
             raise InputError(f"{self.path}: no scale {name!r}; it has {', '.join(self.scales)}")
         return self.scales[name]
 
+    def papers_data(self, scale: str) -> bool:
+        """Whether the runs of a scale read the paper's data."""
+        given = self.scale(scale).papers_data
+        return scale == "full" if given is None else given
+
     def at(self, scale: str, seeds: tuple[int, ...] | None = None) -> Experiment:
-        """The experiment as it is at a scale: without other scales' rows and overrides, or claims that need such rows.
+        """The experiment as it is at a scale: without other scales' rows and overrides, or claims that need such rows
+        or, on other data than the paper's, the paper's numbers.
 
         ``seeds`` stand for the scale's own.
 
@@ -264,7 +296,8 @@ class Experiment(Part):
         for claim in self.claims:
             there = tuple(name for name in claim.rows if name in rows)
             loose = claim.kind in ("best", "order") and len(there) > 1 and there[0] == claim.rows[0]
-            if loose or there == claim.rows:
+            foreign = claim.kind == "within" and "value" not in claim.options and not self.papers_data(scale)
+            if (loose or there == claim.rows) and not foreign:
                 claims.append(claim.model_copy(update={"rows": there}))
         divided = {self.relative.get("of"), self.relative.get("to")} <= {*rows, None}
         made = {"rows": rows, "claims": tuple(claims), "relative": self.relative if divided else {}}

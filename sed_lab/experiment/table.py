@@ -117,31 +117,34 @@ def _mean_cell(parts: Sequence[Cell]) -> Cell:
 def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:
     """The verdict on one claim; a row with a missing run counts with no seed at all, which leaves it undecided."""
     lower = experiment.columns[claim.columns[0]].better == "lower"
+    labels = [experiment.columns[column].event_label for column in claim.columns]
     classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
     rows, options, names = classes[0], claim.options, claim.rows
     first, last = names[0], names[-1]
     if claim.kind in ("better", "best", "order"):
-        return judge.better(rows, claim.pairs, lower, paired=experiment.welch is None)
+        return judge.better(rows, claim.pairs, lower, welch=experiment.welch is not None)
     if claim.kind in ("above", "below"):
         return judge.above(rows[first], first, options["value"], claim.kind == "below")
     if claim.kind == "most":
-        return judge.most(classes, first, last, options["more_than"], lower)
-    if claim.kind == "ratio":
-        return judge.ratio(rows[first], rows[last], (first, last), options["value"], options["within"])
+        return judge.most(classes, first, last, lower)
+    if claim.kind == "each":
+        return judge.each(dict(zip(labels, classes, strict=True)), first, last, lower)
+    if claim.kind == "trades":
+        other = {name: cells[name][options["against"]].whole for name in claim.rows}
+        return judge.trades(rows, other, first, last)
     if claim.kind == "near":
         return judge.near(rows[first], rows[last], (first, last), options["within"])
     if claim.kind == "gains":
         return judge.gains([rows[name] for name in names], names, lower)
     if claim.kind == "easiest":
-        own = {experiment.columns[name].event_label: cells[first][name].whole for name in claim.columns}
+        own = {label: one[first] for label, one in zip(labels, classes, strict=True)}
         easiest, *others = own
         return judge.better(own, [(easiest, other) for other in others], lower)
     if claim.kind == "follows":
         asked = (options["follows"], options["rather_than"])
-        labels = [experiment.columns[column].event_label for column in claim.columns]
         means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
         x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
-        return judge.follows(classes, first, last, x, y, f"|rho| with {asked[0]} - |rho| with {asked[1]}")
+        return judge.follows(classes, first, last, x, y, asked, options["way"] == "down")
     target = options["value"] if "value" in options else experiment.rows[first].paper[claim.columns[0]][0]
     return judge.within(rows[first], first, target, options["within"])
 
@@ -164,7 +167,9 @@ def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
 def _read(folder: Path) -> dict[str, Any] | str:
     """The record of a complete run, or why there is none."""
     if not (folder / "run.json").exists():
-        return "not run"
+        log = folder / "output.log"  # of a run that was refused before it had a record
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        return "; ".join(["not run", *[line for line in said if line.startswith("error: ")][-1:]])
     record: dict[str, Any] = read_json(folder / "run.json")
     if record["status"] != "complete":
         return f"{record['status']}: {record['reason']}" if record.get("reason") else str(record["status"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,7 @@ class StandardLogMel(LogMel):
         InputError: as `LogMel`; an offset that is not above 0.
     """
 
+    window: ClassVar[str] = "hann"
     mean: torch.Tensor
     deviation: torch.Tensor
     fitted: torch.Tensor  # whether fit was called
@@ -43,7 +45,7 @@ class StandardLogMel(LogMel):
         given = (sample_rate, n_fft, win_length, hop_length, n_mels, f_min, f_max)
         super().__init__(
             *given,
-            window="hann",
+            window=self.window,
             periodic=True,
             power=1.0,
             amin=log_offset,
@@ -62,15 +64,15 @@ class StandardLogMel(LogMel):
 
     @torch.no_grad()
     def fit(self, parts: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Take mean and deviation from ``(audio [B, N], seconds [B])``, part by part; padding beyond a clip's seconds
-        is left out.
+        """Take mean and deviation from ``(linear mel [B, F, M], seconds [B])``, part by part; padding beyond a clip's
+        seconds is left out.
 
         Raises:
             InputError: there is no frame at all.
         """
         count, average, squares = 0, torch.zeros(self.n_mels).double(), torch.zeros(self.n_mels).double()
-        for audio, seconds in parts:
-            values = super().scale(self.mel(audio)).double()
+        for mel, seconds in parts:
+            values = super().scale(mel).double()
             frames = (seconds / self.hop_seconds).ceil().clamp(1, values.shape[1]).to(values.device)
             inside = torch.arange(values.shape[1], device=values.device)[None, :] < frames[:, None]
             chosen = values[inside]
@@ -91,3 +93,12 @@ class StandardLogMel(LogMel):
     def scale(self, mel: torch.Tensor) -> torch.Tensor:
         """Normalised log of linear ``mel [B, F, M]``; same shape."""
         return (super().scale(mel) - self.mean) / self.deviation
+
+
+class HammingLogMel(StandardLogMel):
+    """`StandardLogMel` with a periodic Hamming window, as DCASE 2017's baseline system has it ("hamming_asymmetric").
+
+    Source: TUT-ARG/DCASE2017-baseline-system 0bdb885, dcase_framework/features.py.
+    """
+
+    window = "hamming"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,6 +171,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]  # makes an array of its bytes, whatever numpy calls the module
+# What torchvggish's PCA, a .pth of numpy's arrays, is made of: the only classes beside torch's own that are loaded.
+_ARRAYS: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8")),
+    *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+]
+
+
 def _stored(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     """The file's arrays, whose names must be ``keys``."""
     if not path.is_file():
@@ -178,7 +189,8 @@ def _stored(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as opened:
             if path.suffix in (".pth", ".pt"):
-                file = torch.load(opened, map_location="cpu", weights_only=True)
+                with torch.serialization.safe_globals(_ARRAYS):
+                    file = torch.load(opened, map_location="cpu", weights_only=True)
             else:
                 file = np.load(opened, allow_pickle=False)
             wrong = [f"lacks {name}" for name in keys if name not in file]
@@ -214,7 +226,7 @@ def _checked(path: Path, key: str, arrays: Mapping[str, np.ndarray], shape: tupl
 
 
 def read_pca(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Matrix ``[128, 128]`` and means ``[128]`` of ``vggish_pca_params.npz``, float32.
+    """Matrix ``[128, 128]`` and means ``[128]`` of ``vggish_pca_params.npz``, or of torchvggish's ``.pth``, float32.
 
     Raises:
         InputError: as :func:`read_weights`.
@@ -252,6 +264,8 @@ class VggishEmbedding:
     """
 
     hop_length = ROW_HOP
+    name = "vggish"
+    """Whose embeddings it gives, as group ``feature``'s option is called; a dataset of embeddings names the same."""
 
     def __init__(self, weights: str | None, pca: str | None, sample_rate: int = SAMPLE_RATE) -> None:
         if sample_rate != SAMPLE_RATE:
@@ -277,8 +291,8 @@ class VggishEmbedding:
         if self.weights is None or self.pca is None:
             raise InputError(
                 "rows of embeddings from audio need feature.weights and feature.pca, the paths of VGGish's weights"
-                " (variables of vggish_model.ckpt as .npz, or vggish-10086976.pth) and vggish_pca_params.npz; set both,"
-                " or use a dataset that holds embeddings"
+                " (variables of vggish_model.ckpt as .npz, or vggish-10086976.pth) and vggish_pca_params.npz; set both"
+                " (sed-predict: --vggish WEIGHTS PCA), or use what holds embeddings"
             )
         if self._read is None:
             self._read = (network_of(read_weights(Path(self.weights))), *read_pca(Path(self.pca)))

@@ -35,6 +35,7 @@ from sed_lab.files import replacing
 from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction
 from sed_lab.method.cluster import cluster_classes
 from sed_lab.method.phased import Phase, PhasedMethod
+from sed_lab.model.encoder import load_encoder
 from sed_lab.types import Batch, Input, at_least_float32
 
 
@@ -147,6 +148,7 @@ class WeightedDetector(PhasedMethod):
     trains_on = ("weak",)
     objective = ("weak_validation/loss",)
     clips_only = True
+    takes_features = True
     network: ClusterNetwork
     cluster_class: Tensor
 
@@ -181,15 +183,13 @@ class WeightedDetector(PhasedMethod):
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         self.note("phase", float(self.progress["phase"]), batch)
-        return {"loss_weak": LossTerm(self._detector_loss(self.network(self.feature(batch.waveform)), batch), "all")}
+        return {"loss_weak": LossTerm(self._detector_loss(self.network(self.features(batch)), batch), "all")}
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        return {"model": Prediction(clip=self.network(self.feature(x.waveform)).sigmoid())}
+        return {"model": Prediction(clip=self.network(self.features(x)).sigmoid())}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        if self.phase.patience is None:  # there is no detector yet
-            return {}
-        logits = self.network(self.feature(batch.waveform))
+        logits = self.network(self.features(batch))
         loss = self._detector_loss(logits, batch)
         self.add_validation_loss("loss", loss, torch.tensor(len(batch), device=loss.device))
         system = "proposed1" if self.phase.trains == "output" else self.systems[0]
@@ -209,6 +209,7 @@ class EmbeddingClusters(WeightedDetector):
 
     Args:
         embedding_epochs: N_epoch of each iteration, the paper's 30, 30, 30, 30, 150; centroid_epochs: before, 2 each.
+        pretrained: detector.ckpt of a run whose encoder is the first one ("randomly or from a pre-trained network").
         alpha: length of W's columns at the start of each iteration; the paper does not give it.
         same_margin, other_margin: b' and b'' of eq. 5.
         balance: of the clusters' sizes, see `sed_lab.method.cluster`.
@@ -225,6 +226,7 @@ class EmbeddingClusters(WeightedDetector):
         optimizer: MakeOptimizer,
         embedding_epochs: Sequence[int],
         centroid_epochs: int,
+        pretrained: Path | str | None,
         alpha: float,
         same_margin: float,
         other_margin: float,
@@ -238,6 +240,8 @@ class EmbeddingClusters(WeightedDetector):
         if not embedding_epochs or min(*embedding_epochs, centroid_epochs) < 1:
             said = f"method.embedding_epochs={list(embedding_epochs)}, method.centroid_epochs={centroid_epochs}"
             raise InputError(f"{said}: every iteration needs at least one epoch of each")
+        if pretrained is not None:
+            load_encoder(self.network.encoder, Path(pretrained))
         self.alpha, self.margins, self.balance, self.keep = alpha, (same_margin, other_margin), balance, keep_embeddings
         iterations = [(Phase("centroids", centroid_epochs), Phase("embedding", epochs)) for epochs in embedding_epochs]
         output = Phase("output", detector_epochs, patience)
@@ -249,11 +253,13 @@ class EmbeddingClusters(WeightedDetector):
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         self.note("phase", float(self.progress["phase"]), batch)
-        frozen = self.phase.trains in ("centroids", "output")
-        e = self.embedding[batch.index] if frozen else self.network.encoder(self.feature(batch.waveform))
+        frozen = not self.reads_clips(self.phase)
+        e = self.embedding[batch.index] if frozen else self.network.encoder(self.features(batch))
         h = self.network.clusters(e)  # (4)
         if self.phase.trains in ("centroids", "embedding"):
-            loss = triple_header(h, self.cluster[batch.index], self.cluster_class, 1.0, *self.margins)  # (8)
+            cluster = self.cluster[batch.index]
+            loss = triple_header(h, cluster, self.cluster_class, 1.0, *self.margins)  # (8)
+            self.note("loss_constant", cluster_weight(self.cluster_class)[cluster].mean() * math.log(2), batch)
         else:
             loss = self._detector_loss(self.network.output(h), batch)  # (2)
         return {f"loss_{self.phase.trains}": LossTerm(loss, "all")}
@@ -268,8 +274,14 @@ class EmbeddingClusters(WeightedDetector):
         }
         return parts[phase.trains]
 
+    def decided(self) -> dict[str, Any]:
+        return {**super().decided(), "pretrained": None}
+
+    def reads_clips(self, phase: Phase) -> bool:
+        return phase.trains not in ("centroids", "output")
+
     def predict(self, x: Input) -> dict[str, Prediction]:
-        feature = self.feature(x.waveform)
+        feature = self.features(x)
         networks = {"proposed2": self.network, "proposed1": self.proposed1}
         return {system: Prediction(clip=network(feature).sigmoid()) for system, network in networks.items()}
 
@@ -279,17 +291,21 @@ class EmbeddingClusters(WeightedDetector):
 
     def begin_phase(self) -> None:
         super().begin_phase()
-        if self.phase.trains not in ("centroids", "output"):
+        if self.reads_clips(self.phase):
             return
         self.embed()
         if self.phase.trains == "centroids":
-            ids, centroids = cluster_classes(self.embedding, self.clip_class, self.counts, self.seed, self.balance)
-            found = self.from_first({"cluster": ids, "centroids": centroids})
+            found = self.from_first(self.clusters() if self.trainer.is_global_zero else {})
             self.cluster = found["cluster"].to(self.device)
             with torch.no_grad():
                 self.network.clusters.weight.copy_(self.alpha * found["centroids"])
         if self.keep and self.trainer.is_global_zero:
             self.write_embeddings(Path(self.trainer.default_root_dir) / "embeddings")
+
+    def clusters(self) -> dict[str, Tensor]:
+        """The cluster of each training clip ``[I]``, and the unit centroids ``[K, E]``."""
+        ids, centroids = cluster_classes(self.embedding, self.clip_class, self.counts, self.seed, self.balance)
+        return {"cluster": ids, "centroids": centroids}
 
     @torch.no_grad()
     def embed(self) -> None:
@@ -298,7 +314,7 @@ class EmbeddingClusters(WeightedDetector):
         encoder = self.network.encoder.eval()
         encoder.load_state_dict(self.from_first(encoder.state_dict()))  # batch norm has seen other clips elsewhere
         for batch in self.data.every_clip("weak", self.global_rank, self.trainer.world_size):
-            table[batch.index] = encoder(self.feature(batch.waveform.to(self.device)))
+            table[batch.index] = encoder(self.features(self.transfer_batch_to_device(batch, self.device, 0)))
         self.embedding = self.trainer.strategy.reduce(table, reduce_op="sum")
 
     def keep_best(self) -> None:

@@ -11,7 +11,8 @@ Scores are sigmoids with binary cross-entropy and a softmax with the others (sec
 weights of the last epoch are kept.
 
 The paper leaves open, and here is: Adam at 1e-3 for 50 epochs; Keras's first weights; heads of one unit on a shared
-network. What Keras calls accuracy changes with the loss; `sed_lab.metric.accuracy` measures both kinds.
+network. What Keras called accuracy, before TensorFlow 2.2, changed with the loss; `sed_lab.metric.accuracy` measures
+both kinds. Keras 2 clipped probabilities (`sed_lab.loss.ClippedBinary`), and so unscaled input stayed at chance.
 """
 
 from __future__ import annotations

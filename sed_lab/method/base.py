@@ -6,6 +6,7 @@ knows that a global batch may lie on several devices and accumulation passes.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, some
 from sed_lab.loss import Loss
+from sed_lab.method.gather import gather_rows
 from sed_lab.types import Batch, Input, Part, Shares
 
+BLOWN_UP = 1000.0  # a mean loss of an epoch so many times the untrained network's has diverged, though it is finite
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 
 
@@ -36,12 +39,13 @@ class LossTerm:
     """One named part of a method's loss.
 
     ``value`` is a mean over the batch's strongly labelled clips (``over`` "strong"), its weakly labelled ones ("weak"),
-    all of them ("all"), or over no clips (None: a penalty on weights). ``of_class`` narrows "strong" to the clips whose
+    all of them ("all"), or over no clips (None: a penalty on weights). What couples clips is of the clips of all
+    devices ("gathered": made of what :meth:`SedMethod.gather` gave). ``of_class`` narrows "strong" to the clips whose
     labels are about that class. ``weight`` is its factor in the loss.
     """
 
     value: Tensor
-    over: Literal["strong", "weak", "all"] | None
+    over: Literal["strong", "weak", "all", "gathered"] | None
     weight: float = 1.0
     of_class: int | None = None
 
@@ -111,8 +115,15 @@ class SedMethod(pl.LightningModule):
     depends_on_parts = False
     """Whether a global batch in several parts trains otherwise than in one, beside batch normalisation."""
 
+    gathers = False
+    """Whether its loss couples clips that it gathers from all devices: then accumulation passes change it, and devices
+    do not."""
+
     rests = False
     """Whether a step may leave parameters without a gradient, which processes that train together must know."""
+
+    takes_features = False
+    """Whether it reads clips by :meth:`features` alone, so that linear mel may stand for audio."""
 
     training_only: tuple[str, ...] = ()
     """Names of the modules that :meth:`predict` does not use."""
@@ -128,7 +139,11 @@ class SedMethod(pl.LightningModule):
         self.make_optimizer = optimizer
         self.register_buffer("class_weight", parts.class_weight)
         self._validation_sums = torch.zeros(len(self.validation_losses), 2)
+        self.trained_on: tuple[str, ...] = ()  # the last batch's clips
+        self.untrained_loss: float | None = None  # before the first step; unknown to a run that goes on
+        self._untrained = False
         self.validation_loss: dict[str, float] = {}  # means over the last validation's clips, of all ranks
+        self._gathered = False  # in this step
 
     @classmethod
     def default_objective(cls) -> tuple[str, ...]:
@@ -146,16 +161,27 @@ class SedMethod(pl.LightningModule):
     def predict(self, x: Input) -> dict[str, Prediction]:
         """Probabilities of every system in :attr:`systems`."""
 
+    def features(self, x: Input) -> Tensor:
+        """The front end's features ``[B, F, M]``, from audio or from linear mel kept of it."""
+        if x.feature is None:
+            return self.feature(x.waveform)
+        return self.feature.scale(x.feature)
+
     def decided(self) -> dict[str, Any]:
         """Constructor arguments that the training data decided, to make the detector again without it."""
         return {}
 
     def training_step(self, part: Part, batch_idx: int) -> Tensor:
         batch, shares = part
+        self._gathered = False
         terms = self.losses(batch)
+        self._check_gathering(terms)
         loss = total_loss(terms, shares)
+        self.trained_on = tuple(batch.clip_id)
         if not loss.isfinite():
-            self._refuse_divergence(batch, loss)
+            raise self.diverged(f"the loss is {loss.item()}")
+        if self._untrained:
+            self.untrained_loss, self._untrained = loss.item(), False
         self.log("loss", loss, prog_bar=True, logger=False, batch_size=len(batch))
         self.note("loss", loss, batch)
         for name, term in terms.items():
@@ -164,17 +190,49 @@ class SedMethod(pl.LightningModule):
             loss = loss + 0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
         return loss
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows ``[B, ...]`` of this device's clips -> those of all devices' in this pass, see `gather_rows`.
+
+        A term made of them is ``over="gathered"``.
+
+        Raises:
+            InputError: the method does not declare that it :attr:`gathers`.
+        """
+        if not self.gathers:
+            raise InputError(f"{type(self).__name__} gathers clips of all devices; declare it with gathers = True")
+        self._gathered = True
+        return gather_rows(rows)
+
+    def _check_gathering(self, terms: Mapping[str, LossTerm]) -> None:
+        coupled = [name for name, term in terms.items() if term.over == "gathered"]
+        if coupled and not self._gathered:
+            raise InputError(f'{", ".join(coupled)}: over="gathered", but nothing was gathered; use self.gather')
+        if self._gathered and not coupled:
+            said = 'no term of its loss is over="gathered"; name the one that is made of them'
+            raise InputError(f"{type(self).__name__} gathers clips, but {said}")
+
     def note(self, name: str, value: Tensor | float, batch: Batch) -> None:
         """Log a number as ``train/<name>``, its mean over an epoch's batches."""
         self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
 
-    def _refuse_divergence(self, batch: Batch, loss: Tensor) -> None:
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        raise InputError(
-            f"training diverged: the loss is {float(loss)} in step {self.trainer.global_step + 1} of epoch"
-            f" {self.current_epoch + 1} at a learning rate of {rate:g} (clips {', '.join(batch.clip_id[:4])}, ...);"
-            " lower method.optimizer.lr, or look for a recording that is not as the others"
+    def diverged(self, what: str) -> InputError:
+        """The one sentence on training that led to numbers that are none; ``what`` they are, and where."""
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in self.trainer.optimizers]  # none while testing
+        rate = f" at a learning rate of {rates[0]:g}" if rates else ""
+        clips = f", the last batch of clips {some(self.trained_on)}" if self.trained_on else ""
+        return InputError(
+            f"training diverged: {what} after {self.trainer.global_step} steps, in epoch {self.current_epoch + 1}{rate}"
+            f"{clips}; lower method.optimizer.lr, or look for a recording that is not as the others"
         )
+
+    def on_train_epoch_end(self) -> None:
+        """End a run that has diverged, also where nothing is validated."""
+        loss = self.trainer.callback_metrics["train/loss"].item()
+        if self.untrained_loss is not None and loss > BLOWN_UP * max(self.untrained_loss, 1.0):
+            raise self.diverged(f"the loss rose from {self.untrained_loss:.3g} to {loss:.3g}")
+        bad = [name for name, p in self.named_parameters() if not p.isfinite().all()]
+        if bad:
+            raise self.diverged(f"the weights {some(bad)} are not finite")
 
     def detector_state(self) -> dict[str, Tensor]:
         """The state without modules that only training needs."""
@@ -210,6 +268,8 @@ class SedMethod(pl.LightningModule):
         named = zip(self.validation_losses, sums.tolist(), strict=True)
         self.validation_loss = {name: total / clips for name, (total, clips) in named if clips > 0}
         for name, mean in self.validation_loss.items():
+            if not math.isfinite(mean):
+                raise self.diverged(f"the validation loss {name} is {mean}")
             self.log(f"val/{name}", mean, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
@@ -225,13 +285,17 @@ class SedMethod(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Fit a front end that has statistics to the first subset the batches take."""
+        self._untrained = self.trainer.global_step == 0
         if hasattr(self.feature, "fit") and not bool(self.feature.fitted):
             subset = next(name for name in self.trains_on if self.data.clips.get(name))
             if self.trainer.is_global_zero:
                 hop = self.data.loader.frame_hop
                 batches = self.data.every_clip(subset)
-                self.feature.fit((one.waveform.to(self.device), one.valid_frames * hop) for one in batches)
+                self.feature.fit((self._mel(one), one.valid_frames * hop) for one in batches)
             self.feature.load_state_dict(self.from_first(self.feature.state_dict()))
+
+    def _mel(self, x: Input) -> Tensor:
+        return self.feature.mel(x.waveform.to(self.device)) if x.feature is None else x.feature.to(self.device)
 
     def from_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The first process's tensors, on the CPU, in every process."""

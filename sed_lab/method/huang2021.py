@@ -13,8 +13,10 @@ ones) or neither, so the hinge joins two pairs that share an anchor frame (i, t)
     P_it = {j != i : Y_j = Y_i and F_jt = F_it},   N_it = {l : Y_l & Y_i = 0 and F_lt != F_it}
     L_IFD = mean over anchors of mean over P x N of [G_ilt - G_ijt + a]_+  +  mean over frames of |G_iit - 1|
 
-where an anchor has both a positive and a negative frame. The paper prints sums; means keep the term beside the others.
-Labels are compared as whole vectors, and two silent frames are equal. All branches share an encoder::
+where an anchor has both a positive and a negative frame. The paper prints sums, whose balance depends on how triples
+and pairs are counted; means keep both beside the other losses. `norm_weight` is the second one's factor, 1 as in (3):
+the gradient of |G - 1| does not fade as lengths come near 1, and slows the clip loss down. Labels are compared as whole
+vectors, and two silent frames are equal (with `active_only` no pair). All branches share an encoder::
 
     L = L_ATP + l1 L_IFD + l2 L_SEDB                                                                        (2.1)
     L_ATP   binary cross-entropy of clips, real and synthetic ones
@@ -23,6 +25,8 @@ Labels are compared as whole vectors, and two silent frames are equal. All branc
 Frames of real clips are labelled by branch 1 itself: what lies above the threshold in a class that the clip holds
 (section 2.2.2). Only branch 1 predicts. The paper leaves open, and here is: means in (4) too, l1 = l2 = 1, a linear
 projection, and L_IFD from an epoch on, since at the start every frame's probability is 0.5.
+
+Pairs are of the clips of all devices: a global batch has the same loss on one as on eight.
 """
 
 from __future__ import annotations
@@ -51,9 +55,9 @@ KEPT_FRAMES = 20  # of each class and domain, for pictures
 
 
 def inter_frame_distance(
-    z: Tensor, weak: Tensor, frame: Tensor, margin: float = 0.1, form: str = "exact"
+    z: Tensor, weak: Tensor, frame: Tensor, margin: float, form: str, active_only: bool
 ) -> tuple[Tensor, Tensor]:
-    """L_IFD of a batch, and its number of anchors.
+    """The hinge of L_IFD in a batch, and its number of anchors.
 
     Args:
         z: ``[B, T, D]`` projected frames.
@@ -61,28 +65,35 @@ def inter_frame_distance(
         frame: ``[B, T, C]`` labels of the frames in {0, 1}: true ones, or pseudo labels without a gradient.
         margin: a.
         form: ``exact``, or ``mean``: the hinge of an anchor's mean negative and mean positive similarity, cheaper.
+        active_only: see `frame_pairs`.
 
-    Without any anchor the norm's term is left.
+    Without any anchor it is 0.
     """
     z = at_least_float32(z)
     g = torch.einsum("itd,jtd->ijt", z, z) / z.shape[2]  # (1)
-    norm = (g.diagonal() - 1).abs().sum() / max(1, z.shape[0] * z.shape[1])  # (2)
-    positive, negative = frame_pairs(weak, frame)
+    positive, negative = frame_pairs(weak, frame, active_only)
     n_positive, n_negative = positive.sum(1), negative.sum(1)  # [B, T]
     anchor = (n_positive > 0) & (n_negative > 0)
     anchors = anchor.sum()
     if form == "mean":
         near = (g * positive).sum(1) / n_positive.clamp(min=1)
         far = (g * negative).sum(1) / n_negative.clamp(min=1)
-        hinge = ((far - near + margin).clamp(min=0) * anchor).sum() / anchors.clamp(min=1)
-    else:
-        weight = anchor / (n_positive * n_negative).clamp(min=1) / anchors.clamp(min=1)
-        hinge = _TripleHinge.apply(g, positive, negative, weight, margin)
-    return hinge + norm, anchors  # (3)
+        return ((far - near + margin).clamp(min=0) * anchor).sum() / anchors.clamp(min=1), anchors
+    weight = anchor / (n_positive * n_negative).clamp(min=1) / anchors.clamp(min=1)
+    return _TripleHinge.apply(g, positive, negative, weight, margin), anchors
 
 
-def frame_pairs(weak: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Which frame pairs are positive and which negative: booleans ``[B, B, T]``, anchor first (section 2.2.1)."""
+def frame_norm(z: Tensor) -> Tensor:
+    """The mean of L_norm over the frames of ``z [B, T, D]``, 0 without any (2)."""
+    z = at_least_float32(z)
+    return (z.square().mean(2) - 1).abs().sum() / max(1, z.shape[0] * z.shape[1])
+
+
+def frame_pairs(weak: Tensor, frame: Tensor, active_only: bool) -> tuple[Tensor, Tensor]:
+    """Which frame pairs are positive and which negative: booleans ``[B, B, T]``, anchor first (section 2.2.1).
+
+    With ``active_only`` a frame of a pair holds at least one event: two silent ones are not drawn together.
+    """
     classes = 2 ** torch.arange(weak.shape[1], device=weak.device)
     clip_code = (weak.round().long() * classes).sum(1)
     frame_code = (frame.round().long() * classes).sum(2)
@@ -90,7 +101,8 @@ def frame_pairs(weak: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     disjoint = (clip_code[:, None] & clip_code) == 0
     equal = frame_code[:, None] == frame_code
     itself = torch.eye(len(weak), dtype=torch.bool, device=weak.device)
-    return (same & ~itself)[..., None] & equal, (disjoint & ~same)[..., None] & ~equal
+    alike = equal & (frame_code > 0) if active_only else equal
+    return (same & ~itself)[..., None] & alike, (disjoint & ~same)[..., None] & ~equal
 
 
 def middle_frames(x: Tensor, strong: Tensor) -> dict[tuple[int, int], Tensor]:
@@ -107,22 +119,22 @@ def middle_frames(x: Tensor, strong: Tensor) -> dict[tuple[int, int], Tensor]:
     return found
 
 
-def write_frames(folder: Path, frames: Mapping[tuple[int, int, int], tuple[bool, np.ndarray]]) -> None:
-    """Write frames.npz: ``embedding [N, H]``, ``event_label [N]``, ``synthetic [N]``.
+def write_frames(folder: Path, frames: Mapping[tuple[int, int, int], tuple[bool, Mapping[str, np.ndarray]]]) -> None:
+    """Write frames.npz: ``event_label [N]``, ``synthetic [N]`` and the frames' vectors in each space by its name.
 
-    Of each class and domain the first `KEPT_FRAMES` in the order of their keys (subset, clip, class): the same frames
-    whatever the model.
+    ``embedding [N, H]`` is the encoder's, ``projection [N, D]`` that of L_IFD where the model has it. Of each class and
+    domain the first `KEPT_FRAMES` in the order of their keys (subset, clip, class): the same frames whatever the model.
     """
     count: Counter[tuple[int, bool]] = Counter()
-    rows = []
-    for (_, _, label), (synthetic, embedding) in sorted(frames.items(), key=lambda item: item[0]):
+    arrays: dict[str, list[Any]] = {}
+    for (_, _, label), (synthetic, vectors) in sorted(frames.items(), key=lambda item: item[0]):
         count[label, synthetic] += 1
         if count[label, synthetic] <= KEPT_FRAMES:
-            rows.append((embedding, label, synthetic))
-    arrays = dict(zip(("embedding", "event_label", "synthetic"), map(np.array, zip(*rows, strict=True)), strict=True))
+            for name, value in {**vectors, "event_label": label, "synthetic": synthetic}.items():
+                arrays.setdefault(name, []).append(value)
     folder.mkdir(exist_ok=True)
     with replacing(folder / "frames.npz") as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **{name: np.array(values) for name, values in arrays.items()})  # type: ignore[arg-type]
 
 
 class WeakSynthetic(SedMethod):
@@ -133,14 +145,16 @@ class WeakSynthetic(SedMethod):
 
     Args:
         parts: of the method; ``optimizer``: its rate falls by ``rate_decay`` every ``rate_epochs``.
-        ifd, sedb: whether L_IFD and L_SEDB take part. ifd_weight, sedb_weight: l1 and l2.
-        form, margin: of L_IFD, see `inter_frame_distance`.
+        ifd, sedb: whether L_IFD and L_SEDB take part. ifd_weight, sedb_weight: l1 and l2; norm_weight: of L_norm in
+            L_IFD.
+        form, margin, active_only: of L_IFD, see `inter_frame_distance`.
         n_projection: D.
         pseudo_threshold: of the frames of real clips.
         ifd_from_epoch: the first epoch, from 0, with L_IFD.
         patience: training ends when ``val/objective`` has not risen in so many validations.
 
-    While testing, one frame a clip and class is kept for pictures of the encoder's space, see `middle_frames`.
+    Validation also counts how right pseudo labels of its clips would be. While testing, one frame a clip and class is
+    kept for pictures of the encoder's space, see `middle_frames`.
 
     Raises:
         InputError: an unknown form.
@@ -150,9 +164,9 @@ class WeakSynthetic(SedMethod):
     takes = "encoded frames and their pooling"
     trains_on = ("synthetic", "weak")
     objective = ("validation/model/tagging_f1",)
-    validation_losses = ("model/loss_weak",)
+    validation_losses = ("model/loss_weak", "model/pseudo_precision", "model/pseudo_recall")
     stops_early = True
-    depends_on_parts = True  # pairs are found within a part
+    gathers = True  # pairs are of all devices' clips
     training_only = ("projection", "detection")
 
     def __init__(
@@ -162,9 +176,11 @@ class WeakSynthetic(SedMethod):
         ifd: bool,
         sedb: bool,
         ifd_weight: float,
+        norm_weight: float,
         sedb_weight: float,
         form: str,
         margin: float,
+        active_only: bool,
         n_projection: int,
         pseudo_threshold: float,
         ifd_from_epoch: int,
@@ -178,10 +194,11 @@ class WeakSynthetic(SedMethod):
         self.model = parts.model
         self.projection = nn.Linear(self.model.n_hidden, n_projection) if ifd else None
         self.detection = nn.Linear(self.model.n_hidden, self.model.n_classes) if sedb else None
-        self.ifd_weight, self.sedb_weight, self.form, self.margin = ifd_weight, sedb_weight, form, margin
+        self.ifd_weight, self.norm_weight, self.sedb_weight = ifd_weight, norm_weight, sedb_weight
+        self.form, self.margin, self.active_only = form, margin, active_only
         self.pseudo_threshold, self.ifd_from_epoch = pseudo_threshold, ifd_from_epoch
         self.rate_decay, self.rate_epochs, self.patience = rate_decay, rate_epochs, patience
-        self._frames: dict[tuple[int, int, int], tuple[bool, np.ndarray]] = {}
+        self._frames: dict[tuple[int, int, int], tuple[bool, dict[str, np.ndarray]]] = {}
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         x = self.model.encode(self.feature(batch.waveform))
@@ -193,18 +210,21 @@ class WeakSynthetic(SedMethod):
             frame = self.loss(self.detection(x), batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
             terms["loss_sedb"] = LossTerm(frame, "strong", self.sedb_weight)  # (4)
         if self.projection is not None:
-            pairs, anchors = self._distance(x, g, batch, labelled)
-            started = float(self.current_epoch >= self.ifd_from_epoch)
-            terms["loss_ifd"] = LossTerm(pairs, "all", started * self.ifd_weight)  # (3)
+            z = self.projection(x)[labelled]
+            weight = self.ifd_weight * (self.current_epoch >= self.ifd_from_epoch)
+            hinge, anchors = self._distance(z, g, batch, labelled)
+            terms["loss_ifd"] = LossTerm(hinge, "gathered", weight)  # (3)
+            terms["loss_norm"] = LossTerm(frame_norm(z), "all", weight * self.norm_weight)
             self.note("anchors", anchors.float(), batch)
         return terms
 
-    def _distance(self, x: Tensor, g: Tensor, batch: Batch, labelled: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.projection is not None
-        pseudo = (g.detach().sigmoid() >= self.pseudo_threshold) * batch.weak[:, None]  # section 2.2.2
-        frame = torch.where(batch.has_strong[:, None, None], batch.strong, pseudo)
-        z = self.projection(x)
-        return inter_frame_distance(z[labelled], batch.weak[labelled], frame[labelled], self.margin, self.form)
+    def _distance(self, z: Tensor, g: Tensor, batch: Batch, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        frame = torch.where(batch.has_strong[:, None, None], batch.strong, self._pseudo_labels(g, batch))[labelled]
+        z, weak, frame = (self.gather(rows) for rows in (z, batch.weak[labelled], frame))
+        return inter_frame_distance(z, weak, frame, self.margin, self.form, self.active_only)
+
+    def _pseudo_labels(self, g: Tensor, batch: Batch) -> Tensor:
+        return (g.detach().sigmoid() >= self.pseudo_threshold) * batch.weak[:, None]  # section 2.2.2
 
     def predict(self, x: Input) -> dict[str, Prediction]:
         return _probabilities(*self.model(self.feature(x.waveform)))
@@ -214,6 +234,10 @@ class WeakSynthetic(SedMethod):
         labelled = batch.has_weak | batch.has_strong
         mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
         self.add_validation_loss("model/loss_weak", mean, labelled.sum())
+        pseudo, true = self._pseudo_labels(frame, batch)[batch.has_strong], batch.strong[batch.has_strong]
+        right = (pseudo * true).sum()
+        for name, said in (("precision", pseudo.sum()), ("recall", true.sum())):  # means over active frames and classes
+            self.add_validation_loss(f"model/pseudo_{name}", right / said.clamp(min=1), said)
         return _probabilities(frame, clip)
 
     def on_test_epoch_start(self) -> None:
@@ -222,9 +246,12 @@ class WeakSynthetic(SedMethod):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         x = self.model.encode(self.feature(batch.waveform))
         frame, clip = self.model.pool(x)
-        for (row, label), embedding in middle_frames(x, batch.strong).items():
+        spaces = {"embedding": x} if self.projection is None else {"embedding": x, "projection": self.projection(x)}
+        vectors = {name: middle_frames(space, batch.strong) for name, space in spaces.items()}
+        for row, label in vectors["embedding"]:
             key = (dataloader_idx, int(batch.index[row]), label)
-            self._frames[key] = (bool(batch.synthetic[row]), embedding.half().cpu().numpy())
+            kept = {name: found[row, label].half().cpu().numpy() for name, found in vectors.items()}
+            self._frames[key] = (bool(batch.synthetic[row]), kept)
         return _probabilities(frame, clip)
 
     def on_test_epoch_end(self) -> None:

@@ -62,6 +62,10 @@ class PhasedMethod(SedMethod):
         """Whether the last phase is over."""
         return bool(self.progress["phase"] == len(self.schedule))
 
+    def reads_clips(self, phase: Phase) -> bool:
+        """Whether training steps of the phase need more of a clip than its labels and its number."""
+        return True
+
     def begin_phase(self) -> None:
         """Called before a phase's first epoch: the optimiser begins anew."""
         for optimizer in self.trainer.optimizers:
@@ -89,6 +93,8 @@ class PhasedMethod(SedMethod):
             )
         if self.trainer.check_val_every_n_epoch != 1:
             raise InputError("this method goes by its validation loss; set trainer.check_val_every_n_epoch=1")
+        self._validation_batches = self.trainer.limit_val_batches
+        self._load_what_is_needed()
         self.trainer.fit_loop.max_epochs = epochs  # for those who tell how far it is
         self.trainer.should_stop = self.finished  # killed after its last epoch, resumed
 
@@ -109,6 +115,9 @@ class PhasedMethod(SedMethod):
         self.log("val/objective", -loss if last else -math.inf, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.phase.patience is None:  # there was no validation
+            self.log("val/objective", -math.inf)
         self.progress["epoch"] += 1
         waited = self.progress["epoch"] - self.progress["best_epoch"]
         patience = math.inf if self.phase.patience is None else self.phase.patience
@@ -116,6 +125,12 @@ class PhasedMethod(SedMethod):
             self.end_phase()
             self.progress = {"phase": self.progress["phase"] + 1, "epoch": 0, "best_epoch": 0, "best_loss": math.inf}
             self.trainer.should_stop = self.finished
+            self._load_what_is_needed()
+
+    def _load_what_is_needed(self) -> None:
+        """Validate where there is a detector, and decode training clips where a step looks at them."""
+        self.trainer.limit_val_batches = 0 if self.phase.patience is None else self._validation_batches
+        self.data.load_training_clips(self.reads_clips(self.phase))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["progress"] = self.progress

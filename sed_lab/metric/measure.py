@@ -11,24 +11,31 @@ import numpy as np
 from sed_lab.decoder.base import Decoder, Threshold
 from sed_lab.errors import InputError
 from sed_lab.metric.accuracy import Reported, accuracy_of
+from sed_lab.metric.alarm import false_alarms
 from sed_lab.metric.clip import clip_scores, clip_targets, tagging_f1
 from sed_lab.metric.det import Rule, det, eer
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import intersection_f1
 from sed_lab.metric.psds import SCENARIOS, Psds, psds_from_points, thinned
+from sed_lab.metric.ranking import ranking
 from sed_lab.metric.table import Events, EventTable, check_truth, event_table, merge_overlaps
+from sed_lab.metric.tune import tune_threshold
 from sed_lab.types import Scores
 
 Json = dict[str, Any]
 
 CONVENTIONS = {
-    "macro": "mean over classes with reference events; tagging: classes that some clip holds; eer: some, not all clips",
+    "macro": "mean over classes with reference events; tagging: classes that some clip holds; eer, ranking: "
+    "some, not all clips",
     "zero_score": "true: such a class with no true positive counts as F1 0; false: it is left out",
     "error_rate": "over all events; error_rate_macro: mean over classes with reference events, without substitutions",
     "collar": "onset within collar; offset within max(collar, offset_share x reference length); no rounding",
-    "event_end": "frames with score > threshold (strict); offset at most the clip's duration; times to the microsecond",
+    "event_end": "frames with score > threshold (strict); offset at most the clip's duration, of score files the last "
+    "frame's end; times to the microsecond",
+    "false_alarms": "of a class, in clips annotated for it: detections that event_f1 does not match; mean of classes",
     "segment_length": "every clip's whole duration",
+    "event_f1_optimistic": "at the threshold of 0.01, 0.03 ... 0.99 that is best on these clips: no held-out result",
     "overlapping_reference_events": "of one class: merged for PSDS and intersection F1, kept for event and segment F1",
     "psds": "exact: as sed_scores_eval 0.0.4, times to the microsecond; operating_points: as psds_eval 0.5.3, mean "
     "cross-trigger rate over the n - 1 other classes, standard deviation with ddof 0; per_class: exact if computed",
@@ -47,6 +54,7 @@ def measure(
     tuned_threshold: Mapping[str, Threshold] | None = None,
     tuned_decoder: Mapping[str, Decoder] | None = None,
     points: Mapping[str, Sequence[Events]] | None = None,
+    annotated: Mapping[str, Sequence[str]] | None = None,
     collar: float,
     offset_share: float,
     onset_only: bool,
@@ -65,12 +73,13 @@ def measure(
 ) -> tuple[Json, Json]:
     """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
-    ``systems`` are scores by name, or detections by clip_id (PSDS then needs ``points``: detections at several
-    thresholds). ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
-    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``. The keywords
-    after ``points`` are those of `event_f1`, `segment_f1`, `intersection_f1`, `tagging_f1`, `eer`; ``accuracy`` adds
-    that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset", "settings",
-    "systems": {name: {metric: values}}}``.
+    ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
+    ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
+    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``; scores always
+    have ``event_f1_optimistic``, at the threshold that is best on these very clips. ``annotated``: the classes that a
+    clip's annotation is about, where not all. The keywords after it are those of `event_f1` and so on; ``accuracy``
+    adds that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset",
+    "settings", "systems": {name: {metric: values}}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -81,19 +90,18 @@ def measure(
                      "zero_score": zero_score},
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
-        "psds": {"exact": exact_psds, "operating_points": operating_points},
-        "tagging_f1": {"threshold": tagging_threshold}, "accuracy": {"reported": accuracy},
-        "eer": {"rule": eer_rule, "bootstrap": bootstrap},
+        "psds": {"exact": exact_psds, "operating_points": operating_points}, "accuracy": {"reported": accuracy},
+        "tagging_f1": {"threshold": tagging_threshold}, "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              tuned.get(name), by_class.get(name), (points or {}).get(name))
+                              tuned.get(name), by_class.get(name), (points or {}).get(name), annotated)
         for name, system in systems.items()
     }  # fmt: skip
-    curves = {name: values.pop("curves") for name, values in results.items() if values.get("curves")}
-    said = _stated(settings, truth, known, durations, decoder, classes)
-    return {"subset": subset, "settings": said, "systems": results}, curves
+    curves = {name: found for name, values in results.items() if (found := values.pop("curves", None))}
+    stated = _stated(settings, truth, known, durations, decoder, classes)
+    return {"subset": subset, "settings": stated, "systems": results}, curves
 
 
 def _measure_system(
@@ -108,12 +116,15 @@ def _measure_system(
     tuned: Threshold | None,
     tuned_decoder: Decoder | None,
     points: Sequence[Events] | None,
+    annotated: Mapping[str, Sequence[str]] | None,
 ) -> Json:
     values: Json = {}
     scores = _matching_clips(name, system, list(labels)) if isinstance(system, Scores) else None
     if truth is not None and (scores is None or scores.frame is not None):
         detections = decoder.decode(scores) if scores is not None else cast(Events, system)
         values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
+        counted = values["event_f1"]["per_class"]
+        values["false_alarms"] = false_alarms(detections, truth, durations, classes, counted, annotated)
         if scores is not None and tuned is not None:
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
@@ -121,6 +132,11 @@ def _measure_system(
         if scores is not None and tuned_decoder is not None:
             best = event_f1(tuned_decoder.decode(scores), truth, classes, **settings["event_f1"])
             values["event_f1_class_tuned"] = {**best, "decoder": tuned_decoder.settings()}
+        if scores is not None:
+            rule = {name: settings["event_f1"][name] for name in ("collar", "offset_share", "onset_only")}
+            chosen = tune_threshold(scores, truth, decoder, **rule)  # on the clips it is then judged on
+            best = event_f1(decoder.decode(scores, chosen), truth, classes, **settings["event_f1"])
+            values["event_f1_optimistic"] = {**best, "threshold": chosen}
         values["segment_f1"] = segment_f1(detections, truth, durations, classes, **settings["segment_f1"])
         values["intersection_f1"] = intersection_f1(
             detections, truth, durations, classes, **settings["intersection_f1"]
@@ -132,6 +148,7 @@ def _measure_system(
         tagging = settings["tagging_f1"]["threshold"]
         values["tagging_f1"] = {**tagging_f1(found, target, classes, tagging), "scores": source}
         values["eer"] = {**eer(found, target, classes, **settings["eer"]), "scores": source}
+        values["ranking"] = {**ranking(found, target, classes), "scores": source}
         if settings["accuracy"]["reported"]:
             values["accuracy"] = accuracy_of(found, target, settings["accuracy"]["reported"], tagging)
         curve = det(found, target, classes, settings["eer"]["bootstrap"])
@@ -269,7 +286,9 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
 
 def per_class_rows(metrics: Json) -> list[dict[str, Any]]:
     """One row a system, metric and class for a table; columns that a metric does not have stay empty (None)."""
-    columns = ("f1", "precision", "recall", "error_rate", "psds", "eer", "n_reference", "n_detected")
+    rates = ("f1", "precision", "recall", "error_rate", "psds", "eer", "average_precision", "auc", "d_prime")
+    counts = ("n_reference", "n_detected")
+    columns = (*rates, *counts, "per_hour", "per_hour_without_target", "false_alarm_rate", "detection_rate")
     rows = []
     for system, values in metrics["systems"].items():
         for metric, block in values.items():

@@ -8,24 +8,30 @@ from collections.abc import Iterable
 from sed_lab.types import BESIDE
 
 _RATES = "f1|precision|recall|n_reference|n_detected"
+_ALARMS = "per_hour|per_hour_without_target|false_alarm_rate|detection_rate"
 _OF_A_SYSTEM = (
-    r"event_f1(_tuned|_class_tuned)?/(macro|micro|error_rate|error_rate_macro)",
-    r"event_f1_tuned/threshold",
-    rf"event_f1(_tuned|_class_tuned)?/per_class/[^/]+/({_RATES}|error_rate)",
+    r"event_f1(_tuned|_class_tuned|_optimistic)?/(macro|micro|error_rate|error_rate_macro)",
+    r"event_f1_(tuned|optimistic)/threshold",
+    rf"event_f1(_tuned|_class_tuned|_optimistic)?/per_class/[^/]+/({_RATES}|error_rate)",
+    rf"false_alarms/({_ALARMS})",
+    rf"false_alarms/per_class/[^/]+/({_ALARMS})",
     r"segment_f1/(macro|micro|error_rate|error_rate_macro)",
     rf"segment_f1/per_class/[^/]+/({_RATES}|error_rate)",
     r"(intersection_f1|tagging_f1|eer)/(macro|micro)",
     r"tagging_f1/exact_match|eer/macro_(low|high)",
-    r"accuracy/(argmax|element_wise|precision|reported)",
+    r"accuracy/(argmax|element_wise|precision|collapsed|reported)",
+    r"ranking/(map|auc|d_prime)",
     rf"(intersection_f1|tagging_f1)/per_class/[^/]+/({_RATES})",
     r"eer/per_class/[^/]+/(eer|low|high|n_reference)",
+    r"ranking/per_class/[^/]+/(average_precision|auc|d_prime|n_reference)",
     r"psds[12]/(exact|operating_points)",
     r"psds[12]/per_class/[^/]+",
 )
-_OF_THE_DATA = (r"dataset/per_class/[^/]+/(clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_seconds)",)
+_OF_A_CLASS = "clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_clips|source_seconds"
+_OF_THE_DATA = (rf"dataset/per_class/[^/]+/({_OF_A_CLASS})",)
 _SYSTEM = rf"(({'|'.join(BESIDE)})/)?[a-z0-9_]+"  # which systems there are is the method's to say
 _NAME = re.compile("|".join([rf"{_SYSTEM}/({'|'.join(_OF_A_SYSTEM)})", *_OF_THE_DATA]))
-_ADDED = re.compile(rf"{_SYSTEM}/(?!(event|segment|intersection|tagging)_f1|eer/|psds)[^/]+/.+")
+_ADDED = re.compile(rf"{_SYSTEM}/(?!(event|segment|intersection|tagging)_f1|eer/|false_alarms/|ranking/|psds)[^/]+/.+")
 
 
 def is_metric(name: str, more: Iterable[str] = ()) -> bool:

@@ -21,10 +21,13 @@ def quick_tagging_f1(scores: Scores, labels: Mapping[str, Sequence[str]]) -> flo
     return float("nan") if macro is None else macro
 
 
-def quick_intersection_f1(scores: Scores, truth: Events, decoder: Decoder) -> float:
-    """Macro intersection F1 (threshold, dtc, gtc 0.5) over classes with reference events; nan where there is none."""
+def quick_intersection_f1(scores: Scores, truth: Events, decoder: Decoder, zero_score: bool) -> float:
+    """Macro intersection F1 (threshold, dtc, gtc 0.5) over classes with reference events; nan where there is none.
+
+    ``zero_score`` as in `sed_lab.metric.intersection.intersection_f1`.
+    """
     found = EventTable(*decoder.points(scores, np.array([0.5])))
     reference, _ = merge_overlaps(event_table([truth], scores.clip_id, scores.classes))
     pairs = overlaps(found, reference, scores.duration, 1, len(scores.classes))
-    macro = f1_result(count(pairs, 0.5, 0.5, 0.3), scores.classes, zero_score=True)["macro"]
+    macro = f1_result(count(pairs, 0.5, 0.5, 0.3), scores.classes, zero_score)["macro"]
     return float("nan") if macro is None else macro

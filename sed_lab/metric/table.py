@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, some
 from sed_lab.types import Event
 
 Events = Mapping[str, Sequence[Event]]  # clip_id -> its events; clips without events are there too
@@ -90,4 +90,7 @@ def check_truth(truth: Events, durations: Mapping[str, float], classes: Sequence
         raise InputError(f"no duration for {len(missing)} clips of the ground truth, {missing[0]} first; add them")
     unknown = sorted({event.event_label for events in truth.values() for event in events} - set(classes))
     if unknown:
-        raise InputError(f"the ground truth has labels {', '.join(unknown)} that are not classes of the system")
+        raise InputError(
+            f"the ground truth has events of {some(unknown)}, not among the classes {some(classes)};"
+            " correct the labels, or declare every class"
+        )

@@ -1,4 +1,4 @@
-"""Thresholds chosen for the best event-based F1, on a subset that is not the test set."""
+"""Thresholds chosen for the best event-based F1: on held-out clips, or openly on the judged ones (`measure`)."""
 
 from __future__ import annotations
 

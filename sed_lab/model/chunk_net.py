@@ -23,7 +23,8 @@ class ChunkNet(SameFrames):
 
     Args:
         n_mels: M.
-        filters, pooling: of the two convolutions; the pooling is of frequency.
+        filters, pooling: of the two convolutions; the pooling is of frequency. Without filters there is no convolution:
+            the LSTM takes the mel bins.
         n_units, n_layers: of the LSTM; 0 layers leave it out.
         direction: ``reverse``, ``forward`` or ``both``.
         n_dense: units of the dense layer.
@@ -50,16 +51,17 @@ class ChunkNet(SameFrames):
         super().__init__()
         if direction not in DIRECTIONS:
             raise InputError(f"model.direction={direction!r} is unknown; use {', '.join(DIRECTIONS)}")
-        bins = n_mels // pooling[0] // pooling[1]
+        bins = n_mels // pooling[0] // pooling[1] if filters else n_mels
         if bins < 1:
             raise InputError(f"model.pooling={list(pooling)} leaves none of {n_mels} mel bins; use smaller numbers")
-        self.direction = direction
-        self.conv1 = nn.Conv2d(1, filters[0], 3, padding=1)
-        self.conv2 = nn.Conv2d(filters[0], filters[1], (1, 3), padding=(0, 1))
-        self.norm1, self.norm2 = (nn.BatchNorm2d(n) for n in filters)
+        self.direction, self.convolves = direction, bool(filters)
+        if self.convolves:
+            self.conv1 = nn.Conv2d(1, filters[0], 3, padding=1)
+            self.conv2 = nn.Conv2d(filters[0], filters[1], (1, 3), padding=(0, 1))
+            self.norm1, self.norm2 = (nn.BatchNorm2d(n) for n in filters)
         self.pooling = tuple(pooling)
         self.drop = nn.Dropout(dropout)
-        size = filters[1] * bins
+        size = filters[1] * bins if self.convolves else bins
         self.lstm = None
         if n_layers:
             between = dropout if n_layers > 1 else 0.0
@@ -72,7 +74,7 @@ class ChunkNet(SameFrames):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[B, tau]`` of chunks ``x [B, tau, M]``."""
-        x = self._convolved(self.conv1(x[:, None]))
+        x = self._convolved(self.conv1(x[:, None])) if self.convolves else x
         if self.lstm is not None:
             x = x.flip(1) if self.direction == "reverse" else x
             x = self.drop(self.lstm(x)[0])
@@ -121,6 +123,8 @@ class ChunkNet(SameFrames):
 
     def _kinds(self, x: Tensor) -> dict[str, Tensor]:
         """``[T, size]`` of every frame as a chunk's first (nothing before it), inner, and last one (nothing after)."""
+        if not self.convolves:
+            return dict.fromkeys(("first", "inner", "last"), x)
         around = F.pad(x, (0, 0, 1, 1)).unfold(0, 3, 1).transpose(1, 2)  # [T, 3, M]: each frame between its neighbours
         kinds = {}
         for kind, missing in (("first", 0), ("inner", None), ("last", 2)):

@@ -59,7 +59,8 @@ class CRNN(nn.Module):
         batch_norm_momentum: torch's convention. The baseline's 0.99 keeps practically the last batch's statistics for
             evaluation; torch's own default is 0.1.
         batch_norm_eps: of the same layers.
-        attention_over: the softmax that weighs frames runs over ``classes`` (baseline) or ``frames``.
+        attention_over: the softmax that weighs frames runs over ``classes`` (baseline) or ``frames``; None: no
+            attention, clip probabilities are the plain mean over frames.
         attention_floor: attention weights are clamped from below to it.
 
     Raises:
@@ -82,7 +83,7 @@ class CRNN(nn.Module):
         gru_layers: int,
         batch_norm_momentum: float,
         batch_norm_eps: float,
-        attention_over: str,
+        attention_over: str | None,
         attention_floor: float,
     ) -> None:
         super().__init__()
@@ -97,8 +98,8 @@ class CRNN(nn.Module):
             )
         if not (0 <= conv_dropout < 1 and 0 <= dropout < 1):
             raise InputError(f"model.conv_dropout={conv_dropout} and model.dropout={dropout} must be in [0, 1)")
-        if attention_over not in ("classes", "frames"):
-            raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes or frames")
+        if attention_over not in ("classes", "frames", None):
+            raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes, frames or null")
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
         self.dropout = dropout
@@ -108,7 +109,7 @@ class CRNN(nn.Module):
         )
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
         self.frame_head = nn.Linear(2 * gru_cells, n_classes)
-        self.attention_head = nn.Linear(2 * gru_cells, n_classes)
+        self.attention_head = nn.Linear(2 * gru_cells, n_classes) if attention_over else None
 
     def frames(self, n_feature_frames: int) -> int:
         """Output frames T for F feature frames."""
@@ -125,15 +126,18 @@ class CRNN(nn.Module):
         x, _ = self.gru(x.squeeze(3).transpose(1, 2))
         x = F.dropout(x, self.dropout, self.training)
         frame_logits = self.frame_head(x)
-        return frame_logits, self._pool(frame_logits, self.attention_head(x))
+        return frame_logits, self._pool(frame_logits, None if self.attention_head is None else self.attention_head(x))
 
-    def _pool(self, frame_logits: Tensor, attention_logits: Tensor) -> Tensor:
-        """Clip logits: the attention-weighted mean of frame probabilities, turned back into a logit."""
+    def _pool(self, frame_logits: Tensor, attention_logits: Tensor | None) -> Tensor:
+        """Clip logits: the (attention-weighted) mean of frame probabilities, turned back into a logit."""
         # Half precision cannot hold probabilities near 1, whose logits the losses need.
-        frame_logits, attention_logits = at_least_float32(frame_logits), at_least_float32(attention_logits)
-        attention = attention_logits.softmax(-1 if self.attention_over == "classes" else -2)
-        attention = attention.clamp(self.attention_floor, 1)
-        weight = attention / attention.sum(1, keepdim=True)
+        frame_logits = at_least_float32(frame_logits)
+        if attention_logits is None:
+            weight = torch.full_like(frame_logits, 1 / frame_logits.shape[1])
+        else:
+            attention = at_least_float32(attention_logits).softmax(-1 if self.attention_over == "classes" else -2)
+            attention = attention.clamp(self.attention_floor, 1)
+            weight = attention / attention.sum(1, keepdim=True)
         # Both sides are sums of positive terms, so neither log loses digits the way log(1 - p) would.
         present = (weight * frame_logits.sigmoid()).sum(1)
         absent = (weight * (-frame_logits).sigmoid()).sum(1)

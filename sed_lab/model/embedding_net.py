@@ -62,7 +62,8 @@ class RowFNN(SameFrames):
 
     Args:
         n_rows, n_values: R and the length of an embedding, 10 and 128.
-        hidden: units of each layer. The paper's notation is read as three layers one after the other.
+        hidden: units of each layer. The paper's notation may mean three layers one after the other, or three networks
+            of one layer each, ``[10]``, ``[100]`` and ``[1000]``.
     """
 
     gives = ("features of embedding rows",)
@@ -78,6 +79,25 @@ class RowFNN(SameFrames):
     def forward(self, rows: Tensor) -> Tensor:
         """``[B, R, 128]`` -> ``[B, n_features]``."""
         return self.layers(rows)
+
+
+class MeanRow(SameFrames):
+    """The mean of a clip's rows, from which the method's outputs are a logistic regression: what a network must beat.
+
+    Args:
+        n_values: length of an embedding, 128.
+    """
+
+    gives = ("features of embedding rows",)
+    normalises_batches = False
+
+    def __init__(self, n_values: int) -> None:
+        super().__init__()
+        self.n_features = n_values
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """``[B, R, 128]`` -> ``[B, 128]``."""
+        return rows.mean(1)
 
 
 def keras_start(module: nn.Module) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -86,3 +88,21 @@ class CNNEncoder(SameFrames):
     def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
         return F.normalize(self.layers(feature[:, None]).flatten(1))
+
+
+def load_encoder(encoder: nn.Module, checkpoint: Path) -> None:
+    """Give ``encoder`` the weights that a trained run's ``network.encoder`` has in its ``checkpoint``.
+
+    Raises:
+        InputError: the file cannot be read, or holds no encoder of these shapes.
+    """
+    prefix = "network.encoder."
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        encoder.load_state_dict(own)
+    except (OSError, RuntimeError, KeyError, TypeError, UnpicklingError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds no such encoder"
+        raise InputError(
+            f"{checkpoint}: {reason}; give detector.ckpt of a run with the same model and feature"
+        ) from None

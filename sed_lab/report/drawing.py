@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sed_lab.errors import InputError
-from sed_lab.experiment.claim import rank_correlation
+from sed_lab.experiment.interval import rank_correlation
 from sed_lab.experiment.spec import Experiment
 from sed_lab.experiment.table import Table, ratio_of
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, new_figure, save, styled
@@ -63,7 +63,7 @@ def write_figure(table: Table, folder: Path) -> list[Path]:
 
 @styled
 def points(table: Table) -> Figure:
-    """One column: mean and standard deviation of each row, its runs as small dots, the paper's number as a ring."""
+    """One column: mean and standard deviation of each row, its runs as small dots; on its data, the paper's number."""
     experiment = table.experiment
     column = experiment.columns[experiment.figure["column"]]
     figure = new_figure(max(8.0, 1.6 + 0.95 * len(experiment.rows)), 3.6)
@@ -74,7 +74,7 @@ def points(table: Table) -> Figure:
             axes.errorbar(place, cell.mean, cell.sd, fmt="o", color=COLOURS[0], capsize=4, ms=6, lw=1.4)
             values = list(cell.values.values())
             axes.plot([place + 0.16] * len(values), values, ".", color=MUTED, ms=4)
-        if paper is not None:
+        if paper is not None and experiment.papers_data(table.scale):
             axes.errorbar(place - 0.16, paper[0], paper[1], fmt="o", mfc="none", color=COLOURS[1], capsize=3, ms=6)
     axes.set_xticks(range(len(experiment.rows)), [row.label for row in experiment.rows.values()])
     axes.set(title=experiment.title, ylabel=column.label, xlim=(-0.6, len(experiment.rows) - 0.4))

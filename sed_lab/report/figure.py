@@ -25,7 +25,10 @@ from sed_lab.run.record import analyses, own_analyses
 
 @styled
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation measures against epochs; ``history`` holds a row an epoch: ``train/...``, ``val/...``."""
+    """Losses and validation measures against epochs; ``history`` holds a row an epoch.
+
+    Its columns are ``epoch``, counted from 0 (drawn from 1), ``train/...`` and ``val/...``.
+    """
     keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(("train/", "val/"))))
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
@@ -34,7 +37,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     for place, (title, found) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         for number, key in enumerate(found):
-            points = [(row.get("epoch", i), row[key]) for i, row in enumerate(history) if key in row]
+            points = [(row.get("epoch", i) + 1, row[key]) for i, row in enumerate(history) if key in row]
             colour, dash = class_style(number)
             x, y = zip(*points, strict=True)
             axes.plot(x, y, dash, color=colour, lw=1.5, marker="o" if len(points) < 12 else "", ms=3, label=key)
@@ -140,16 +143,16 @@ def clip_picture(
     return figure
 
 
-def write_figures(run_dir: Path, analysis: Sequence[str] | None = None, n_clips: int = 6) -> list[Path]:
-    """Draw every figure the run has material for into ``run_dir/figures``; returns the files.
+def write_figures(run: Path | RunFolder, analysis: Sequence[str] | None = None, n_clips: int = 6) -> list[Path]:
+    """Draw every figure the run has material for into ``figures`` of its folder; returns the files.
 
     Curves come as PNG and SVG, clips as PNG: half of them the worst ones, half spread over the ranking. ``analysis`` as
     in `curve_figures`.
     """
-    run = read_run(run_dir)
+    run = run if isinstance(run, RunFolder) else read_run(run)
     written = []
     for name, (figure, _) in curve_figures(run, analysis).items():
-        written += [save(figure, run_dir / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
+        written += [save(figure, run.path / "figures" / f"{name}.{suffix}") for suffix in ("png", "svg")]
     if n_clips and (run.detections or run.truth):
         written += _write_clip_pictures(run, n_clips)
     return written

@@ -30,15 +30,16 @@ from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
 
 
 def write_page(
-    run_dir: Path,
+    run: Path | RunFolder,
     output: Path | None = None,
     max_clips: int = 40,
     audio_budget: int = 8_000_000,
     analysis: Sequence[str] | None = None,
 ) -> Path:
-    """Write the page of a finished run to ``output`` (default ``run_dir/page.html``), whole or not at all.
+    """Write the page of a finished run to ``output`` (default ``page.html`` in its folder), whole or not at all.
 
     Args:
+        run: its folder, or what was read there.
         max_clips: so many test clips are shown; most of them the worst, the rest spread over the ranking.
         audio_budget: bytes of encoded audio to embed, worst clips first; clips beyond it are shown without sound.
         analysis: modules whose figures are shown too, see `sed_lab.report.figure.curve_figures`.
@@ -46,7 +47,7 @@ def write_page(
     Raises:
         InputError: the folder holds no run, one of its files cannot be understood, or the page cannot be written.
     """
-    run = read_run(Path(run_dir))
+    run = run if isinstance(run, RunFolder) else read_run(run)
     cards = clip_cards(run, max_clips, audio_budget)
     script = asset("page.js")
     data = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.table_text import UNDEFINED, code_in_words, hardware_in_words
+from sed_lab.run.record import best_in_words
 
 NAMES = {
     "psds1": "PSDS scenario 1",
@@ -17,10 +18,13 @@ NAMES = {
     "event_f1": "Event F1",
     "event_f1_tuned": "Event F1, tuned threshold",
     "event_f1_class_tuned": "Event F1, tuned class by class",
+    "event_f1_optimistic": "Event F1, optimistic: threshold chosen on the test clips",
     "intersection_f1": "Intersection F1",
     "segment_f1": "Segment F1",
+    "false_alarms": "False alarms",
     "tagging_f1": "Tagging F1",
     "eer": "Equal error rate",
+    "ranking": "Ranking of clips",
     "accuracy": "Accuracy",
 }
 PARTS = {
@@ -31,9 +35,17 @@ PARTS = {
     "error_rate": "error rate",
     "error_rate_macro": "error rate, mean of classes",
     "threshold": "threshold",
+    "map": "mAP",
+    "auc": "mean AUC",
+    "d_prime": "d'",
+    "per_hour": "in an hour",
+    "per_hour_without_target": "in an hour of clips without the class",
+    "false_alarm_rate": "share of clips without the class",
+    "detection_rate": "share of clips with it that have a detection",
     "argmax": "argmax",
     "element_wise": "element-wise",
     "precision": "macro precision",
+    "collapsed": "one answer to all clips",
     "reported": "as the paper reports it",
 }
 
@@ -60,19 +72,22 @@ def facts_markup(run: RunFolder) -> str:
     """What was run, on what, when and how long."""
     record, config = run.record, run.config
     dataset, reason, link = record.get("dataset", {}), record.get("reason"), str(record.get("wandb"))
-    seconds, rate = record.get("training_seconds"), record.get("clips_per_second")
-    started, finished = datetime.fromisoformat(record["started"]), record.get("finished")
+    status, seconds, rate = record.get("status", ""), record.get("training_seconds"), record.get("clips_per_second")
+    started, finished = (
+        datetime.fromisoformat(record[key]) if key in record else None for key in ("started", "finished")
+    )
     facts = {
         "Dataset": dataset.get("name") or target(config.get("dataset")),
         "Dataset fingerprint": dataset.get("fingerprint", "")[:12],
         **{group.capitalize(): target(config.get(group)) for group in ("method", "model", "loss", "decoder")},
-        "Seed": record["seed"],
+        "Seed": record.get("seed", ""),
         "Config hash": record.get("config_hash", ""),
-        "Status": f"{record['status']}: {reason}" if reason else record["status"],
-        "Date": f"{started:%Y-%m-%d %H:%M %Z}".strip(),
-        "Duration": spell(finished and (datetime.fromisoformat(finished) - started).total_seconds()),
+        "Status": f"{status}: {reason}" if reason else status,
+        "Kept weights": best_in_words(record),
+        "Date": f"{started:%Y-%m-%d %H:%M %Z}".strip() if started else "",
+        "Duration": spell((finished - started).total_seconds() if started and finished else None),
         "Training": ", ".join(filter(None, (spell(seconds), f"{rate:.3g} clips/s" if rate else ""))),
-        "Hardware": hardware_in_words(record["hardware"]),
+        "Hardware": hardware_in_words(record["hardware"]) if "hardware" in record else "",
         "Code": code_in_words(record["code"]),
     }
     shown = {key: escape(str(value)) for key, value in facts.items() if value != ""}
@@ -165,8 +180,12 @@ def is_number(value: Any) -> bool:
 
 
 def target(node: Any) -> str:
-    """The name of the class a configuration group stands for."""
-    return str(node.get("_target_", "")).rsplit(".", 1)[-1] if isinstance(node, Mapping) else str(node or "")
+    """The name of the class a configuration group stands for, or a decoder's settings name."""
+    return (
+        str(node.get("_target_", node.get("decoder", ""))).rsplit(".", 1)[-1]
+        if isinstance(node, Mapping)
+        else str(node or "")
+    )
 
 
 def spell(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, read_weak
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
+from sed_lab.run.record import code_version
 from sed_lab.scores import load_scores
 from sed_lab.types import Event, Scores
 
@@ -104,9 +105,9 @@ def read_run(path: Path) -> RunFolder:
     labels = _by_clip(path / "scores" / part / "weak_labels.tsv", read_weak)
     scores = {file.stem: load_scores(file) for file in sorted((path / "scores" / part).glob("*.npz"))}
     if scores and all(system.frame is None for system in scores.values()):  # events are judged by clips alone
-        labels |= {i: tuple(sorted({event.event_label for event in events})) for i, events in truth.items()}
+        labels |= {i: _labels(events) for i, events in truth.items()}
     if labels:
-        truth = {i: tuple(Event(0.0, duration[i], label) for label in labels[i]) for i in labels if i in duration}
+        truth = _whole_clips(labels, duration)
     return RunFolder(
         path=path,
         record=read_json(path / "run.json"),
@@ -123,6 +124,46 @@ def read_run(path: Path) -> RunFolder:
         weak=bool(labels),
         embedding=_read_embeddings(path / "scores" / part / "embedding.npy", list(duration)),
     )
+
+
+def of_system(
+    path: Path,
+    command: str,
+    measured: Mapping[str, Any],
+    detections: Mapping[str, Mapping[str, tuple[Event, ...]]],
+    metrics: dict[str, Any],
+    curves: dict[str, Any],
+    audio: dict[str, Path],
+) -> RunFolder:
+    """Another system as `sed_lab.run.foreign.read_system` read it, to be shown as a run is.
+
+    ``path`` is the results' folder, ``detections`` are those of ``metrics``, ``audio`` where the clips lie that can be
+    heard.
+    """
+    settings = metrics["settings"]
+    record = {
+        "name": path.resolve().name,
+        "command": command,
+        "code": code_version(),
+        "versions": settings["versions"],
+        "config": {"decoder": settings["decoder"], "classes": settings["classes"]},
+    }
+    systems, truth, duration = measured["systems"], measured["truth"], measured["durations"]
+    scores = {name: system for name, system in systems.items() if isinstance(system, Scores)}
+    whole = bool(scores) and all(system.frame is None for system in scores.values())
+    if whole:
+        truth = _whole_clips({i: _labels(events) for i, events in truth.items()}, duration)
+    found = {name: dict(events) for name, events in detections.items()}
+    return RunFolder(path, record, metrics, curves, [], scores, found, truth, duration, audio, weak=whole)
+
+
+def _labels(events: Sequence[Event]) -> tuple[str, ...]:
+    return tuple(sorted({event.event_label for event in events}))
+
+
+def _whole_clips(labels: Mapping[str, Sequence[str]], duration: Mapping[str, float]) -> EventsOf:
+    """Labels of clips as events that last as long as these."""
+    return {i: tuple(Event(0.0, duration[i], label) for label in labels[i]) for i in labels if i in duration}
 
 
 def _read_embeddings(path: Path, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:

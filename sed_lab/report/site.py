@@ -19,7 +19,7 @@ from sed_lab.report.drawing import draw
 from sed_lab.report.page import asset, page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
-from sed_lab.report.table_text import claims_grid, grid, provenance, write_table
+from sed_lab.report.table_text import claims_grid, grid, notes, provenance, write_table
 
 RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and bytes of sound in it
 
@@ -66,8 +66,7 @@ def section(table: Table, runs: str = "", downloads: str = "") -> str:
     parts = [f'<section aria-labelledby="{name}"><h2 id="{name}">{escape(experiment.title)}</h2>']
     parts.append(f'<p class="note">{escape(experiment.name)}: {escape(experiment.place)}. Scale {table.scale}.</p>')
     parts.append(table_markup([head[0] or "row", *head[1:]], lines))
-    notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
-    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes(table)]
     parts += [f'<p class="verdict fails">Missing: {escape(reason)}</p>' for reason in table.missing]
     figure = draw(table)
     if figure is not None:

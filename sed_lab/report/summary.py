@@ -15,6 +15,7 @@ import numpy as np
 
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json
+from sed_lab.metric.names import system_in
 from sed_lab.report.table_text import bullets, mean_sd, origin
 
 COLUMNS = {
@@ -40,7 +41,7 @@ def summary(folders: Iterable[Path]) -> str:
         if record.get("status") == "complete":
             config = record["config"]
             dataset, loss = (config[group]["_target_"].rsplit(".", 1)[-1] for group in ("dataset", "loss"))
-            for system in sorted({name.split("/")[0] for name in record["metrics"]}):
+            for system in sorted({system_in(name) for name in record["metrics"]}):
                 groups[dataset, loss, system].append(record)
     if not groups:
         raise InputError("no complete run among the folders given; name folders below runs/")

@@ -19,6 +19,7 @@ from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
+EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
 Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
@@ -45,7 +46,7 @@ def _row_grid(table: Table) -> Grid:
     with_paper = {key for key in experiment.columns if any(row.paper.get(key) for row in experiment.rows.values())}
     head = [""]
     for key, column in experiment.columns.items():
-        head += [column.label, "paper", "difference"] if key in with_paper else [column.label]
+        head += [column.label, *_heading(table)] if key in with_paper else [column.label]
     lines = []
     for name, row in experiment.rows.items():
         line = [row.label]
@@ -67,15 +68,21 @@ def _class_grid(table: Table) -> Grid:
         for row in list(experiment.rows)[: 1 if shared else None]:
             paper = any(experiment.rows[row].paper.get(key) for key in keys.values())
             title = label if shared or len(experiment.rows) == 1 else f"{label}, {experiment.rows[row].label}"
-            head += [title, "paper", "difference"] if paper else [title]
+            theirs = _heading(table) if paper else []
+            head += [title, *theirs]
             for name, line in zip(names, lines, strict=True):
-                line += _words(table, row, keys[name], paper) if name in keys else [""] * (3 if paper else 1)
+                line += _words(table, row, keys[name], paper) if name in keys else [""] * (1 + len(theirs))
         if family in experiment.relative.get("columns", ()):
             of, to = experiment.relative["of"], experiment.relative["to"]
             head.append(f"{label}, {experiment.rows[of].label} / {experiment.rows[to].label}")
             for name, line in zip(names, lines, strict=True):
                 line.append(_ratio(table.cells[of][keys[name]], table.cells[to][keys[name]]) if name in keys else "")
     return head, lines
+
+
+def _heading(table: Table) -> list[str]:
+    """Columns of the paper's numbers: on other data they stand by themselves, since a difference would say nothing."""
+    return ["paper", "difference"] if table.experiment.papers_data(table.scale) else ["paper (its own data)"]
 
 
 def _ratio(a: Cell, b: Cell) -> str:
@@ -97,7 +104,8 @@ def _words(table: Table, row: str, key: str, with_paper: bool) -> list[str]:
         difference = None if cell.mean is None or paper is None else cell.mean - paper[0]
         words.append("" if paper is None else f"{paper[0]:.{column.digits}f}")
         words[-1] += f" ± {paper[1]:.{column.digits}f}" if paper and paper[1] is not None else ""
-        words.append("" if difference is None else f"{difference:+.{column.digits}f}")
+        if table.experiment.papers_data(table.scale):
+            words.append("" if difference is None else f"{difference:+.{column.digits}f}")
     return words
 
 
@@ -105,20 +113,22 @@ def claims_grid(table: Table) -> Grid:
     """The claims as words: sentence, verdict and what it rests on."""
     lines = []
     for claim in table.experiment.claims:
-        verdict = table.verdicts[claim.id]
-        lines.append([f"{claim.id}. {claim.say}", verdict.word, evidence(verdict) + printed(table.experiment, claim)])
-    words = "runs each; t from the published values" if table.experiment.welch else "seeds"
-    return ["claim", "verdict", f"difference [95 % interval], {words}"], lines
+        verdict, ours = table.verdicts[claim.id], " (our question, not the paper's)" if claim.ours else ""
+        why = evidence(verdict) + printed(table.experiment, claim)
+        lines.append([f"{claim.id}. {claim.say}{ours}", verdict.word, why])
+    return ["claim", "verdict", EVIDENCE], lines
 
 
 def claims_of(tables: Sequence[Table]) -> Grid:
     """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
     lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
-    return ["table", "claim", "verdict", "difference [95 % interval], seeds"], lines
+    return ["table", "claim", "verdict", EVIDENCE], lines
 
 
 def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
-    """A line a paper: tables, complete runs, and claims by verdict, with a link to its section of the file ``results``.
+    """A line a paper: tables, complete runs, claims by verdict and those of tables without any run, and a link.
+
+    It leads to the paper's section of the file ``results``.
 
     Links start from the folder ``beside``.
     """
@@ -126,15 +136,16 @@ def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
     lines = []
     for paper in dict.fromkeys(table.experiment.paper for table in tables):
         its = [table for table in tables if table.experiment.paper == paper]
-        words = Counter(verdict.word for table in its for verdict in table.verdicts.values())
+        words = Counter(verdict.word for table in its if table.complete for verdict in table.verdicts.values())
+        waiting = sum(len(table.verdicts) for table in its if not table.complete)
         runs = {folder for table in its for folder in table.complete}
         headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
         title = headings[-1] if headings else paper
         anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
         link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
-        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED))]
+        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED)), waiting]
         lines.append([title, *map(str, counts), link])
-    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "results"], lines
+    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "to be run", "results"], lines
 
 
 def printed(experiment: Experiment, claim: Claim) -> str:
@@ -157,9 +168,14 @@ def evidence(verdict: Verdict) -> str:
     for item in verdict.comparisons:
         text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
         text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-        text += "" if item.interval is None else f" [{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]"
-        parts.append(f"{text}, {item.seeds}")
+        text += f"{bounds(item.interval)}, {item.seeds}" + (f" ({item.by})" if item.by else "")
+        parts.append(text + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
     return "; ".join(parts)
+
+
+def bounds(interval: tuple[float, float] | None) -> str:
+    """`` [-0.103, +0.214]``, or nothing."""
+    return "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
 def provenance(table: Table) -> dict[str, str]:
@@ -175,7 +191,9 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if not records:
         return {}
     dates = sorted({str(record["finished"])[:10] for record in records})
+    data = _each_once(data_in_words(record) for record in records if "name" in record.get("dataset", {}))
     facts = {
+        **({"data": data} if data else {}),
         "date": dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
         "code": _each_once(code_in_words(record["code"]) for record in records),
         "versions": _each_once(", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records),
@@ -189,6 +207,15 @@ def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _each_once(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(words))
+
+
+def data_in_words(record: Mapping[str, Any]) -> str:
+    """The dataset's name, and whether it was synthesised, or mixed from a folder of recordings."""
+    config, name = record.get("config", {}), str(record["dataset"]["name"])
+    dataset, cache = config.get("dataset", {}), config.get("paths", {}).get("cache")
+    if dataset.get("bank_folder"):
+        return f"{name}, from the recordings in {Path(dataset['bank_folder']).name}"
+    return f"procedural, {name}" if cache and dataset.get("folder") == cache else name
 
 
 def code_in_words(code: Mapping[str, Any]) -> str:
@@ -207,15 +234,55 @@ def hardware_in_words(facts: Mapping[str, Any]) -> str:
 
 def markdown(table: Table) -> str:
     """Title, where the numbers are from, table and claims."""
-    experiment = table.experiment
-    text = f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
-    text += bullets(provenance(table))
-    text += "\n" + markdown_grid(grid(table))
-    notes = [f"{row.label}: {row.note}" for row in experiment.rows.values() if row.note]
-    text += "".join(f"\n{note}\n" for note in notes)
-    if experiment.claims:
+    text = heading(table) + bullets(provenance(table)) + "\n" + markdown_grid(grid(table))
+    text += "".join(f"\n{note}\n" for note in notes(table))
+    if table.experiment.claims:
         text += "\n" + markdown_grid(claims_grid(table))
     return text
+
+
+def to_be_run(table: Table) -> str:
+    """What stands for a table of which no run is there: title, command, runs."""
+    return heading(table) + bullets(provenance(table)) + "\nTo be run: no run with these settings is kept.\n"
+
+
+def heading(table: Table) -> str:
+    """The title with its paper, place and scale."""
+    experiment = table.experiment
+    return f"**{experiment.title}** ({experiment.paper}, {experiment.place}; scale {table.scale})\n\n"
+
+
+def notes(table: Table) -> list[str]:
+    """What is said below the numbers: the rows' notes, and where the best validation lay."""
+    rows = [f"{row.label}: {row.note}" for row in table.experiment.rows.values() if row.note]
+    return [*rows, *filter(None, [training_length(table)])]
+
+
+def training_length(table: Table) -> str:
+    """Where the best validation lay in the runs, in words; nothing where their records do not say.
+
+    A run that was best in its last epoch was still rising: its number says how fast it learns, not how far it gets.
+    """
+
+    def found(records: Iterable[Mapping[str, Any]]) -> list[tuple[int, int]]:
+        validated = [one for one in records if one.get("best_epoch") is not None and one.get("objective") is not None]
+        return [(one["best_epoch"], one["epochs"]) for one in validated]
+
+    every = found(table.complete.values())
+    if not every:
+        return ""
+    best, epochs = (sorted({*values}) for values in zip(*every, strict=True))
+    span = [f"{one[0]} to {one[-1]}" if len(one) > 1 else str(one[0]) for one in (best, epochs)]
+    text, last = f"best epoch {span[0]} of {span[1]}", sum(one == end for one, end in every)
+    if not last:
+        return text
+    rising = []
+    for row, by_seed in table.records.items():
+        its = found(by_seed.values())
+        if count := sum(one == end for one, end in its):
+            rising.append(f"{table.experiment.rows[row].label} {count} of {len(its)}")
+    rows = f" ({', '.join(rising)})" if 1 < len(table.experiment.rows) <= 12 else ""
+    return f"{text}, the last in {last} of {len(every)} runs: still rising{rows}"
 
 
 def bullets(facts: Mapping[str, str]) -> str:
@@ -248,6 +315,8 @@ def print_table(table: Table) -> None:
     Console(width=max(needed, console.width)).print(printed)
     for claim, verdict, why in claims_grid(table)[1]:
         console.print(f"[bold]{verdict:<9}[/] {claim} [dim]({why})[/]", highlight=False)
+    if length := training_length(table):
+        console.print(length, highlight=False)
     for reason in table.missing:
         console.print(f"missing: {reason}", style="red", highlight=False)
 
@@ -258,7 +327,8 @@ def rows_of(table: Table) -> list[dict[str, Any]]:
     for name, row in table.experiment.rows.items():
         for key, column in table.experiment.columns.items():
             cell, paper = table.cells[name][key], row.paper.get(key)
-            difference = cell.mean - paper[0] if cell.mean is not None and paper else None
+            ours_there = cell.mean is not None and table.experiment.papers_data(table.scale)
+            difference = cell.mean - paper[0] if ours_there and paper else None
             names = {"row": name, "label": row.label, "column": key, "metric": row.metric(column)}
             ours = {"mean": cell.mean, "sd": cell.sd, "runs": len(cell.whole)}
             theirs = dict(zip(("paper", "paper_sd"), paper or (None, None), strict=True))

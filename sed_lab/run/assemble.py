@@ -16,10 +16,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from sed_lab.errors import InputError
+from sed_lab.run.content import code_hashes
 
 if TYPE_CHECKING:
     import torch
 
+    from sed_lab.clip.module import SedData
     from sed_lab.decoder.base import Decoder, Threshold
     from sed_lab.method.base import SedMethod
     from sed_lab.types import ClassStatistics
@@ -32,8 +34,8 @@ class Facts:
     """What a method must know of a corpus, or of the corpus its detector was trained on.
 
     ``statistics`` counts the training clips on a grid of frames (hop in seconds, number); ``weak_labels [I, C]`` are
-    those of subset ``weak``. A trained detector needs neither: it has ``class_weight``, and in ``decided`` what the
-    method took from the data.
+    those of subset ``weak``; ``embedded_by`` is the corpus's. A trained detector needs none of these: it has
+    ``class_weight``, and in ``decided`` what the method took from the data.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +45,7 @@ class Facts:
     weak_labels: torch.Tensor | None = None
     class_weight: torch.Tensor | None = None
     decided: Mapping[str, Any] | None = None
+    embedded_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,17 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     """Build what ``config`` names in its groups feature, model, loss, method and decoder.
 
     Raises:
-        InputError: the corpus has another sample rate than the front end, or a constructor refuses its values.
+        InputError: the corpus has another sample rate than the front end, or holds embeddings of another one; a
+            constructor refuses its values.
     """
     from sed_lab.method.base import Parts
 
     feature = build(config["feature"])
+    if facts.embedded_by not in (None, getattr(feature, "name", None)):
+        raise InputError(
+            f"the dataset holds embeddings of feature={facts.embedded_by}, but {type(feature).__name__} would embed"
+            f" recordings otherwise; set feature={facts.embedded_by}"
+        )
     if facts.sample_rate not in (None, feature.sample_rate):
         raise InputError(
             f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={facts.sample_rate}; set both alike"
@@ -103,6 +112,19 @@ def build(node: Any, **given: Any) -> Any:
         if isinstance(cause, (InputError, OSError)):
             raise cause from None
         raise
+
+
+def use_cached_features(settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path) -> None:
+    """Give ``method`` the linear mel of its front end's ``settings``, kept below ``cache``, instead of audio.
+
+    Raises:
+        InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
+    """
+    if not method.takes_features or not hasattr(method.feature, "mel"):
+        word = "front end" if method.takes_features else "method"
+        raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")
+    code = code_hashes({"feature": settings["_target_"], "audio": "sed_lab.clip.audio"}, ())
+    data.use_cached_features(method.feature.mel, {**settings, "code": code}, cache)
 
 
 def method_class(config: Mapping[str, Any]) -> type[SedMethod]:
@@ -153,10 +175,12 @@ def load_detector(
     device: str = "cpu",
     vggish: Sequence[Path] | None = None,
     trusted: Sequence[str] = (),
+    audio: bool = True,
 ) -> Detector:
     """The best checkpoint of the run in ``folder``, its front end, decoder and threshold.
 
-    ``vggish``, weights and PCA, stand for the run's own where it was trained on embeddings.
+    ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
+    no recordings will come, only embeddings, and a front end's files are not needed.
 
     Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, and every ``_target_`` of
     the recorded configuration must belong to sed_lab, torch.optim or a ``trusted`` package.
@@ -184,7 +208,7 @@ def load_detector(
     fitted = {name: value for name, value in facts["decoder"].items() if name != "decoder"}
     made = assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
     made.method.load_detector_state(state)
-    if hasattr(made.method.feature, "open"):
+    if audio and hasattr(made.method.feature, "open"):
         made.method.feature.open()  # a bad file is said now, not at the first recording
     system = system or made.method.systems[0]
     if system not in made.method.systems:
@@ -203,8 +227,8 @@ def load_detector(
 
 
 def _vggish(settings: dict[str, Any], vggish: Sequence[Path], folder: Path) -> dict[str, Any]:
-    if "vggish" not in settings["_target_"]:
-        raise InputError(f"--vggish: {folder} was not trained on embeddings; leave it out")
+    if not settings["_target_"].endswith(".VggishEmbedding"):
+        raise InputError(f"--vggish: {folder} was not trained on VGGish's embeddings; leave it out")
     weights, pca = map(str, vggish)
     return {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
 
@@ -233,7 +257,7 @@ def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Decoder
     tuned = record.get("metrics", {}).get(f"{system}/event_f1_tuned/threshold")
     if asked == "tuned" and tuned is None:
         raise InputError("--threshold tuned: this run tuned none; use --threshold fixed or a number")
-    if asked in ("run", "tuned") and tuned is not None:
+    if tuned is not None and (asked == "tuned" or (asked == "run" and not decoder.keeps_threshold)):
         return tuned
     if asked in ("run", "fixed"):
         return decoder.threshold

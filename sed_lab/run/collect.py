@@ -18,7 +18,7 @@ from sed_lab.clip.audio import SUFFIXES
 from sed_lab.clip.batch import encode_weak
 from sed_lab.clip.module import SedData
 from sed_lab.decoder.base import Decoder
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, some
 from sed_lab.files import replacing, write_text
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.scores import save_scores
@@ -38,10 +38,14 @@ class Evaluation(pl.Callback):
             nothing is validated, and the last epoch's weights are kept.
         decoder: its median filter is used for the quick intersection F1.
         tune_on: the subset whose events fit the decoder's windows, where it asks for that.
+        zero_score: whether a class with reference events and no true positive counts as F1 0 or is left out.
     """
 
-    def __init__(self, folder: Path, objective: Iterable[str], decoder: Decoder, tune_on: str | None) -> None:
+    def __init__(
+        self, folder: Path, objective: Iterable[str], decoder: Decoder, tune_on: str | None, zero_score: bool
+    ) -> None:
         self.folder, self.objective, self.decoder, self.tune_on = folder, tuple(objective), decoder, tune_on
+        self.zero_score = zero_score
         self.by_method = any(name.endswith("/loss") for name in self.objective)
         if self.by_method and len(self.objective) > 1:
             raise InputError(f"objective={list(self.objective)}: a loss stands alone; drop it or the others")
@@ -59,6 +63,10 @@ class Evaluation(pl.Callback):
     ) -> None:
         subset = (_data(trainer).test if trainer.testing else _data(trainer).validation)[dataloader_idx]
         for system, prediction in outputs.items():
+            for scores in (prediction.frame, prediction.clip):
+                if scores is not None and not scores.isfinite().all():
+                    clips = [one for one, row in zip(batch.clip_id, scores, strict=True) if not row.isfinite().all()]
+                    raise pl_module.diverged(f"{system}'s scores of {subset} clips {some(clips)} are not finite")
             rows = self.rows.setdefault((subset, system), {})
             frame = None if prediction.frame is None else prediction.frame.float().cpu().numpy()
             clip = None if prediction.clip is None else prediction.clip.float().cpu().numpy()
@@ -95,7 +103,7 @@ class Evaluation(pl.Callback):
         values = {}
         if all(clip.events is not None for clip in clips) and scores.frame is not None:
             truth = {clip.clip_id: clip.events or () for clip in clips}
-            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder)
+            values["intersection_f1"] = quick_intersection_f1(scores, truth, self.decoder, self.zero_score)
         values["tagging_f1"] = quick_tagging_f1(scores, {clip.clip_id: _labels(clip) for clip in clips})
         return values
 
@@ -125,12 +133,15 @@ class Evaluation(pl.Callback):
 
 
 def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
-    """Write what is known about the scored clips beside their scores: annotation, durations, where the audio lies."""
+    """Write what is known about the scored clips beside their scores: annotation and which classes it is about where
+    these are not all, durations, where the audio lies."""
     clips = list(clips)
     if all(clip.events is not None for clip in clips):
         write_strong(folder / "ground_truth.tsv", {clip.path.name: clip.events or () for clip in clips})
     elif all(clip.event_labels is not None for clip in clips):
         write_weak(folder / "weak_labels.tsv", {clip.path.name: clip.event_labels or () for clip in clips})
+    if about := {clip.path.name: clip.annotated for clip in clips if clip.annotated is not None}:
+        write_weak(folder / "annotated.tsv", about)
     write_durations(folder / "durations.tsv", {clip.path.name: clip.duration for clip in clips})
     heard = [clip for clip in clips if clip.path.suffix.lower() in SUFFIXES]  # others are embeddings or points
     rows = "".join(f"{clip.path.name}\t{clip.path.resolve()}\n" for clip in heard)

@@ -23,11 +23,11 @@ from sed_lab.run.record import begun, read_record
 from sed_lab.run.sweep import gpu_pool
 
 # What cannot change a run's result: where it is logged and kept, how it is shown, what is made of its records. Epochs,
-# precision and data are never among them. On how many devices the same global batch is computed: see `parts`.
+# precision and data are never among them. On how many devices the same global batch is computed: see `divided`.
 NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
-NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device")
+NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
-DATA = ("dataset", "feature")  # groups whose values may name data of the user's
+DATA = ("dataset", "feature", "method")  # groups whose values may name data of the user's
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder")  # groups whose class's code can change a number
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
 
@@ -43,10 +43,13 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
     for group in DATA:
         for key, value in resolved.get(group, {}).items():
             resolved[group][key] = stand_in.get(value, value) if isinstance(value, str) else value
-    if (count := parts(resolved)) > 1:
+    devices, passes = divided(resolved)
+    if devices * passes > 1:
         method, network = (get_object(resolved[group]["_target_"]) for group in ("method", "model"))
         if getattr(method, "depends_on_parts", False) or getattr(network, "normalises_batches", True):
-            resolved["parts"] = count
+            resolved["parts"] = devices * passes
+        elif getattr(method, "gathers", False) and passes > 1:
+            resolved["passes"] = passes
     for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
         for name in names:
             resolved.get(part, {}).pop(name, None)
@@ -76,11 +79,12 @@ def is_complete(folder: Path, config: DictConfig, kept: Mapping[str, str] | None
     return bool(record and record["status"] == "complete" and record["config_hash"] == config_hash(config, kept))
 
 
-def parts(config: Mapping[str, Any]) -> int:
-    """Into how many parts devices and passes divide the global batch of a resolved configuration.
+def divided(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Over how many devices, in how many passes, a resolved configuration computes its global batch.
 
-    A method whose loss couples clips (``depends_on_parts``) or a network that normalises by the batch
-    (``normalises_batches``) computes something else then, and the number belongs to the identity.
+    A method whose loss couples clips of one part (``depends_on_parts``) or a network that normalises by the batch
+    (``normalises_batches``) computes something else in several parts, and their number belongs to the identity; where
+    a method ``gathers`` clips from all devices, that of the passes does.
     """
     trainer, batch = config["trainer"], config["batch"]
     devices = trainer.get("devices", 1)
@@ -90,10 +94,10 @@ def parts(config: Mapping[str, Any]) -> int:
         devices = devices.strip(",").split(",")
     world = max(1, len(devices) if isinstance(devices, list) else int(devices)) * int(trainer.get("num_nodes", 1))
     if (most := batch.get("max_clips_per_device")) is None:
-        return world
+        return world, 1
     clips = batch["clips"]
     trained = getattr(get_object(config["method"]["_target_"]), "trains_on", clips)
-    return world * max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
+    return world, max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
 
 
 def provenance(config: DictConfig) -> dict[str, Any]:
@@ -104,7 +108,7 @@ def provenance(config: DictConfig) -> dict[str, Any]:
         "config_hash": config_hash(config),
         "identity": identity(config),
         "data": _data_keys(resolved, {}),
-        "parts": parts(resolved),
+        "parts": math.prod(divided(resolved)),
         "code_hash": code_hashes(targets, SHARED),
     }
 

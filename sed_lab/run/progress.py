@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
 from sed_lab.files import write_text
+from sed_lab.run.keep import validated
 
 
 def on_terminal() -> bool:
@@ -33,6 +34,8 @@ def quiet() -> None:
         r".*treespec.*is deprecated.*",
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
+        r".*Total length of .* across ranks is zero.*",  # nothing is validated
+        r".*sync_dist=True.*",  # what is logged is one device's or, of validation, already all devices'
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -61,9 +64,8 @@ class PlainProgress(pl.Callback):
         now = time.monotonic()
         left = (now - self.started) / done * max(0, total - trainer.current_epoch - 1)
         rate = int(trainer.num_training_batches) / (now - self.epoch_started)
-        logged = trainer.callback_metrics  # keeps what earlier epochs logged
-        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        names = ("train/loss", "val/objective") if validated else ("train/loss",)
+        logged = trainer.callback_metrics
+        names = ("train/loss", "val/objective") if validated(trainer) else ("train/loss",)
         shown = [name for name in names if math.isfinite(logged.get(name, math.inf))]
         parts = [f"{name} {float(logged[name]):.4f}" for name in shown]
         at_most = "at most " if pl_module.stops_early else ""
@@ -77,8 +79,8 @@ class PlainProgress(pl.Callback):
 class History(pl.Callback):
     """Writes history.csv in the run's folder, one row an epoch, rewritten whole so that it is never half a row."""
 
-    def __init__(self, path: Path, validated_every: int = 1) -> None:
-        self.path, self.validated_every = path, validated_every
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.rows: list[dict[str, Any]] = []
         self.started = time.monotonic()
 
@@ -88,14 +90,16 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.callback_metrics.clear()  # else what an earlier epoch logged would stand in this one's row
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row["seconds"] = round(time.monotonic() - self.started, 3)
-        validated = (trainer.current_epoch + 1) % self.validated_every == 0
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("train/") or (name.startswith("val/") and validated):
+            if name.startswith(("train/", "val/")):
                 row[name] = float(value) if math.isfinite(value) else ""
         self.rows.append(row)
         names = list(dict.fromkeys(name for item in self.rows for name in item))

@@ -85,16 +85,23 @@ def start_record(folder: Path, config: DictConfig, identity: Mapping[str, Any]) 
         "name": folder.name,
         **identity,
         "seed": config.seed,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": code_version(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "hardware": hardware(),
+        **circumstances(),
         "config": OmegaConf.to_container(config, resolve=True),
         **({"dataset": earlier["dataset"]} if "dataset" in earlier else {}),
     }
     write_json(folder / "run.json", record)
     return record
+
+
+def circumstances() -> dict[str, Any]:
+    """What a record says of how it came about: command, time, code, package versions, hardware."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code_version(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "hardware": hardware(),
+    }
 
 
 def note_data(folder: Path, record: dict[str, Any], dataset: dict[str, Any], rerun: bool) -> None:
@@ -122,6 +129,18 @@ def finish_record(folder: Path, record: dict[str, Any], status: str, **facts: An
     """Write the record's last state: ``complete``, or ``failed`` with its ``reason``."""
     record.update(status=status, finished=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
     write_json(folder / "run.json", record)
+
+
+def best_in_words(record: Mapping[str, Any]) -> str:
+    """Which epoch's weights a run kept; empty where its record does not say."""
+    best, epochs = record.get("best_epoch"), record.get("epochs")
+    if best is None:
+        return ""
+    if record.get("objective") is None:
+        return f"epoch {best} of {epochs}, the last: nothing is validated"
+    return f"epoch {best} of {epochs}" + (
+        ": the last, still rising; more epochs may be better" if best == epochs else ""
+    )
 
 
 def code_version() -> dict[str, Any]:

@@ -59,14 +59,18 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
         end_with_parent()  # a launcher's worker process
     folder.mkdir(parents=True, exist_ok=True)
     note(folder, number, "running")
-    with lease_gpus(gpus) as environment, (folder / "output.log").open("a") as log:
-        code = subprocess.run(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, preexec_fn=end_with_parent
-        ).returncode
+    refused = ""
+    try:
+        with lease_gpus(gpus) as environment, (folder / "output.log").open("a") as log:
+            code = subprocess.run(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, preexec_fn=end_with_parent
+            ).returncode
+    except InputError as error:  # it never started
+        code, refused = 2, str(error)
     record = read_record(folder) or {}
     if code != 0 or record.get("status") != "complete":
-        reason = record.get("reason") or _last_line(folder / "output.log") or f"exit code {code}"
-        if record and record.get("status") != "failed":
+        reason = refused or record.get("reason") or _last_line(folder / "output.log") or f"exit code {code}"
+        if record and not refused and record.get("status") != "failed":
             write_json(folder / "run.json", {**record, "status": "failed", "reason": reason})
         note(folder, number, "failed", reason)
         print(f"job {number} failed: {reason} ({folder}/output.log)", file=sys.stderr)
@@ -170,7 +174,9 @@ class SweepReport(Callback):
             jobs.setdefault(number, {"job": number, "folder": "", "status": "missing", "reason": "never started"})
         for job in jobs.values():
             if job["status"] == "running":
-                job.update(status="missing", reason="ended without a word (killed?)")
+                said = _last_line(Path(job["folder"]) / "output.log")
+                last = f"killed, the last line of its output.log: {said}" if said else "killed without a word"
+                job.update(status="missing", reason=last)
         outcome["failed"] = sum(job["status"] != "done" for job in jobs.values())
         _print_jobs([jobs[number] for number in sorted(jobs)])
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from sed_lab.analysis.arora2019 import det_figure, spheres
+from sed_lab.analysis.arora2019 import NUMBERS, det_figure, measure, spheres
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import build_table
 from sed_lab.files import write_json
 from sed_lab.metric.det import det
+from sed_lab.metric.measure import flatten
+from sed_lab.metric.names import is_metric
 from sed_lab.report.drawing import draw
 from sed_lab.report.style import svg_text
 
@@ -95,3 +98,35 @@ def test_every_point_is_on_its_sphere_and_every_cluster_has_a_shade(tmp_path: Pa
     kept(tmp_path, 5, size=4)
     with pytest.raises(InputError, match=r"embeddings of 4 numbers are on no sphere"):
         spheres(tmp_path, [5], ["blue", "red"])
+
+
+ROWS = """epoch,step,seconds,train/phase,train/loss_centroids,train/loss_embedding,train/loss_constant,train/loss_output
+0,4,1,0,2.5,,1.5,
+1,8,3,1,2.5,2.0,1.5,
+2,12,9,1,2.5,1.6,1.5,
+3,16,12,2,2.4,1.6,1.5,
+4,20,20,3,2.4,1.2,1.5,
+5,24,22,3,2.4,0.9,1.5,
+6,28,24.4,3,2.4,0.6,1.5,
+7,32,90,4,2.4,0.6,1.5,0.7
+8,36,99,5,2.4,0.6,1.5,0.5
+"""
+
+
+def test_the_last_embedding_loss_stands_beside_that_of_a_constant_one(tmp_path: Path) -> None:
+    """Later phases repeat what was logged last; the pace is that of epochs one after the other in a phase."""
+    (tmp_path / "history.csv").write_text(ROWS)
+    write_json(tmp_path / "run.json", {"config": {"batch": {"clips": {"weak": 50}}}})
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.BatchNorm2d(3))
+    state = {f"network.encoder.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": {**state, "network.output.bias": torch.zeros(9)}}, tmp_path / "detector.ckpt")
+    measured, curves = measure(tmp_path, {"systems": {"proposed2": {}, "proposed1": {}}})
+    assert curves == {}
+    assert measured["proposed1"] == measured["proposed2"]
+    assert measured["proposed1"]["embedding_loss"] == {"last": 0.6, "constant": 1.5, "share": pytest.approx(0.4)}
+    # 6 s, 2 s and 2.4 s of 4 steps of 50 clips; 3 weights of 4, 3 biases, 3 scales and 3 shifts
+    assert measured["proposed1"]["cost"] == {"encoder_parameters": 21, "ms_a_clip": pytest.approx(12.0)}
+    names = flatten({"systems": measured})
+    assert all(is_metric(name, NUMBERS) for name in names)
+    (tmp_path / "history.csv").write_text("epoch,step,seconds,train/phase,train/loss_weak\n0,4,1,0,0.7\n")
+    assert measure(tmp_path, {"systems": {"model": {}}}) == ({}, {})  # the baseline learns no embedding

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sed_lab.analysis.aziz2020 import NUMBERS, confusion, measure
+from sed_lab.analysis.aziz2020 import NUMBERS, confusion, figures, measure
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
 
@@ -43,3 +44,11 @@ def test_a_matrix_a_system_with_its_counts() -> None:
     figure = confusion({"a": [[3, 1], [0, 2]], "b": [[4, 0], [1, 1]]}, ("Dog", "Cat"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["3", "1", "0", "2"]
+
+
+def test_of_hundreds_of_classes_no_matrix_is_drawn() -> None:
+    for number, drawn in ((3, {"confusion"}), (41, set())):
+        accuracy = {"argmax": 0.5, "confusion": [[1] * number] * number}
+        measured = {"systems": {"model": {"accuracy": accuracy}}}
+        run: Any = SimpleNamespace(metrics=measured, systems=["model"], classes=[f"c{i}" for i in range(number)])
+        assert set(figures(run)) == drawn

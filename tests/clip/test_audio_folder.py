@@ -12,7 +12,16 @@ import pytest
 import soundfile
 
 from sed_lab.clip.audio import read_audio, write_audio
-from sed_lab.clip.audio_folder import check_audio, list_audio, resample_folder, resampled_path, track, usable_audio
+from sed_lab.clip.audio_folder import (
+    OURS,
+    check_audio,
+    find_audio,
+    list_audio,
+    resample_folder,
+    resampled_path,
+    track,
+    usable_audio,
+)
 from sed_lab.errors import InputError
 
 
@@ -108,6 +117,33 @@ def test_resample_folder_resumes_and_renews(source: Path, tmp_path: Path) -> Non
     assert resample_folder(source, target, 16000, progress=False) == (2, 4)
     assert (target / "3.flac").stat().st_mtime_ns == kept
     assert not list(target.glob(".*.part*"))
+
+
+def test_copies_that_others_made_are_kept(source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    target = tmp_path / "source_16k"
+    resample_folder(source, target, 16000, progress=False)
+    (target / OURS).unlink()  # as the baseline's own copies
+    os.utime(target / "0.wav", (1, 1))
+    (target / "1.flac").unlink()
+    before = (target / "0.wav").stat().st_mtime_ns
+    assert resample_folder(source, target, 16000, progress=False) == (1, 5)
+    assert (target / "0.wav").stat().st_mtime_ns == before
+    text = (
+        "1 of 6 copies are older than their recordings and were not made by sed_lab: they are used as they are; remove"
+    )
+    assert f"{target}: {text} {target} to have them made again" in caplog.text
+    (target / OURS).touch()
+    caplog.clear()
+    assert resample_folder(source, target, 16000, progress=False) == (1, 5)
+    assert (target / "0.wav").stat().st_mtime_ns > before
+    assert not caplog.text
+
+
+def test_audio_is_found_in_folders_below(source: Path) -> None:
+    write_audio(source / "a/b/x.wav", noise(100, 0), 2000)
+    write_audio(source / ".a/y.wav", noise(100, 0), 2000)
+    names = [path.relative_to(source).as_posix() for path in find_audio(source)]
+    assert names == ["0.wav", "1.flac", "2.wav", "3.flac", "4.wav", "5.flac", "a/b/x.wav"]
 
 
 def test_resample_folder_names_all_bad_files_after_doing_the_others(source: Path, tmp_path: Path) -> None:

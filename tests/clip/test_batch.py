@@ -45,15 +45,34 @@ def test_seed_changes_the_order() -> None:
     assert keys(CompositionSampler(SIZES, CLIPS, seed=1)) != keys(CompositionSampler(SIZES, CLIPS, seed=2))
 
 
-def test_mode_all_carries_on_until_every_clip_was_seen() -> None:
-    sampler = CompositionSampler(SIZES, CLIPS, seed=3, epoch="all")
-    seen: list[int] = []
+def test_mode_all_ends_with_the_larger_subset_once_through() -> None:
+    # Huang et al. 2021: 6373 synthetic and 1578 weak clips, 32 of each: 199 steps, the weak ones four times through
+    sampler = CompositionSampler({"synthetic": 6373, "weak": 1578}, {"synthetic": 32, "weak": 32}, seed=3, epoch="all")
+    assert len(sampler) == 6373 // 32 == 199
+    times: dict[int, int] = {}
+    passes = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
-        seen += [k.index for batch in keys(sampler) for k in batch if k.subset == "unlabelled"]
-    # 2 epochs x 7 steps x 5 clips = 70 of 61: the first 61 are one whole pass, then a new permutation begins
-    assert sorted(seen[:61]) == list(range(61))
-    assert len(set(seen[61:])) == 9
+        batches = keys(sampler)
+        assert all(len({(k.subset, k.index) for k in batch}) == 64 for batch in batches)  # none twice in a batch
+        synthetic = [k.index for batch in batches for k in batch if k.subset == "synthetic"]
+        assert len(set(synthetic)) == len(synthetic) == 199 * 32
+        weak = [k for batch in batches for k in batch if k.subset == "weak"]
+        passes += [k.epoch for k in weak]
+        for key in weak:
+            times[key.index] = times.get(key.index, 0) + 1
+    # 398 batches of 49 a pass: the second epoch goes on in the fifth pass where the first one stopped
+    assert passes == [i // 49 for i in range(398) for _ in range(32)]
+    assert min(times.values()) >= 6
+    assert max(times.values()) <= 9
+
+
+def test_the_next_pass_is_another_permutation() -> None:
+    sampler = CompositionSampler({"weak": 12, "synthetic": 60}, {"weak": 3, "synthetic": 3}, seed=0, epoch="all")
+    weak = [k.index for batch in keys(sampler) for k in batch if k.subset == "weak"]
+    turns = [weak[i : i + 12] for i in range(0, 60, 12)]
+    assert all(sorted(turn) == list(range(12)) for turn in turns)
+    assert len({tuple(turn) for turn in turns}) == 5
 
 
 @given(
@@ -83,8 +102,8 @@ def test_parts_make_up_the_undivided_batch(world: int, accumulate: int, epoch: i
 @pytest.mark.parametrize(
     ("clips", "message"),
     [
-        ({"synthetic": 51}, r"batch.clips.synthetic=51, but the dataset has 50"),
-        ({"strong": 1}, r"batch.clips.strong=1, but the dataset has 0"),
+        ({"synthetic": 51}, r"batch.clips.synthetic=51, but the dataset has 50 synthetic clips; set it to at most 50$"),
+        ({"strong": 1}, r"batch.clips.strong=1, but the dataset has 0 strong clips; set batch.clips.strong=0 or use"),
         ({"synthetic": 0}, "asks for no clip at all"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
@@ -21,7 +22,8 @@ from sed_lab.clip import embedding_store
 from sed_lab.clip.embedding_store import EmbeddingStore, convert
 from sed_lab.clip.tfrecord import EmbeddingRecord, Tally, encode_embedding, write_records
 from sed_lab.clip.tfrecord import read_clips as real_read_clips
-from sed_lab.dataset.audioset_embeddings import check_embeddings
+from sed_lab.dataset.check import Looking
+from sed_lab.dataset.check_audioset import check_embeddings
 from sed_lab.errors import InputError
 from sed_lab.files import locked
 
@@ -288,6 +290,34 @@ def test_a_source_without_shards_is_named_and_nothing_is_made(release: Path, tmp
     assert not (tmp_path / "store").exists()
 
 
+def test_shards_that_are_no_shards_are_named(release: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    convert(release, tmp_path / "store", ("eval",), progress=False)
+    assert f"{release}/eval/__.tfrecord is empty (0 bytes): its clips are missing" in caplog.text
+    linked = release / "eval/aa.tfrecord"
+    linked.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=f"^{linked}: links that lead nowhere; restore the files, or remove the links"):
+        convert(release, tmp_path / "other", ("eval",), progress=False)
+    linked.unlink()
+    for path in (release / "eval").glob("[!.]*"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"eval/__.tfrecord: is compressed by gzip; unpack it \(gunzip\)"):
+        convert(release, tmp_path / "packed", ("eval",), progress=False)
+    for path in (release / "eval").glob("[!.]*"):
+        path.rename(path.with_name(f"{path.name}.gz"))
+    with pytest.raises(InputError, match=r"eval holds 2 \*.tfrecord.gz; unpack them with gunzip .*/eval/\*.gz"):
+        convert(release, tmp_path / "named", ("eval",), progress=False)
+    (release / "eval/aa.tfrecord").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"none of the 1 files holds a clip \(they are empty\); restore them, then remove"
+    ):
+        convert(release, tmp_path / "void", ("eval",), progress=False)
+    (release / "eval/aa.tfrecord").write_bytes(b"nothing at all")
+    with pytest.raises(
+        InputError, match=r"none of the 1 files holds a clip \(aa.tfrecord: wrong checksum of the length\)"
+    ):
+        convert(release, tmp_path / "nothing", ("eval",), progress=False)
+
+
 def test_an_unreadable_shard_stops_the_conversion_until_it_can_be_read(release: Path, tmp_path: Path) -> None:
     path = release / "eval/zZ.tfrecord"
     text = path.read_bytes()
@@ -375,7 +405,8 @@ def test_a_store_is_read_only_and_travels_as_its_folder(release: Path, tmp_path:
 
 
 def test_a_store_may_be_empty(tmp_path: Path) -> None:
-    write_records(tmp_path / "eval/aa.tfrecord", [])
+    short = EmbeddingRecord("abc", 0.0, 9.0, (), (bytes(128),) * 9)
+    write_records(tmp_path / "eval/aa.tfrecord", [encode_embedding(short)])
     convert(tmp_path, tmp_path / "store", ("eval",), progress=False)
     store = EmbeddingStore(tmp_path / "store")
     assert (len(store), store.embedding.shape, store.has_label(0).shape) == (0, (0, 10, 128), (0,))
@@ -425,13 +456,14 @@ def test_a_check_counts_what_a_conversion_would(release: Path, capsys: pytest.Ca
     assert balanced.warnings == [
         "3 files are there where the published set has 4070",
         "3 clips have not 10 rows and are left out: 3 of 3",
-        f"clips of 10 rows: Speech {speech}, Vehicle {vehicle}",
     ]
-    assert (evaluated.listed, evaluated.found, evaluated.bad, evaluated.errors) == (9, 8, [], [])
+    assert balanced.notes == [f"clips of 10 rows: Speech {speech}, Vehicle {vehicle}"]
+    assert (evaluated.listed, evaluated.found, evaluated.bad) == (9, 8, [])
+    assert evaluated.errors == [f"{release}/eval/__.tfrecord is empty (0 bytes); restore it"]
     assert absent.warnings == [f"{release}/unbal_train is absent"]
     assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == before
     assert not capsys.readouterr().err
-    check_embeddings(release, classes, progress=True)
+    check_embeddings(release, classes, Looking(progress=True))
     assert "checking eval: 2 of 2" in capsys.readouterr().err
 
 
@@ -451,5 +483,5 @@ def test_a_check_goes_on_after_what_cannot_be_read(
     ]
     assert "holds no *.tfrecord" in evaluated.errors[0]
     assert (unbalanced.found, unbalanced.errors) == (30, [])
-    with pytest.raises(InputError, match=r"absent/bal_train holds no \*.tfrecord"):
+    with pytest.raises(InputError, match=r"absent is not a folder; name the one that holds bal_train/, eval/"):
         check_embeddings(tmp_path / "absent", {})

@@ -20,6 +20,7 @@ from sed_lab.clip.tfrecord import (
     Damage,
     EmbeddingRecord,
     Tally,
+    count_records,
     decode_embedding,
     encode_embedding,
     masked_crc32c,
@@ -201,6 +202,27 @@ def test_other_files_give_no_record(tmp_path: Path, content: bytes) -> None:
     found, damage = read(tmp_path / "other")
     assert not found
     assert [(one.position, one.rest_lost) for one in damage] == [(0, True)]
+
+
+def test_records_are_counted_by_their_headers(tmp_path: Path) -> None:
+    path = tmp_path / "some.tfrecord"
+    write_records(path, [b"first", b"", b"third one"])
+    text = bytearray(path.read_bytes())
+    text[14] ^= 1  # in the data of the first
+    damage: list[Damage] = []
+    path.write_bytes(text)
+    assert count_records(path, damage.append) == 3
+    assert not damage
+    path.write_bytes(text[:-1])
+    assert count_records(path, damage.append) == 2
+    assert damage == [Damage(37, "the file ends within the record", rest_lost=True)]
+
+
+def test_a_record_whose_length_begins_like_gzip_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.tfrecord"
+    write_records(path, [bytes(0x088B1F)])
+    assert path.read_bytes()[:3] == b"\x1f\x8b\x08"
+    assert len(read(path)[0][0]) == 0x088B1F
 
 
 def test_a_file_is_read_in_parts(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sed_lab.clip.embedding_store import convert
 from sed_lab.clip.tfrecord import EmbeddingRecord, encode_embedding, write_records
-from sed_lab.dataset.audioset_embeddings import RowClips, exchanged
+from sed_lab.dataset.audioset_embeddings import RowClips
+from sed_lab.dataset.embedding_split import clips_by_class, exchanged
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus
 from tests.configured import configured
@@ -205,6 +206,31 @@ def test_another_share_and_other_subsets(place: Path) -> None:
     assert len(ours) == round(0.25 * len({record.video_id for record in expected.values()}))
     found = {source_of(clip) for part in ("weak", "test") for clip in clips_of(corpus, part)}
     assert found == expected.keys()
+
+
+def test_audioset_s_own_split_trains_on_some_subsets_and_tests_on_others(place: Path) -> None:
+    corpus = read(place, subsets=["bal_train", "unbal_train"], test_subsets=["eval"], labels="any", per_class=None)
+    training, test = clips_of(corpus, "weak"), clips_of(corpus, "test")
+    assert {clip.clip_id for clip in test} == wanted("any", ("eval",)).keys()
+    assert {source_of(clip) for clip in training} == wanted("any", ("bal_train", "unbal_train")).keys()
+    assert not any(map(is_copy, test))
+    single = read(place, subsets=["bal_train"], test_subsets=["eval"], per_class=8)
+    assert counted(clips_of(single, "test")) == counted(clips_of(single, "weak")) == dict.fromkeys(CLASSES, 8)
+    assert {clip.clip_id for clip in clips_of(single, "test")} <= wanted("single", ("eval",)).keys()
+    other = read(place, subsets=["bal_train"], test_subsets=["unbal_train"], per_class=8)
+    assert other.fingerprint != single.fingerprint
+
+
+def test_a_video_that_tests_does_not_train(tmp_path: Path) -> None:
+    rows = (bytes(128),) * 10
+    for subset, videos in (("bal_train", "abcd"), ("eval", "dxyz")):
+        records = [EmbeddingRecord(v, 10.0 * len(subset), 0.0, (72 * (i % 2),), rows) for i, v in enumerate(videos)]
+        write_records(tmp_path / "release" / subset / "0.tfrecord", map(encode_embedding, records))
+    settings: dict[str, Any] = {"labels": "any", "subsets": ["bal_train"], "test_subsets": ["eval"]}
+    classes = {"Speech": 0, "Animal": 72}
+    corpus = read_audioset_embeddings(tmp_path / "release", tmp_path, classes, row_exchange="none", **settings)
+    assert {video_of(clip) for clip in clips_of(corpus, "weak")} == set("abc")
+    assert {video_of(clip) for clip in clips_of(corpus, "test")} == set("dxyz")
 
 
 # Copies.
@@ -443,6 +469,11 @@ def test_the_order_of_conversion_does_not_matter_to_who_is_there(place: Path, tm
         ({"train_share": 1.0}, r"dataset\.train_share=1\.0 must lie between 0 and 1"),
         ({"train_share": 0.0}, r"dataset\.train_share=0\.0 must lie between 0 and 1"),
         ({"per_class": 0}, r"per_class=0 above 0"),
+        ({"test_subsets": ["eval"]}, r"test_subsets names eval, which also trains; take it out of dataset\.subsets"),
+        (
+            {"subsets": ["bal_train"], "test_subsets": ["eval"], "row_exchange": "before_split"},
+            r"row_exchange=before_split draws its own test clips; set dataset\.test_subsets=null",
+        ),
         ({"subsets": ["bal_train", "test"]}, r"test holds no \*\.tfrecord"),
     ],
 )
@@ -463,7 +494,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", ["single", "any"])
 def test_a_class_without_clips_is_named(place: Path, row_exchange: str, labels: str) -> None:
     classes = {"Speech": 0, "Cow": 91}
-    with pytest.raises(InputError, match=r"weak has Speech \d+, Cow 0; every class needs a clip, so use more subsets"):
+    with pytest.raises(InputError, match=r"_embeddings: weak has no clip of Cow; every class needs one, so"):
         read_audioset_embeddings(place, place.parent / "cache", classes, labels, row_exchange=row_exchange)
 
 
@@ -494,10 +525,37 @@ def test_the_lacking_class_is_named_where_classes_are_made_even(tmp_path: Path) 
     records = [EmbeddingRecord(f"v{i}", 0.0, 10.0, (72 if i == 0 else 0,), rows) for i in range(20)]
     write_records(tmp_path / "release/eval/0.tfrecord", map(encode_embedding, records))
     for seed in range(4):
-        with pytest.raises(InputError, match=r"has Speech [1-9]\d*, Animal 0; every class needs a clip"):
+        with pytest.raises(InputError, match=r"has no clip of Animal; every class needs one"):
             read_audioset_embeddings(
                 tmp_path / "release", tmp_path, {"Speech": 0, "Animal": 72}, "single", ["eval"], seed=seed
             )
+
+
+def test_of_five_hundred_classes_without_clips_some_are_named_and_the_others_counted(place: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read_audioset_embeddings(place, place.parent / "cache", [*range(527)], "any")
+    assert len(str(error.value)) < len(str(place)) + 150
+    assert "weak has no clip of 2, 3, 4, 5, 6, 7, 8, 10, 11, 12 and 508 more; every class" in str(error.value)
+
+
+def test_many_classes_are_said_in_a_few_words(place: Path) -> None:
+    counts = np.array([[True] * 12] * 3)
+    said = clips_by_class(place, "weak", np.array([0, 2]), counts, [f"c{i}" for i in range(12)])
+    assert said == "12 classes of 2 to 2 clips"
+
+
+def test_classes_by_name_are_those_by_number(place: Path, tmp_path: Path) -> None:
+    mapped = read(place)
+    text = "index,mid,display_name\n0,/m/09x0r,Speech\n72,/m/0jbk,Animal\n137,/m/04rlf,Music\n300,/m/07yv9,Vehicle\n"
+    (tmp_path / "class_labels_indices.csv").write_text(text)
+    (tmp_path / "release").symlink_to(place)
+    for classes in (["Speech", "/m/0jbk", 137, {"Vehicle": 300}], [0, "72", "Music", "Vehicle"]):
+        named = read_audioset_embeddings(tmp_path / "release", place.parent / "cache", classes)
+        assert (named.classes, named.fingerprint) == (mapped.classes, mapped.fingerprint)
+    two = read_audioset_embeddings(tmp_path / "release", place.parent / "cache", ["Vehicle", "Music"])
+    assert two.classes == ("Vehicle", "Music")
+    assert counted(clips_of(two, "weak")).keys() == {"Vehicle", "Music"}
+    assert two.embedded_by == "vggish"
 
 
 def test_no_class_at_all_is_refused(place: Path) -> None:
@@ -512,7 +570,7 @@ def test_a_class_without_test_clips_is_named(tmp_path: Path) -> None:
     write_records(tmp_path / "release/eval/0.tfrecord", map(encode_embedding, records))
     said = set()
     for seed in range(8):
-        with pytest.raises(InputError, match=r"release: (weak|test) has .*Animal 0; every class needs a clip") as error:
+        with pytest.raises(InputError, match=r"release: (weak|test) has no clip of Animal; every class") as error:
             read_audioset_embeddings(
                 tmp_path / "release", tmp_path, {"Speech": 0, "Animal": 72}, "any", ["eval"], seed=seed
             )

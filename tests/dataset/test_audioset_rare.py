@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.dataset.audioset_rare import check_audioset_rare, read_segments
+from sed_lab.dataset.audioset_rare import SHARES, _in_ratio, read_segments
+from sed_lab.dataset.check_audioset import check_audioset_rare
 from sed_lab.errors import InputError
 from sed_lab.prepare import prepare
-from tests.configured import configured
+from tests.configured import configured, option
 
 read_audioset_rare = configured("dataset/audioset_rare")
 
@@ -84,7 +85,7 @@ def test_every_class_is_split_70_20_10(audioset: Path) -> None:
 
 def test_another_ratio_leaves_the_test_clips_as_they_are(audioset: Path) -> None:
     every = read_audioset_rare(audioset, CLASSES, EXCLUDE)
-    counts = {"weak": {"Dog": 7, "gunshot": 3}, "weak_validation": {"background": 0}}
+    counts = {"weak": {"Dog": 7, "gunshot": 3, "babycry": 99}, "weak_validation": {"background": 0}}  # at most
     fewer = read_audioset_rare(audioset, CLASSES, EXCLUDE, counts)
     assert counted(fewer)["weak"] == {"Dog": 7, "babycry": 7, "gunshot": 3, "background": 28}
     assert counted(fewer)["weak_validation"] == {"Dog": 4, "babycry": 2, "gunshot": 2}
@@ -93,12 +94,49 @@ def test_another_ratio_leaves_the_test_clips_as_they_are(audioset: Path) -> None
     assert kept < {clip.clip_id for clip in every.subsets["weak"].clips}
 
 
+def test_a_ratio_takes_the_most_clips_that_have_it(audioset: Path) -> None:
+    every = read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    ratio = {"Dog": 2, "babycry": 2, "gunshot": 1, "background": 3}
+    corpus = read_audioset_rare(audioset, CLASSES, EXCLUDE, ratio=ratio)
+    assert counted(corpus)["weak"] == {"Dog": 6, "babycry": 6, "gunshot": 3, "background": 9}  # 7 // 2 times
+    assert counted(corpus)["weak_validation"] == {"Dog": 2, "babycry": 2, "gunshot": 1, "background": 3}
+    assert [clip.clip_id for clip in corpus.subsets["test"].clips] == [c.clip_id for c in every.subsets["test"].clips]
+    next((audioset / "audio").glob("*id_021*")).unlink()  # a lost video is no reason to refuse
+    assert counted(read_audioset_rare(audioset, CLASSES, EXCLUDE, ratio=ratio))["weak"]["Dog"] == 6
+    sizes = {"Dog": 9450, "babycry": 1610, "gunshot": 2870, "background": 25200}
+    assert option("dataset/audioset_rare")["counts"]["weak"] == sizes
+    downsampled = {"Dog": 1610, "babycry": 1610, "gunshot": 805, "background": 20930}  # 805 times
+    assert _in_ratio(sizes, {"Dog": 2, "babycry": 2, "gunshot": 1, "background": 26}, "weak") == downsampled
+
+
+def test_no_more_than_the_papers_clips_are_taken_of_a_whole_audioset() -> None:
+    """70, 20 and 10 % of 13.5K, 2.3K, 4.1K and 36.0K."""
+    totals = {"Dog": 13500, "babycry": 2300, "gunshot": 4100, "background": 36000}
+    counts = option("dataset/audioset_rare")["counts"]
+    assert counts == {
+        subset: {name: round(SHARES[subset] * total) for name, total in totals.items()} for subset in SHARES
+    }
+
+
+def test_recordings_may_lie_in_folders(audioset: Path) -> None:
+    before = read_audioset_rare(audioset, CLASSES, EXCLUDE)
+    for number, path in enumerate(sorted((audioset / "audio").iterdir())):
+        inner = audioset / "audio" / ("bal_train" if number % 2 else "eval/a")
+        inner.mkdir(parents=True, exist_ok=True)
+        path.rename(inner / path.name)
+    assert counted(read_audioset_rare(audioset, CLASSES, EXCLUDE)) == counted(before)
+    for path in (audioset / "audio").rglob("*.wav"):
+        path.rename(path.with_stem(f"x{path.stem}"))
+    with pytest.raises(InputError, match=r"audio holds none of the 20 listed clips of Dog; recordings are called YTID"):
+        read_audioset_rare(audioset, CLASSES, EXCLUDE)
+
+
 def test_missing_recordings_are_counted(
     audioset: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     for i in (0, 3, 21):
         next((audioset / "audio").glob(f"*id_{i:03d}*")).unlink()
-    dog, baby, gun, background = check_audioset_rare(audioset, CLASSES, EXCLUDE)
+    dog, baby, gun, background = check_audioset_rare(audioset, CLASSES, EXCLUDE, 16000)
     assert (dog.subset, dog.listed, dog.found, dog.missing) == ("Dog", 20, 18, ["--id_000", "--id_003"])
     assert (baby.found, gun.found, background.found) == (9, 10, 40)
     with caplog.at_level(logging.WARNING):
@@ -119,9 +157,11 @@ def test_missing_recordings_are_counted(
         ({"classes": {"Dog": ["Dogg"]}}, r"dataset.classes.Dog: 'Dogg' is no label of AudioSet's"),
         ({"classes": {"background": ["Dog"]}}, r"none of them called background"),
         ({"exclude": ["Cry"]}, r"dataset.exclude: 'Cry' is no label"),
+        ({"ratio": {"Dog": 2, "gunshot": 1}}, r"must give each of Dog, babycry, background, gunshot a whole number"),
+        ({"ratio": dict.fromkeys([*CLASSES, "background"], 0.5)}, r"a whole number above 0"),
         (
-            {"counts": {"weak": {"Dog": 15}}},
-            r"dataset.counts.weak.Dog=15, but .* has 14 such clips \(20 of Dog in all\)",
+            {"ratio": {"Dog": 1, "babycry": 1, "gunshot": 1, "background": 26}},
+            r"does not fit into the clips of weak_validation: 4 Dog, 2 babycry, 8 background, 2 gunshot",
         ),
         ({"counts": {"train": {"Dog": 1}}}, r"dataset.counts: unknown 'train'; use weak, weak_validation, test"),
         ({"counts": {"weak": {"Cat": 1}}}, r"dataset.counts: unknown 'Cat'"),

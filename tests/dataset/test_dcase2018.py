@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from sed_lab import prepare
 from sed_lab.clip.annotation import read_strong, read_weak, write_strong, write_weak
@@ -14,7 +16,8 @@ from sed_lab.dataset.desed import CLASSES
 from sed_lab.errors import InputError
 from sed_lab.types import Event
 from tests.configured import configured
-from tests.dataset.test_desed import METADATA, RATE, record
+from tests.dataset.test_desed import METADATA, RATE
+from tests.made.corpora import record
 
 read_dcase2018 = configured("dataset/dcase2018")
 
@@ -37,9 +40,9 @@ def corpus(root: Path, own: bool) -> Path:
     soundscapes = {"s.wav": [Event(0, 1, "Speech")]}
     write_strong(meta / "train/synthetic.tsv", soundscapes)
     record(audio / "train/synthetic", ["s.wav"])
-    place = "train/synthetic20/soundscapes" if own else "train/synthetic21_train/soundscapes"
-    write_strong(meta / f"{place}.tsv", {"m.wav": [Event(0, 1, "Frying")]})
-    record(audio / place, ["m.wav"])
+    for place, name in (("synthetic20", "o.wav"), ("synthetic21_train", "m.wav")):
+        write_strong(meta / f"train/{place}/soundscapes.tsv", {name: [Event(0, 1, "Frying")]})
+        record(audio / f"train/{place}/soundscapes", [name])
     return root
 
 
@@ -58,6 +61,70 @@ def test_both_arrangements_give_the_same_subsets(tmp_path: Path, own: bool) -> N
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("soundscapes", "clips"), [("synthetic21", ["m"]), ("synthetic20", ["o"])])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_key_chooses_the_soundscapes_that_train(
+    tmp_path: Path, soundscapes: str, clips: list[str], apart: bool
+) -> None:
+    corpus(tmp_path, own=False)
+    if apart:  # as from 2022 on
+        for part in ("metadata", "audio"):
+            for place in ("synthetic20", "synthetic21_train"):
+                target = tmp_path / "dcase_synth" / part / "train" / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / part / "train" / place).rename(target)
+    read = read_dcase2018(tmp_path, RATE, soundscapes=soundscapes)
+    assert [clip.clip_id for clip in read.subsets["synthetic"].clips] == clips
+
+
+def test_absent_soundscapes_are_refused_with_what_else_there_may_be(tmp_path: Path) -> None:
+    (corpus(tmp_path, own=True) / "metadata/train/synthetic21_train/soundscapes.tsv").unlink()
+    (tmp_path / "audio/train/synthetic21_train/soundscapes/m.wav").unlink()
+    said = r"synthetic21_train/soundscapes.tsv is absent; restore it, or set dataset.soundscapes=synthetic20$"
+    with pytest.raises(InputError, match=said):
+        read_dcase2018(tmp_path, RATE)
+    with pytest.raises(InputError, match="soundscapes=synthetic19 is unknown; use synthetic21 or synthetic20"):
+        read_dcase2018(tmp_path, RATE, soundscapes="synthetic19")
+
+
+def test_so_many_soundscapes_are_drawn_by_the_seed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus(tmp_path, own=False)
+    names = [f"{i}.wav" for i in range(12)]
+    place = "train/synthetic21_train/soundscapes"
+    write_strong(tmp_path / f"metadata/{place}.tsv", {name: [Event(0, 1, "Dog")] for name in names})
+    record(tmp_path / "audio" / place, names)
+
+    def drawn(count: int | None, seed: int = 0) -> list[str]:
+        read = read_dcase2018(tmp_path, RATE, soundscape_count=count, seed=seed).subsets["synthetic"]
+        assert all(read.load(i, 0)[0].clip_id == clip.clip_id for i, clip in enumerate(read.clips))
+        return [clip.clip_id for clip in read.clips]
+
+    every = drawn(None)
+    some, others = drawn(5), drawn(5, seed=1)
+    assert len(some) == len({*some}) == 5
+    assert {*some} < {*every}
+    assert some == drawn(5) != others
+    assert drawn(100) == every
+    assert "dataset.soundscape_count=100, but there are 12; all of them train" in caplog.text
+
+
+@pytest.mark.parametrize("resampled", [True, False])
+def test_subsets_that_lack_frequencies_others_have_do_not_train(tmp_path: Path, resampled: bool) -> None:
+    corpus(tmp_path, own=False)
+    low = tmp_path / "audio/train/synthetic20/soundscapes/o.wav"
+    soundfile.write(low, np.full(4000, 0.1), RATE // 2)
+    said = (
+        rf"differ in sample rate \(synthetic {RATE // 2} Hz, weak {RATE} Hz,.* read at {RATE} Hz some are silent above"
+        rf" {RATE // 4} Hz, .* set dataset.sample_rate={RATE // 2} and a feature"
+    )
+    with pytest.raises(InputError, match=said):
+        read_dcase2018(tmp_path, RATE, soundscapes="synthetic20", resampled=resampled)
+    read_dcase2018(tmp_path, RATE // 2, soundscapes="synthetic20", resampled=resampled)  # all hold the same band
+    with pytest.raises(InputError, match=said):  # copies at that rate do not hide it
+        read_dcase2018(tmp_path, RATE, soundscapes="synthetic20", resampled=resampled)
+    read_dcase2018(tmp_path, RATE, resampled=resampled)
+
+
 def test_names_of_the_challenge_pages_are_known(tmp_path: Path) -> None:
     corpus(tmp_path, own=True)
     (tmp_path / "metadata/train/weak.csv").write_text("filename\tevent_labels\nw.wav\tAlarm/bell/ringing\nv.wav\tCat\n")
@@ -66,7 +133,7 @@ def test_names_of_the_challenge_pages_are_known(tmp_path: Path) -> None:
 
 
 def test_check_counts_against_what_was_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checks = {one.subset: one for one in check_dcase2018(corpus(tmp_path, own=True))}
+    checks = {one.subset: one for one in check_dcase2018(corpus(tmp_path, own=True), RATE)}
     found = {name: (one.expected, one.found) for name, one in checks.items()}
     assert found["synthetic"] == (None, 1)
     assert [found[name] for name in ("weak", "validation", "test", "synthetic_test")] == [
@@ -81,7 +148,7 @@ def test_check_counts_against_what_was_published(tmp_path: Path, capsys: pytest.
 
 
 def test_a_folder_without_any_of_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds none of the known annotation files, such as .*synthetic20"):
+    with pytest.raises(InputError, match=r"holds none of the known annotation files, such as .*synthetic21_train"):
         read_dcase2018(tmp_path, RATE)
 
 

@@ -10,25 +10,20 @@ import pytest
 import soundfile
 
 from sed_lab.clip.annotation import write_durations, write_strong, write_unlabelled, write_weak
-from sed_lab.clip.audio import write_audio
-from sed_lab.clip.corpus import class_statistics
+from sed_lab.clip.corpus import class_statistics, statistics_rows, training_statistics
 from sed_lab.clip.layout import LAYOUT, SPLITS, list_splits, read_layout, split_weak
-from sed_lab.dataset.check import Expected, check_layout, describe_layout, effect
-from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, check_desed
+from sed_lab.dataset.check import Looking, effect
+from sed_lab.dataset.check_layout import Expected, check_layout, describe_layout
+from sed_lab.dataset.desed import CLASSES, DESED_EXPECTED, DESED_SOURCE_CLIPS, FOREGROUND, check_desed
 from sed_lab.errors import InputError
-from sed_lab.types import Event
+from sed_lab.types import BESIDE, TESTS, Event
 from tests.configured import configured
+from tests.made.corpora import record
 
 read_desed = configured("dataset/desed")
 
 METADATA = Path(__file__).resolve().parents[1] / "data" / "desed_metadata"
 RATE = 2000  # enough for a test; nothing listens
-
-
-def record(folder: Path, names: list[str], seconds: float = 10.0, rate: int = RATE) -> None:
-    for i, name in enumerate(names):
-        audio = np.random.default_rng(i).uniform(-0.5, 0.5, round(seconds * rate))
-        write_audio(folder / name, audio.astype(np.float32), rate)
 
 
 @pytest.fixture
@@ -174,13 +169,63 @@ def test_other_classes_and_their_sound_bank(corpus: Path) -> None:
         read_layout(corpus, sample_rate=RATE)
 
 
-def test_source_clips_of_desed(corpus: Path) -> None:
+def test_source_clips_are_counted_in_the_sound_bank(corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert sum(DESED_SOURCE_CLIPS.values()) == 1009  # the foreground of the training sound bank
-    assert read_desed(corpus, RATE, source_clips="soundbank").source_clips is None
+    with caplog.at_level(logging.WARNING):
+        absent = read_desed(corpus, RATE)
+    assert "foreground is not there: recordings per class (V_c) are the published ones, not counted" in caplog.text
+    assert (absent.source_clips, absent.source_seconds) == (DESED_SOURCE_CLIPS, None)
+    foreground = corpus / FOREGROUND
+    for i, name in enumerate(CLASSES):
+        record(foreground / name, [f"{k}.wav" for k in range(i + 1)], seconds=0.5)
+    record(foreground / "Frying_nOff", ["0.wav"], seconds=1.3)  # another recording than Frying/0.wav
+    record(foreground / "Frying_nOn_nOff", ["9.wav"], seconds=1.3)
+    record(foreground / "Owl", ["0.wav"])
+    counted = read_desed(corpus, RATE)
+    assert counted.source_clips == {name: i + 1 + 2 * (name == "Frying") for i, name in enumerate(CLASSES)}
+    assert counted.source_seconds is not None
+    assert counted.source_seconds["Cat"] == 0.5
+    assert counted.source_seconds["Frying"] == pytest.approx((7 * 0.5 + 2 * 1.3) / 9)
+    shutil.rmtree(foreground / "Dog")
+    with pytest.raises(InputError, match=r"foreground holds no recording of Dog; restore it, or set dataset.source_cl"):
+        read_desed(corpus, RATE)
+
+
+def test_source_clips_that_were_not_counted_are_not_shown_as_counted(corpus: Path) -> None:
+    rows = {}
+    for source in ("table1", "soundbank"):
+        if source == "soundbank":
+            for name in CLASSES:
+                record(corpus / FOREGROUND / name, ["0.wav"], seconds=0.5)
+        statistics = training_statistics(read_desed(corpus, RATE, source_clips=source), 0.5, 20)
+        assert statistics is not None
+        rows[source] = next(row for row in statistics_rows(statistics) if row["event_label"] == "Dog")
+    published, counted = ([row[key] for key in ("V_c", "source_clips", "source_seconds")] for row in rows.values())
+    assert (published, counted) == ([136, None, None], [1, 1, 0.5])
+
+
+def test_source_clips_of_desed_can_be_given(corpus: Path) -> None:
+    for name in CLASSES:
+        record(corpus / FOREGROUND / name, ["0.wav"], seconds=0.5)
+    assert read_desed(corpus, RATE, source_clips="table1").source_clips == DESED_SOURCE_CLIPS
     own = dict.fromkeys(CLASSES, 5)
     assert read_desed(corpus, RATE, source_clips=own).source_clips == own
+    assert read_desed(corpus, RATE, source_clips=own).source_seconds is None
+    listed = "".join(f"{name}\t{i + 1}\n" for i, name in enumerate(CLASSES))
+    (corpus / "metadata/soundbank.tsv").write_text(f"event_label\tsource_clips\n{listed}")
+    assert read_desed(corpus, RATE).source_clips == {name: i + 1 for i, name in enumerate(CLASSES)}
     with pytest.raises(InputError, match="source_clips is 'table2'; needs 'table1'"):
         read_desed(corpus, RATE, source_clips="table2")
+
+
+def test_public_evaluation_clips_are_a_second_test(corpus: Path) -> None:
+    assert "public" not in read_desed(corpus, RATE).subsets
+    write_strong(corpus / "metadata/eval/public.tsv", {"p.wav": [Event(1.0, 2.0, "Dog")]})
+    record(corpus / "audio/eval/public", ["p.wav"])
+    public = read_desed(corpus, RATE).subsets["public"]
+    assert public.clips[0].events == (Event(1.0, 2.0, "Dog"),)
+    assert "public" in TESTS
+    assert "public" in BESIDE
 
 
 def test_unlabelled_clips_need_no_list_and_synthetic_ones_may_lie_in_dcase_synth(corpus: Path) -> None:
@@ -237,7 +282,7 @@ def test_event_past_the_end(corpus: Path, event: Event, fine: bool) -> None:
         return
     with pytest.raises(InputError, match=r"validation\.tsv: 1 events lie past the end of their clips: t\.wav Dog"):
         read_desed(corpus, RATE)
-    errors = {one.subset: one.errors for one in check_desed(corpus)}
+    errors = {one.subset: one.errors for one in check_desed(corpus, RATE)}
     assert "past the end of their clips" in errors["test"][0]
 
 
@@ -273,7 +318,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
     (corpus / "audio/validation/validation/s.flac").write_bytes(b"nothing")
     nan = np.full(10 * RATE, np.nan, np.float32)
     soundfile.write(corpus / "audio/train/unlabel_in_domain/u.wav", nan, RATE, subtype="FLOAT")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES, DESED_EXPECTED)}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, DESED_EXPECTED)}
     assert list(checks) == [
         split.subset for split in LAYOUT if split.subset not in ("weak_validation", "synthetic_test")
     ]
@@ -293,7 +338,7 @@ def test_check_counts_names_and_says_what_it_means(corpus: Path) -> None:
         "4 of 2500 clips choose the checkpoint; another one may be kept"
     )
     assert effect(checks["validation"]) == effect(checks["public"]) == ""
-    quick = {one.subset: one for one in check_layout(corpus, CLASSES, decode=False)}
+    quick = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, how=Looking(decode=False))}
     assert not quick["unlabelled"].bad
 
 
@@ -302,7 +347,7 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
     write_durations(corpus / "metadata/validation/validation_durations.tsv", {"t.wav": 9.0})
     shutil.rmtree(corpus / "audio/train/weak")
     (corpus / "metadata/validation/tuning.tsv").write_text("nothing")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES, {"public": Expected(692)})}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES, {"public": Expected(692)})}
     assert checks["unlabelled"].warnings == [
         "recordings differ in sample rate (1 at 4000 Hz, 1 at 2000 Hz); all are resampled"
     ]
@@ -311,13 +356,13 @@ def test_check_finds_wrong_rates_durations_and_empty_folders(corpus: Path) -> No
     assert "line 1: expected" in checks["validation"].errors[0]
     assert "are absent" in checks["public"].errors[0]
     with pytest.raises(InputError, match="nowhere is not a folder"):
-        check_desed(corpus / "nowhere")
+        check_desed(corpus / "nowhere", RATE)
 
 
 def test_check_looks_at_copies_where_the_originals_are_gone(corpus: Path) -> None:
     read_desed(corpus, 1000)
     shutil.rmtree(corpus / "audio/validation/validation")
-    checks = {one.subset: one for one in check_layout(corpus, CLASSES)}
+    checks = {one.subset: one for one in check_layout(corpus, RATE, CLASSES)}
     assert (checks["test"].found, checks["test"].errors) == (2, [])
     assert len(read_desed(corpus, 1000).subsets["test"]) == 2
 
@@ -328,7 +373,7 @@ def test_real_annotations_are_the_expected_editions(tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(METADATA / place.name, place)
         SPLITS[subset].audio_in(tmp_path).mkdir(parents=True)
-    checks = {one.subset: one for one in check_desed(tmp_path)}
+    checks = {one.subset: one for one in check_desed(tmp_path, RATE)}
     for subset in ("weak", "unlabelled", "test", "public"):
         assert checks[subset].listed == checks[subset].expected
         assert not checks[subset].warnings

@@ -31,8 +31,8 @@ CLASSES = {"Speech": 0, "Animal": 72, "Music": 137, "Vehicle": 300}
 COUNTS = {
     "Speech": 3, "Dog": 2, "Cat": 2, "Music": 3, "Vehicle": 3, "Speech+Dog": 1, "gunshot": 1, "babycry": 1,
 }  # fmt: skip
-LABELS = {  # as in class_labels_indices.csv: Dog is 74, Gunshot 427, Baby cry 23
-    "Speech": (0,), "Dog": (72, 74), "Cat": (72,), "Music": (137,), "Vehicle": (300,), "Speech+Dog": (0, 72, 74),
+LABELS = {  # as in class_labels_indices.csv: Dog is 74, Cat 81, Gunshot 427, Baby cry 23
+    "Speech": (0,), "Dog": (72, 74), "Cat": (72, 81), "Music": (137,), "Vehicle": (300,), "Speech+Dog": (0, 72, 74),
     "gunshot": (427,), "babycry": (23,),
 }  # fmt: skip
 SHORT, SNR = 2, (0.0, 10.0)
@@ -134,6 +134,7 @@ def test_rows_use_the_eight_bits_and_differ(made: Path) -> None:
 def test_the_clips_are_read_as_a_release_s(made: Path) -> None:
     corpus = make(made, row_exchange="none")
     assert (corpus.name, corpus.classes, corpus.sample_rate) == ("mini_embeddings", tuple(CLASSES), 16000)
+    assert corpus.embedded_by == mini_vggish(made).name == "mini_vggish"
     found = [clip for part in ("weak", "test") for clip in corpus.subsets[part].clips]
     expected = {"Speech": ("Speech",), "Dog": ("Animal",), "Cat": ("Animal",), "Music": ("Music",),
                 "Vehicle": ("Vehicle",), "Speech+Dog": ("Speech", "Animal")}  # fmt: skip
@@ -144,6 +145,27 @@ def test_the_clips_are_read_as_a_release_s(made: Path) -> None:
     stored = {record.video_id: record.rows for record in records_of(made)}
     clip, rows = corpus.subsets["test"].load(0, 0)
     assert tuple(row.tobytes() for row in rows) == stored[clip.clip_id.split("_")[0]]
+
+
+def test_classes_are_found_by_audioset_s_names(made: Path) -> None:
+    before = files(made)
+    corpus = mini_embeddings(made, COUNTS, SHORT, SNR, ["/m/0jbk", 0, "Music"], labels="any", seed=SEED)
+    assert corpus.classes == ("Animal", "Speech", "Music")
+    clips = [clip for part in ("weak", "test") for clip in corpus.subsets[part].clips if "copy" not in clip.clip_id]
+    found = Counter(label for clip in clips for label in clip.event_labels or ())
+    assert found == {"Animal": 5, "Speech": 4, "Music": 3}
+    assert files(made) == before
+
+
+def test_the_release_s_own_split_can_be_taken(made: Path) -> None:
+    corpus = mini_embeddings(
+        made, COUNTS, SHORT, SNR, ["Speech"], test_subsets=["eval"], row_exchange="none", seed=SEED
+    )
+    (place,) = made.glob("mini_embeddings-*")
+    tested = sorted((place / "audioset_v1_embeddings/eval").glob("*.tfrecord"))
+    there = {record.video_id for path in tested for record in map(decode_embedding, payloads(path))}
+    assert {clip.clip_id.split("_")[0] for clip in corpus.subsets["test"].clips} <= there
+    assert not {clip.clip_id.split("_")[0] for clip in corpus.subsets["weak"].clips} & there
 
 
 def test_made_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +213,8 @@ def test_another_seed_gives_other_clips_through_the_same_front_end(made: Path, t
     assert files(tmp_path / front_end.name) == files(front_end)
 
 
-SETTINGS = {key: option("dataset/mini_embeddings")[key] for key in ("train_share", "per_class", "row_exchange")}
+NAMES = ("test_subsets", "train_share", "per_class", "row_exchange")
+SETTINGS = {key: option("dataset/mini_embeddings")[key] for key in NAMES}
 SETTINGS |= {"labels": "any", "seed": SEED}
 KILLED = f"""
 import os, signal, sys

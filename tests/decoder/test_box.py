@@ -104,7 +104,7 @@ def test_a_threshold_says_which_boxes_count_and_moves_none() -> None:
     assert (low.onset, low.offset, high) == (3.0, 4.0, None)
     smooth = decoder.smooth(scores).frame[0][:, 0]
     np.testing.assert_allclose(smooth, p, atol=1e-6)
-    assert decoder.decode_stretches(scores, 1.0, 0.2) == decoder.decode(scores, 0.2)
+    assert decoder.decode_recording(scores, 0.2) == decoder.decode(scores, 0.2)
     silent = one_class(np.zeros(10), np.zeros(0), hop=0.1)
     assert decoder.decode(silent, 0.0) == {"clip0": (), "clip1": ()}
 
@@ -114,7 +114,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scores, Events, dict
     """scores_made, whose files end their last frame with the clip."""
     material = Material(DATA)
     durations = {Path(k).stem: v for k, v in material.durations("scores_made/durations.tsv").items()}
-    scores = material.scores("scores_made/scores.zip", tmp_path_factory.mktemp("scores"), durations)
+    scores = material.scores("scores_made/scores.zip", tmp_path_factory.mktemp("scores"))
     truth = material.events("scores_made/ground_truth.tsv", [f"{name}.wav" for name in scores.clip_id])
     return scores, {Path(name).stem: events for name, events in truth.items()}, durations
 

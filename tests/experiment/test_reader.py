@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
-from sed_lab.plan import check_columns, distinct, expand, experiment_files
+from sed_lab.experiment.spec import Experiment
+from sed_lab.plan import check_columns, distinct, expand, experiment_files, placing_words
 from sed_lab.reproduce import reproduce
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -37,11 +39,28 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", experiment_files(EXPERIMENTS), ids=lambda path: f"{path.parent.name}/{path.stem}")
+FILES = experiment_files(EXPERIMENTS)
+LARGE = 20  # rows; each takes a tenth of a second to compose, at every scale
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_experiment_composes_at_every_scale(path: Path) -> None:
     experiment = read_experiment(path)
-    assert experiment.name == f"{path.parent.name}/{path.stem}"
-    for scale in experiment.scales:
+    composes(experiment, [*experiment.scales][: 1 if len(experiment.rows) > LARGE else None])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if len(read_experiment(path).rows) > LARGE], ids=lambda p: p.stem
+)
+def test_large_experiments_compose_at_every_scale(path: Path) -> None:
+    experiment = read_experiment(path)
+    composes(experiment, [*experiment.scales][1:])
+
+
+def composes(experiment: Experiment, scales: list[str]) -> None:
+    assert experiment.name == f"{experiment.path.parent.name}/{experiment.path.stem}"
+    for scale in scales:
         jobs = expand(experiment.at(scale), scale)
         own = [row for row in experiment.at(scale).rows.values() if not row.mean_of]
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)
@@ -102,10 +121,30 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("student/event_f1/macro", "'student/psds1/per_class/{class}'", r"t\.yaml:9: \{class\} stands for nothing"),
         ("than: a, column: f1}", "column: f1}", r"t\.yaml:14: claim 1 needs 'than'"),
         ("better: b, than: a", "above: b, value: high", r"t\.yaml:14: claim 1: value must be a number, not 'high'"),
+        ("better: b, than: a", "most: b, than: a, more_than: 1", r"t\.yaml:14: unknown key 'more_than'"),
+        ("better: b, than: a", "ratio: b, to: a, value: 1, within: 0.1", r"t\.yaml:14: unknown key 'ratio'"),
+        ("better: b, than: a", "ours: 1, better: b, than: a", r"t\.yaml:14: claims\.0\.ours is 1"),
+        (
+            "better: b, than: a",
+            "follows: c, rather_than: d, way: sideways, of: b, to: a",
+            r"t\.yaml:14: claim 1: way must be up or down, not 'sideways'",
+        ),
+        ("better: b, than: a", "follows: c, rather_than: d, of: b, to: a", r"t\.yaml:14: claim 1 needs 'way'"),
+        ("better: b, than: a", "trades: b, than: a, against: f2", r"t\.yaml:14: claim 1 names column 'f2'"),
+        (
+            "metric: student/event_f1/macro",
+            "metric: student/event_f1_optimistic/macro",
+            r"t\.yaml:9: the label of 'student/event_f1_optimistic/macro' must say 'optimistic'",
+        ),
+        (
+            "metric: student/event_f1/macro",
+            "metric: student/event_f1_optimistic/macro, label: optimistic",
+            r"t\.yaml:14: claim 1 is judged by an optimistic number; take the tuned one",
+        ),
         ("better: b, than: a", "above: b, value: 1, among: [a]", r"t\.yaml:14: unknown key 'among'"),
         (
             "better: b, than: a, column: f1",
-            "most: b, than: a, column: f1, more_than: 1",
+            "most: b, than: a, column: f1",
             r"t\.yaml:14: .*column 'f1'",
         ),
         ("overrides: [loss=bce]", "scales: [tiny], overrides: []", r"t\.yaml:11: no scale 'tiny'; known: smoke"),
@@ -196,6 +235,101 @@ def test_dry_run_lists_runs_and_starts_none(tmp_path: Path, capsys: pytest.Captu
     written(tmp_path, GOOD)
     assert reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path), "--dry-run"]) == 0
     assert "p/t: 4 of 4 runs to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["logger=[csv,wandb]", "logger.wandb.project=x"], ["batch.workers=3"], ["paths.runs=r"]]
+)
+def test_words_that_change_no_result_reach_the_runs(tmp_path: Path, words: list[str]) -> None:
+    experiment = read_experiment(written(tmp_path, GOOD)).at("smoke")
+    plain = expand(experiment, "smoke")
+    placed = expand(experiment, "smoke", None, placing_words(words, [experiment], "smoke"))
+    assert [job.folder.name for job in placed] == [job.folder.name for job in plain]
+    assert all(
+        job.arguments == (*old.arguments[:-1], *words, old.arguments[-1])
+        for job, old in zip(placed, plain, strict=True)
+    )
+    assert placed[0].folder.parent == Path("r" if words == ["paths.runs=r"] else plain[0].folder.parent)
+
+
+def test_another_device_takes_nothing_of_another_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    text = GOOD.replace("seeds: [0, 1]", "seeds: [0, 1], minutes: 7, hardware: a GPU")
+    written(tmp_path, text.replace("base: [trainer=smoke]", "base: [trainer=gpu, trainer.max_epochs=7]"))
+    experiment = read_experiment(tmp_path / "p/t.yaml").at("smoke")
+    words = placing_words(["trainer=cpu"], [experiment], "smoke")
+    assert set(words) >= {"trainer.accelerator=cpu", "trainer.devices=1"}
+    assert not any("epoch" in word or "precision" in word for word in words)
+    (plain, *_), (placed, *_) = expand(experiment, "smoke"), expand(experiment, "smoke", None, words)
+    assert plain.folder == placed.folder
+    assert [(job.gpus, job.minutes) for job in (plain, placed)] == [(1, 7.0), (0, None)]
+    given = ["p/t", "--scale", "smoke", "--folder", str(tmp_path)]
+    with pytest.raises(InputError, match="runs need 1 GPU each, and this machine offers 0; launcher=submitit"):
+        reproduce(given)
+    assert reproduce([*given, "--dry-run"]) == 0
+    assert "about 28 min with 1 side by side (7 min a run on a GPU)" in capsys.readouterr().out
+    assert reproduce([*given, "--dry-run", "trainer=cpu"]) == 0
+    assert capsys.readouterr().out.endswith("p/t: 4 of 4 runs to do\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("loss=focal", r"t\.yaml:11: row 'a': loss=focal makes another run of it: .*sed-train all others"),
+        ("trainer.max_epochs=1000", r"row 'a': trainer\.max_epochs=1000 makes another run"),
+        ("trainer=ddp_cpu", r"row 'a': trainer\.devices=2 makes another run"),  # batches are normalised in halves
+        ("seed=3", r"seed=3: a table has seeds of its own; --seeds N takes 0 to N - 1"),
+        ("trainer=cup", r"trainer=cup is unknown, did you mean 'cpu'"),
+        ("trainer.divices=1", r"unknown key 'trainer\.divices' .* `sed-train --cfg job` shows all keys"),
+    ],
+)
+def test_words_that_change_a_result_or_are_unknown_are_refused(tmp_path: Path, word: str, message: str) -> None:
+    written(tmp_path, GOOD)
+    with pytest.raises(InputError, match=message):
+        reproduce(["p/t", "--scale", "smoke", "--folder", str(tmp_path), "--dry-run", "batch.workers=0", word])
+
+
+def test_folders_that_are_missing_are_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SED_LAB_DESED", str(tmp_path / "nowhere"))
+    text = GOOD.replace(
+        "base: [trainer=smoke]", "base: [dataset=desed, 'dataset.folder=${oc.env:SED_LAB_DESED,desed}']"
+    )
+    written(tmp_path, text).with_name("u.yaml").write_text(text.replace("item: t", "item: u"))
+    line = f"SED_LAB_DESED: there is no folder {tmp_path}/nowhere, which is to hold the data of desed for p/t, p/u"
+    given = ["p", "--scale", "smoke", "--folder", str(tmp_path)]
+    assert reproduce([*given, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"missing: {line}\n")
+    assert "p/t: 4 of 4 runs to do\n" in out
+    assert out.endswith("in all: 4 of 4 distinct runs to do; what 4 of them take is not known\n")
+    with pytest.raises(InputError, match=rf"^{line}; docs/data.md says what these folders hold$"):
+        reproduce(given)
+    (tmp_path / "nowhere").mkdir()
+    assert reproduce([*given, "--dry-run"]) == 0
+    assert "missing" not in capsys.readouterr().out
+
+
+def test_a_run_of_two_tables_is_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GOOD.replace("seeds: [0, 1]", "seeds: [0, 1], steps: 3000, step_seconds: 0.2, hardware: one core")
+    path = written(tmp_path, text)
+    path.with_name("u.yaml").write_text(text.replace("item: t", "item: u").replace("loss=tbfl", "loss=focal"))
+    assert reproduce(["--scale", "smoke", "--folder", str(tmp_path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("p/t: 4 of 4 runs to do") == out.count("p/u: 4 of 4 runs to do") == 1
+    assert "(10 min a run on one core: 3,000 steps of 0.2 s, an estimate)" in out
+    assert "in all: 6 of 6 distinct runs to do, 60 min of runs, about" in out
+
+
+def test_estimates_of_a_paper_are_of_one_speed() -> None:
+    """Where nothing was measured, steps of the same network take the same time at every scale."""
+    for path in EXPERIMENTS.glob("*/scale.yaml"):
+        scales = yaml.safe_load(path.read_text())["scales"]
+        assert len({scales[name]["step_seconds"] for name in ("medium", "full")}) == 1, path
+        assert all("minutes" not in scales[name] and scales[name]["steps"] for name in ("medium", "full")), path
 
 
 def test_a_row_of_other_scales_leaves_with_the_claims_that_need_it(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ rows:
   tbfl: {label: TBFL, overrides: [], paper: {f1: {Dog: 0.5}}}
 relative: {of: tbfl, to: bce, columns: [f1]}
 claims:
-  - {id: 1, say: most improve, most: tbfl, than: bce, column: f1, more_than: 1}
-  - {id: 2, say: Cat doubles, ratio: tbfl, to: bce, column: f1/Cat, value: 2, within: 0.01}
+  - {id: 1, say: most improve, most: tbfl, than: bce, column: f1}
+  - {id: 2, say: Cat is comparable, near: tbfl, to: bce, column: f1/Cat, within: 0.5, ours: true}
   - {id: 3, say: Dog is high, above: tbfl, value: 0.3, column: f1/Dog}
   - {id: 4, say: Dog is low, below: tbfl, value: 0.3, column: f1/Dog}
 """
@@ -69,7 +69,7 @@ FACTS: dict[str, Any] = {
 
 def record(folder: Path, f1: float | None, per_class: Any = None, **facts: Any) -> Path:
     status = {**FACTS, "metrics": {"student/event_f1/macro": f1}} if f1 is not None else {}
-    dataset = {"dataset": {"per_class": {"Cat": {"V_c": 10}, "Dog": {"V_c": 30}, "Cow": {"V_c": 20}}}}
+    dataset = {"dataset": {"name": "toy", "per_class": {"Cat": {"V_c": 10}, "Dog": {"V_c": 30}, "Cow": {"V_c": 20}}}}
     write_json(folder / "run.json", {**status, **dataset, **facts})
     rows = {label: {"f1": value} for label, value in (per_class or {"Dog": (f1 or 0) / 2}).items()}
     counts = {"edges": [-1.0, 0.0, 1.0], "per_class": {label: {"counts": [3, 1]} for label in ("Cat", "Dog", "Cow")}}
@@ -105,13 +105,36 @@ def classwise(tmp_path: Path) -> dict[str, dict[int, Path]]:
 def test_cells_differences_and_verdict(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
     table = build_table(experiment(tmp_path), "mini", folders)
     text = markdown(table)
-    assert "| A | 0.700 ± 0.141 | 0.500 | +0.200 | 0.350 ± 0.071 |" in text
-    assert "| B | 0.210 ± 0.156 |  |  | 0.105 ± 0.078 |" in text
+    assert "| A | 0.700 ± 0.141 | 0.500 | 0.350 ± 0.071 |" in text
+    assert "| B | 0.210 ± 0.156 |  | 0.105 ± 0.078 |" in text
     assert "| 1. A beats B | holds | a - b: +0.490 [+0.363, +0.617], 2 |" in text
     write_table(table, tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
+    assert [row["difference"] for row in rows] == [""] * 4
     assert [(row["row"], row["column"], row["runs"]) for row in rows[:2]] == [("a", "f1", "2"), ("a", "dog", "2")]
     assert json.loads((tmp_path / "out" / "table.json").read_text())["claims"]["1"]["word"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("scales", "scale", "theirs"),
+    [
+        ("mini: {seeds: [0, 1]}", "mini", False),
+        ("full: {seeds: [0, 1]}", "full", True),
+        ("mini: {seeds: [0, 1], papers_data: true}", "mini", True),
+        ("full: {seeds: [0, 1], papers_data: false}", "full", False),
+    ],
+)
+def test_the_papers_numbers_are_compared_on_its_data_alone(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], scales: str, scale: str, theirs: bool
+) -> None:
+    text = FILE.replace("mini: {seeds: [0, 1]}", scales)
+    text += "  - {id: 2, say: A is as printed, within: 0.1, row: a, column: f1}\n"
+    (tmp_path / "t.yaml").write_text(text)
+    table = build_table(read_experiment(tmp_path / "t.yaml").at(scale), scale, folders)
+    head, lines = grid(table)
+    assert head[1:] == (["F1", "paper", "difference"] if theirs else ["F1", "paper (its own data)"]) + ["dog"]
+    assert lines[0][2:-1] == (["0.500", "+0.200"] if theirs else ["0.500"])
+    assert [*table.verdicts] == (["1", "2"] if theirs else ["1"])
 
 
 def test_a_failed_run_leaves_its_cell_empty_with_the_reason(
@@ -121,7 +144,7 @@ def test_a_failed_run_leaves_its_cell_empty_with_the_reason(
     (folders["b"][0] / "run.json").unlink()
     table = build_table(experiment(tmp_path), "mini", folders)
     text = markdown(table)
-    assert "| A | (seed 1: failed: no memory left) | 0.500 |  |" in text
+    assert "| A | (seed 1: failed: no memory left) | 0.500 |" in text
     assert "| B | (seed 0: not run) |" in text
     assert "0.600" not in text  # never an average over fewer
     assert table.verdicts["1"].word == "undecided"
@@ -132,26 +155,75 @@ def test_the_numbers_come_with_where_they_are_from(tmp_path: Path, folders: dict
     text = markdown(build_table(experiment(tmp_path), "mini", folders))
     assert "- command: `sed-reproduce p/t --scale mini`" in text
     assert "- runs: 4 of 4 complete; seeds 0, 1" in text
+    assert "- data: toy" in text
     assert "- date: 2026-01-02 to 2026-01-05" in text
     assert "- code: sed_lab 0.1.0 (0123456); sed_lab 0.2.0" in text
     assert "- versions: python 3.11.7, torch 2.0" in text
     assert "- hardware: a processor, 2 cores, 1 thread a run" in text
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ({"folder": "~/cache"}, "procedural, toy"),
+        ({"folder": "~/cache", "bank_folder": "sounds/esc10"}, "toy, from the recordings in esc10"),
+        ({"folder": "copies/desed"}, "toy"),
+    ],
+)
+def test_a_table_names_its_data(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], dataset: dict[str, str], words: str
+) -> None:
+    for by_seed in folders.values():
+        for folder in by_seed.values():
+            record(folder, 0.5, config={"dataset": dataset, "paths": {"cache": "~/cache"}})
+    assert f"\n- data: {words}\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+
+
+def test_a_table_says_where_the_best_validation_lay(
+    tmp_path: Path, folders: dict[str, dict[int, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "best epoch" not in markdown(build_table(experiment(tmp_path), "mini", folders))
+    for row, seed, best in (("a", 0, 12), ("a", 1, 12), ("b", 0, 7), ("b", 1, 12)):
+        record(folders[row][seed], 0.5, epochs=12, best_epoch=best, objective=0.1)
+    table = build_table(experiment(tmp_path), "mini", folders)
+    said = "best epoch 7 to 12 of 12, the last in 3 of 4 runs: still rising (A 2 of 2, B 1 of 2)"
+    assert f"\n{said}\n" in markdown(table)
+    print_table(table)
+    assert said in " ".join(capsys.readouterr().out.split())
+    for by_seed in folders.values():
+        for folder in by_seed.values():
+            record(folder, 0.5, epochs=12, best_epoch=9, objective=0.1)
+    assert "\nbest epoch 9 of 12\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+    record(folders["a"][0], 0.5, epochs=12, best_epoch=12, objective=None)  # nothing was validated
+    assert "\nbest epoch 9 of 12\n" in markdown(build_table(experiment(tmp_path), "mini", folders))
+
+
+def test_why_a_run_was_refused_stands_in_its_cell(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+    (folders["b"][0] / "run.json").unlink()
+    (folders["b"][0] / "output.log").write_text("reading\nerror: the corpus is not there\nbye\n")
+    assert "| B | (seed 0: not run; error: the corpus is not there) |" in markdown(
+        build_table(experiment(tmp_path), "mini", folders)
+    )
+
+
 def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
     (tmp_path / "c.yaml").write_text(CLASSWISE)
     table = build_table(read_experiment(tmp_path / "c.yaml"), "mini", classwise)
     head, lines = grid(table)
-    assert head == ["class", "V_c", "F1, BCE", "F1, TBFL", "paper", "difference", "F1, TBFL / BCE"]
-    assert lines[0] == ["all", "", "0.500 ± 0.000", "0.500 ± 0.000", "", "", "1.00 ± 0.00"]
-    assert lines[1] == ["Cat", "10", "0.150 ± 0.050", "0.300 ± 0.100", "", "", "2.00 ± 0.00"]
+    assert head == ["class", "V_c", "F1, BCE", "F1, TBFL", "paper (its own data)", "F1, TBFL / BCE"]
+    assert lines[0] == ["all", "", "0.500 ± 0.000", "0.500 ± 0.000", "", "1.00 ± 0.00"]
+    assert lines[1] == ["Cat", "10", "0.150 ± 0.050", "0.300 ± 0.100", "", "2.00 ± 0.00"]
     # Dog: differences from the mean ratio 1 are 0.1, 0, -0.1; their deviation 0.1 over the mean 0.5
-    assert lines[2] == ["Dog", "30", "0.500 ± 0.100", "0.500 ± 0.000", "0.500", "+0.000", "1.00 ± 0.20"]
-    assert lines[3] == ["Cow", "20", "\u2013", "\u2013", "", "", "\u2013"]
+    assert lines[2] == ["Dog", "30", "0.500 ± 0.100", "0.500 ± 0.000", "0.500", "1.00 ± 0.20"]
+    assert lines[3] == ["Cow", "20", "\u2013", "\u2013", "", "\u2013"]
     assert table.missing == []  # a class without reference events is no missing run
     words = {claim: verdict.word for claim, verdict in table.verdicts.items()}
-    # better in 2, 1, 1 of the classes: the mean 1.33 less 1 is 0.33 +- 1.43
-    assert words == {"1": "undecided", "2": "holds", "3": "holds", "4": "fails"}
+    # Cat's mean rises, Dog's is the same, Cow has none; Cat rises by .1, .2, .15; Dog is .5 in all three seeds
+    assert words == {"1": "undecided", "2": "holds", "3": "undecided", "4": "undecided"}
+    lines = claims_grid(table)[1]
+    assert lines[0][2] == "tbfl - bce: +0.075 [-0.033, +0.183], 3 (better in 1 of 1 classes, sign test p = 1.000)"
+    assert lines[1][0] == "2. Cat is comparable (our question, not the paper's)"
+    assert lines[2][2] == "tbfl - 0.3: +0.200 [-0.083, +0.200], 3 (+0.200 in every seed, sign test p = 0.250)"
 
 
 def test_a_class_wise_column_may_have_two_totals(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
@@ -181,7 +253,7 @@ def test_the_easiest_class_is_found_within_a_row(tmp_path: Path, classwise: dict
         read_experiment(tmp_path / "c.yaml")
 
 
-def test_unpaired_claims_come_with_the_published_t(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
+def test_welchs_interval_and_the_published_t_stand_beside(tmp_path: Path, folders: dict[str, dict[int, Path]]) -> None:
     text = FILE.replace("claims:", "welch: 20\nclaims:")
     for row, paper in (("a", "[0.331, 0.0218]"), ("b", "[0.315, 0.020]")):
         lines = [line for line in text.splitlines() if line.startswith(f"  {row}: ")]
@@ -190,10 +262,10 @@ def test_unpaired_claims_come_with_the_published_t(tmp_path: Path, folders: dict
         text = text.replace(line, new)
     (tmp_path / "t.yaml").write_text(text)
     table = build_table(read_experiment(tmp_path / "t.yaml"), "mini", folders)
-    head, ((_, word, why),) = claims_grid(table)
-    assert head[2].endswith("runs each; t from the published values")
+    _, ((_, word, why),) = claims_grid(table)
+    assert why.startswith("a - b: +0.490 [+0.363, +0.617], 2; unpaired [-0.")
     assert why.endswith("; t from the published values 2.4")
-    assert word == "undecided"  # paired, the difference of .5 and .48 would hold
+    assert word == "holds"  # by the paired interval: the rows share their seeds
 
 
 def test_pictures_from_what_runs_keep(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:

@@ -346,6 +346,31 @@ def test_pca_takes_both_shapes_of_means_and_nothing_else(tmp_path: Path) -> None
         read_pca(path)
 
 
+def test_torchvggish_s_pca_of_numpy_s_arrays_is_read_and_nothing_else_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "vggish_pca_params-970ea276.pth"
+    matrix, means = np.arange(128.0 * 128).reshape(128, 128), np.arange(128.0)[:, None]
+    for kind in ("f4", "f8"):
+        torch.save({"pca_eigen_vectors": matrix.astype(kind), "pca_means": means.astype(kind)}, path)
+        read = read_pca(path)
+        assert torch.equal(read[0], torch.from_numpy(matrix).float())
+        assert torch.equal(read[1], torch.from_numpy(means[:, 0]).float())
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    (name,) = (name for name in parts if name.endswith("data.pkl"))
+    parts[name] = parts[name].replace(b"numpy._core", b"numpy.core")  # as numpy 1 wrote it
+    assert b"numpy.core" in parts[name]
+    with zipfile.ZipFile(path, "w") as file:
+        for other, text in parts.items():
+            file.writestr(other, text)
+    assert torch.equal(read_pca(path)[0], torch.from_numpy(matrix).float())
+    sprung = tmp_path / "sprung"
+    for bad in (np.array([Trap(sprung)], dtype=object), Trap(sprung), np.array(["text"])):
+        torch.save({"pca_eigen_vectors": bad, "pca_means": means}, path)
+        with pytest.raises(InputError, match=r"970ea276\.pth: .*cannot be read"):
+            read_pca(path)
+    assert not sprung.exists()
+
+
 def test_numbers_of_other_widths_are_read(tmp_path: Path) -> None:
     variables = {name: value.astype(">f8") for name, value in tiny_variables().items()}
     np.savez(tmp_path / "weights.npz", **variables)  # type: ignore[arg-type]

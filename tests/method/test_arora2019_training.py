@@ -6,6 +6,7 @@ import copy
 import functools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from sed_lab.clip.corpus import training_statistics, weak_labels
 from sed_lab.clip.module import SedData
 from sed_lab.errors import InputError
 from sed_lab.loss import WeightedBinary
-from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes
+from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector, clip_classes, triple_header
 from sed_lab.method.base import Parts
 from sed_lab.method.phased import PhasedMethod
+from sed_lab.model.encoder import load_encoder
 from tests.configured import configured
 
 PointFeature = configured("feature/point")
@@ -42,7 +44,7 @@ COUNTS = {
 
 def data_of(clips: int = 24) -> SedData:
     corpus = toy_points(COUNTS, {"blue": 1, "green": 1, "red": 4}, distance=4.0)
-    batch = {"epoch": "smallest", "evaluation": 40, "max_clips_per_device": None, "workers": 0}
+    batch = {"epoch": "smallest", "per_class": False, "evaluation": 40, "max_clips_per_device": None, "workers": 0}
     return SedData(corpus, {"weak": clips}, 1, 1.0, ["weak_validation"], ["test"], seed=0, **batch)
 
 
@@ -60,7 +62,7 @@ def method_of(data: SedData, baseline: bool = False, **settings: Any) -> Any:
     if not baseline:
         given |= {"embedding_epochs": [2, 1], "centroid_epochs": 1}
         given |= {"alpha": 10.0, "same_margin": 5.0, "other_margin": 0.0}
-        given |= {"balance": "greedy", "keep_embeddings": False}
+        given |= {"pretrained": None, "balance": "greedy", "keep_embeddings": False}
     return (WeightedDetector if baseline else EmbeddingClusters)(
         parts_of(data, LSTMEncoder(20, 3)), functools.partial(torch.optim.Adam, lr=0.02), **{**given, **settings}
     )
@@ -180,6 +182,80 @@ def test_a_phase_with_patience_ends_when_the_loss_rises(tmp_path: Path) -> None:
     )
     assert fit(method, data, tmp_path).current_epoch == 6  # 3.0 at epoch 4, then two epochs without a lower one
     assert method.finished
+
+
+class Loads(pl.Callback):
+    """How many clips of each subset were loaded in each phase, and which batches came without any."""
+
+    def __init__(self, data: SedData) -> None:
+        self.loaded: dict[tuple[str, str], int] = {}
+        self.empty: dict[str, set[bool]] = {}
+        for name, subset in data.corpus.subsets.items():
+            subset.load = functools.partial(self.load, name, subset.load)  # type: ignore[method-assign]
+
+    def load(self, name: str, load: Any, index: int, epoch: int) -> Any:
+        key = (self.method.phase.trains, name)
+        self.loaded[key] = self.loaded.get(key, 0) + 1
+        return load(index, epoch)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.method = pl_module
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, part: Any, batch_idx: int) -> None:
+        self.empty.setdefault(pl_module.phase.trains, set()).add(part[0].audio is None)
+
+
+def test_nothing_is_loaded_that_a_phase_does_not_look_at(tmp_path: Path) -> None:
+    data = data_of()
+    method, loads = method_of(data), Loads(data)
+    trainer = fit(method, data, tmp_path, loads)
+    assert loads.empty == {"centroids": {True}, "embedding": {False}, "output": {True}, "detector": {False}}
+    # Each centroids' and the output phase begin by embedding the 96 clips; steps take 4 x 24 of them.
+    embedded = {("centroids", "weak"): 2 * 96, ("output", "weak"): 96}
+    stepped = {("embedding", "weak"): 3 * 96, ("detector", "weak"): 3 * 96}
+    validated = {("output", "weak_validation"): 3 * 16, ("detector", "weak_validation"): 3 * 16}
+    assert loads.loaded == embedded | stepped | validated
+    assert trainer.limit_val_batches == 1.0
+
+
+def test_classes_are_clustered_by_the_first_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = method_of(data_of())
+    found = {"cluster": torch.arange(96) % 6, "centroids": F.normalize(torch.randn(6, 3))}
+    trainer = SimpleNamespace(
+        is_global_zero=False, optimizers=[], strategy=SimpleNamespace(broadcast=lambda mine: found)
+    )
+    method.clusters = lambda: pytest.fail("clustered by another process too")
+    method.embed = lambda: None
+    monkeypatch.setattr(EmbeddingClusters, "trainer", trainer)
+    method.begin_phase()
+    assert torch.equal(method.cluster, found["cluster"])
+    torch.testing.assert_close(method.network.clusters.weight.detach(), 10 * found["centroids"])
+
+
+def test_the_loss_of_a_constant_embedding_is_the_mean_weight_times_ln_2(tmp_path: Path) -> None:
+    data = data_of()
+    trainer = fit(method_of(data, embedding_epochs=[1], centroid_epochs=1), data, tmp_path)
+    # K_c is 1, 1 and 4, so weights are 4, 4 and 1; a sixth of the clips each is blue or green.
+    noted = float(trainer.callback_metrics["train/loss_constant"])
+    assert noted == pytest.approx((4 / 6 + 4 / 6 + 4 / 6) * np.log(2))
+    h, cluster = torch.zeros(96, 6), torch.arange(96) % 6
+    classes = torch.tensor([0, 1, 2, 2, 2, 2])
+    assert float(triple_header(h, cluster, classes, same_margin=99.0)) == pytest.approx(noted)
+
+
+def test_an_encoder_can_start_from_a_trained_one(tmp_path: Path) -> None:
+    data, watch = data_of(), Watch()
+    before = method_of(data, baseline=True)
+    torch.nn.init.normal_(before.network.encoder.lstm.weight_ih_l0)
+    torch.save({"state_dict": before.detector_state()}, tmp_path / "detector.ckpt")
+    fit(method_of(data, pretrained=str(tmp_path / "detector.ckpt")), data, tmp_path, watch)
+    first = {name.removeprefix("encoder."): one for name, one in watch.seen[0][1].items() if "encoder" in name}
+    assert first.keys() == before.network.encoder.state_dict().keys()
+    assert all(torch.equal(first[name], one) for name, one in before.network.encoder.state_dict().items())
+    assert method_of(data).decided()["pretrained"] is None  # a trained detector does not look for it
+    for path, message in (("none.ckpt", "No such file"), ("detector.ckpt", "it holds no such encoder")):
+        with pytest.raises(InputError, match=message):
+            load_encoder(LSTMEncoder(20, 4), tmp_path / path)
 
 
 @pytest.mark.parametrize("stop", range(1, 11))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sed_lab.errors import InputError
-from sed_lab.method.cluster import assign_with_room, cluster_classes, spherical_kmeans
+from sed_lab.method import cluster
+from sed_lab.method.cluster import BALANCE, assign_with_room, cluster_classes, mean_cosine, spherical_kmeans
 
 
 def unit(n: int, dimensions: int, seed: int) -> torch.Tensor:
@@ -37,15 +42,77 @@ def test_the_assignment_is_the_greedy_one(n: int, k: int, seed: int, ties: bool)
     similarity = np.random.default_rng(seed).normal(size=(n, k)).astype(np.float32)
     similarity = np.round(similarity) if ties else similarity
     room = math.ceil(n / k) + seed % 2
-    assert assign_with_room(torch.from_numpy(similarity), room).tolist() == greedy(similarity, room)
+    assert assign_with_room(torch.from_numpy(similarity), torch.eye(k), room).tolist() == greedy(similarity, room)
+
+
+def test_blocks_do_not_change_the_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, centroids = unit(90, 5, 0), unit(7, 5, 1)
+    whole = assign_with_room(points, centroids, 13)
+    monkeypatch.setattr(cluster, "BLOCK", 30)
+    assert torch.equal(assign_with_room(points, centroids, 13), whole)
+
+
+class Largest(TorchDispatchMode):
+    """The numbers in the largest tensor that an operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple | list) else [result]:
+            self.numbers = max(self.numbers, one.numel() if isinstance(one, torch.Tensor) else 0)
+        return result
+
+
+@pytest.mark.parametrize("balance", BALANCE)
+def test_no_table_of_points_and_clusters_is_ever_whole(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "BLOCK", 2**14)
+    points = unit(3000, 8, 0)
+    with Largest() as largest:
+        spherical_kmeans(points, 60, balance=balance, iterations=3)
+    assert largest.numbers <= points.numel() < 3000 * 60 / 5
+
+
+@pytest.mark.slow
+def test_the_memory_of_many_points_and_clusters_is_bounded() -> None:
+    """200,000 points, 400 clusters: a table of both is 320 MB in float32, and ranks of its pairs are 640 MB more."""
+    code = (
+        "import resource, torch\n"
+        "from sed_lab.method.cluster import spherical_kmeans\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "points = torch.nn.functional.normalize(torch.randn(200_000, 64))\n"
+        "spherical_kmeans(points[:500], 5)\n"
+        "before = peak()\n"
+        "spherical_kmeans(points, 400, balance='alternate', iterations=2)\n"
+        "print(peak() - before)\n"
+    )
+    megabytes = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert int(megabytes) < 300
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 1000))
-def test_every_point_has_one_cluster_and_sizes_are_bounded(n: int, k: int, seed: int) -> None:
+def test_alternating_never_lowers_the_mean_cosine(n: int, k: int, seed: int) -> None:
+    points = unit(n, 5, seed)
+    found = {balance: spherical_kmeans(points, min(k, n), seed, balance) for balance in BALANCE}
+    assert mean_cosine(points, *found["alternate"]) >= mean_cosine(points, *found["greedy"])
+    assert torch.bincount(found["alternate"][0]).max() <= math.ceil(n / min(k, n))
+
+
+def test_alternating_brings_points_nearer_to_their_centroids() -> None:
+    # Nine groups, the largest a hundred times the smallest, to be shared by nine clusters of equal size.
+    sizes = torch.tensor([200, 100, 60, 40, 20, 10, 6, 4, 2])
+    points = F.normalize(unit(9, 12, 0).repeat_interleave(sizes, 0) + 0.4 * unit(442, 12, 1))
+    greedy, alternate = (mean_cosine(points, *spherical_kmeans(points, 9, 0, one)) for one in ("greedy", "alternate"))
+    assert alternate > greedy + 0.01
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 60), st.integers(1, 8), st.integers(0, 1000), st.sampled_from(["greedy", "alternate"]))
+def test_every_point_has_one_cluster_and_sizes_are_bounded(n: int, k: int, seed: int, balance: str) -> None:
     k = min(k, n)
     points = unit(n, 5, seed)
-    ids, centroids = spherical_kmeans(points, k, seed)
+    ids, centroids = spherical_kmeans(points, k, seed, balance)
     sizes = torch.bincount(ids, minlength=k)
     room = math.ceil(n / k)
     assert ids.shape == (n,)
@@ -53,8 +120,8 @@ def test_every_point_has_one_cluster_and_sizes_are_bounded(n: int, k: int, seed:
     assert sizes.max() <= room
     assert sizes.min() >= max(1, n - (k - 1) * room)
     assert torch.allclose(centroids.norm(dim=1), torch.ones(k), atol=1e-5)
-    for cluster in range(k):
-        assert torch.allclose(centroids[cluster], F.normalize(points[ids == cluster].sum(0), dim=0), atol=1e-5)
+    for number in range(k):
+        assert torch.allclose(centroids[number], F.normalize(points[ids == number].sum(0), dim=0), atol=1e-5)
 
 
 def test_clear_groups_are_found_whatever_the_seed() -> None:
@@ -90,10 +157,10 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="3 points cannot make 4 clusters"):
         spherical_kmeans(unit(3, 2, 0), 4)
-    with pytest.raises(InputError, match="balance='fair' is unknown; use greedy or none"):
+    with pytest.raises(InputError, match="balance='fair' is unknown; use greedy, alternate or none"):
         spherical_kmeans(unit(3, 2, 0), 2, balance="fair")
     with pytest.raises(InputError, match="2 clusters of 1 points have no room for 3"):
-        assign_with_room(torch.zeros(3, 2), 1)
+        assign_with_room(torch.zeros(3, 2), torch.eye(2), 1)
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from sed_lab.method.base import Parts
 from sed_lab.method.huang2021 import (
     KEPT_FRAMES,
     WeakSynthetic,
+    frame_norm,
     inter_frame_distance,
     middle_frames,
     write_frames,
@@ -28,6 +30,7 @@ from sed_lab.types import Batch, Part, Shares
 from tests.configured import configured
 
 LogMel = configured("feature/log_mel")
+Method = configured("method/huang2021")
 
 FRAMES = 9
 
@@ -53,14 +56,13 @@ def batch_of(clips: int = 8) -> Batch:
 def method_of(**changes: Any) -> WeakSynthetic:
     torch.manual_seed(0)
     given: dict[str, Any] = {
-        "ifd": True, "sedb": True, "ifd_weight": 0.7, "sedb_weight": 0.4, "form": "exact", "margin": 0.1,
-        "n_projection": 6, "pseudo_threshold": 0.5, "ifd_from_epoch": 0, "rate_decay": 0.8, "rate_epochs": 10,
-        "patience": 2, **changes,
+        "ifd": True, "sedb": True, "ifd_weight": 0.7, "norm_weight": 0.3, "sedb_weight": 0.4, "n_projection": 6,
+        "ifd_from_epoch": 0, "patience": 2, **changes,
     }  # fmt: skip
     model = given.pop("model", None) or AttentionPool(3, 8, (6, 5), (3, 3), (4, 2))
     feature = LogMel(n_fft=256, win_length=256, hop_length=256, n_mels=8)
     parts = Parts(feature, model, Binary(), ("a", "b", "c"))
-    method = WeakSynthetic(parts, functools.partial(torch.optim.Adam, lr=1e-3), **given)
+    method: WeakSynthetic = Method(parts, functools.partial(torch.optim.Adam, lr=1e-3), **given)
     trainer: Any = SimpleNamespace(current_epoch=3)
     method._trainer = trainer
     logged: dict[str, Any] = {}
@@ -82,10 +84,14 @@ def parts(method: WeakSynthetic, batch: Batch) -> tuple[torch.Tensor, torch.Tens
         for t in range(FRAMES):
             for c in range(3):
                 frame[i, t, c] = float(g[i, t, c].sigmoid() >= 0.5 and batch.weak[i, c] == 1)
-    ifd, _ = inter_frame_distance(method.projection(x), batch.weak, frame, 0.1)
+    z = method.projection(x)
+    ifd = inter_frame_distance(z, batch.weak, frame, 0.1, "exact", False)[0] + 0.3 * frame_norm(z)
     strong = batch.has_strong
     sedb = F.binary_cross_entropy_with_logits(method.detection(x)[strong], batch.strong[strong])
     return atp, ifd, sedb
+
+
+DISTANCE = ("loss_ifd", "loss_norm", "anchors")
 
 
 @pytest.mark.parametrize(("ifd", "sedb"), [(False, False), (True, False), (False, True), (True, True)])
@@ -102,7 +108,7 @@ def test_the_four_models(ifd: bool, sedb: bool) -> None:
     atp, pairs, frames = parts(whole, batch)
     expected = atp + 0.7 * ifd * pairs + 0.4 * sedb * frames
     torch.testing.assert_close(method.training_step(Part(batch, Shares()), 0), expected)
-    names = {"loss", "train/loss", "train/loss_weak", *(["train/loss_ifd", "train/anchors"] if ifd else [])}
+    names = {"loss", "train/loss", "train/loss_weak", *(f"train/{name}" for name in DISTANCE if ifd)}
     assert set(method.logged) == names | ({"train/loss_sedb"} if sedb else set())  # type: ignore[arg-type]
 
 
@@ -120,7 +126,8 @@ def test_the_distance_reaches_the_encoder_and_not_the_pseudo_labels() -> None:
     assert batch.audio is not None
     x = method.model.encode(method.feature(batch.audio))
     g, _ = method.model.pool(x)
-    loss, anchors = method._distance(x, g, batch, batch.has_weak | batch.has_strong)
+    assert method.projection is not None
+    loss, anchors = method._distance(method.projection(x), g, batch, batch.has_weak | batch.has_strong)
     assert anchors > 0
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.model.blocks[0].parameters())
@@ -163,15 +170,56 @@ def test_the_middle_frame_of_those_that_hold_a_class_alone() -> None:
 
 
 def test_kept_frames_are_the_first_of_each_class_and_domain(tmp_path: Path) -> None:
-    frames = {(0, i, i % 2): (i % 3 == 0, np.full(2, i, np.float16)) for i in reversed(range(300))}
+    def vectors(i: int) -> dict[str, np.ndarray]:
+        return {"embedding": np.full(2, i, np.float16), "projection": np.full(3, -i, np.float16)}
+
+    frames = {(0, i, i % 2): (i % 3 == 0, vectors(i)) for i in reversed(range(300))}
     write_frames(tmp_path / "embeddings", frames)
     found = frames_of_run(tmp_path)
     assert found is not None
     for label in (0, 1):
         for synthetic in (True, False):
-            chosen = found["embedding"][(found["event_label"] == label) & (found["synthetic"] == synthetic), 0]
-            own = [i for i in range(300) if i % 2 == label and (i % 3 == 0) == synthetic]
-            assert chosen.tolist() == own[:KEPT_FRAMES]
+            chosen = (found["event_label"] == label) & (found["synthetic"] == synthetic)
+            own = [i for i in range(300) if i % 2 == label and (i % 3 == 0) == synthetic][:KEPT_FRAMES]
+            assert found["embedding"][chosen, 1].tolist() == own
+            assert found["projection"][chosen, 2].tolist() == [-i for i in own]
+
+
+@pytest.mark.parametrize("ifd", [False, True])
+@torch.no_grad()
+def test_a_test_keeps_frames_of_each_space_there_is(ifd: bool) -> None:
+    method, batch = method_of(ifd=ifd).eval(), batch_of()
+    method.on_test_epoch_start()
+    method.test_step(batch, 0, 1)
+    assert batch.audio is not None
+    x = method.model.encode(method.feature(batch.audio))
+    middle = middle_frames(x, batch.strong)
+    assert {(1, *key) for key in middle} == set(method._frames)
+    for (_, row, label), (synthetic, vectors) in method._frames.items():
+        assert synthetic
+        expected = {"embedding": middle[row, label]}
+        if method.projection is not None:
+            expected["projection"] = method.projection(middle[row, label])
+        assert set(vectors) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(vectors[name], value.numpy(), rtol=2e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_validation_counts_how_right_pseudo_labels_are() -> None:
+    method, whole = method_of().eval(), batch_of()
+    method.on_validation_epoch_start()
+    halves = [slice(0, 3), slice(3, 8)]
+    for half in halves:
+        one = {name: getattr(whole, name)[half] for name in ("strong", "weak", "has_strong", "has_weak", "audio")}
+        method.validation_step(replace(whole, **one), 0)
+    assert whole.audio is not None
+    g, _ = method.model(method.feature(whole.audio))
+    pseudo = ((g.sigmoid() >= 0.5) & (whole.weak[:, None] > 0))[whole.has_strong]
+    true = whole.strong[whole.has_strong] > 0
+    right = (pseudo & true).sum()
+    expected = [[right, pseudo.sum()], [right, true.sum()]]
+    torch.testing.assert_close(method._validation_sums[1:], torch.tensor(expected).float())
 
 
 def test_training_ends_after_its_patience_and_stays_ended_when_resumed() -> None:
@@ -180,7 +228,7 @@ def test_training_ends_after_its_patience_and_stays_ended_when_resumed() -> None
     for waited, ended in ((1, False), (2, True)):
         method = method_of()
         stop.wait_count = waited
-        trainer: Any = SimpleNamespace(callbacks=[stop], should_stop=False)
+        trainer: Any = SimpleNamespace(callbacks=[stop], should_stop=False, global_step=9)
         method._trainer = trainer
         method.on_fit_start()
         assert trainer.should_stop is ended

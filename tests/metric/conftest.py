@@ -48,13 +48,13 @@ class Material:
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())
 
-    def scores(self, name: str, scratch: Path, durations: dict[str, float]) -> Scores:
+    def scores(self, name: str, scratch: Path) -> Scores:
         folder = self.folder / name
         if folder.suffix == ".zip":
             with zipfile.ZipFile(folder) as archive:
                 archive.extractall(scratch)
             folder = scratch
-        return read_scores_folder(folder, durations)
+        return read_scores_folder(folder)
 
 
 def events_of(rows: Iterable[dict[str, str]], clips: Iterable[str] = ()) -> Events:

@@ -60,6 +60,7 @@ def test_a_table_by_hand() -> None:
         "argmax": pytest.approx(3 / 5),
         "element_wise": pytest.approx(17 / 21),  # wrong: a of clip 1, b of 2, c of 4, b of 6
         "precision": pytest.approx((3 / 3 + 1 / 3 + 1 / 1) / 3),
+        "collapsed": 0.0,
         "confusion": [[2, 1, 0], [0, 1, 0], [0, 1, 0]],
         "reported": pytest.approx(3 / 5),
     }
@@ -74,6 +75,19 @@ def test_what_a_paper_calls_its_accuracy_is_repeated(reported: Reported) -> None
     found = accuracy_of(SCORES, TARGET, reported)
     assert found["reported"] == found[reported]
     assert len({found["argmax"], found["element_wise"], found["precision"]}) == 3
+
+
+def test_a_network_that_gives_every_clip_one_answer_has_collapsed() -> None:
+    rng = np.random.default_rng(0)
+    for scores, collapsed in (
+        (np.tile(np.float32([0.2, 0.9, 0.1, 0.4]), (40, 1)), 1.0),
+        (0.1 * rng.random((40, 4), np.float32) + np.float32([0, 0, 0, 0.5]), 1.0),  # whatever else may differ
+        (np.float32(BALANCED), 0.0),
+        (np.tile(np.float32([0.2, 0.9, 0.1, 0.4]), (1, 1)), None),
+        (np.full((40, 1), 0.5, np.float32), None),
+    ):
+        target = BALANCED[: len(scores), : scores.shape[1]]
+        assert accuracy_of(scores, target, "argmax")["collapsed"] == collapsed
 
 
 levels = st.integers(0, 8).map(lambda i: i / 8)  # ties happen, with one another and with the threshold
@@ -131,7 +145,8 @@ def test_no_clips_have_no_accuracy_and_say_so_without_a_warning() -> None:
         warnings.simplefilter("error")
         found = accuracy_of(np.zeros((0, 2), np.float32), np.zeros((0, 2), bool), "argmax")
     assert found == {
-        "argmax": None, "element_wise": None, "precision": 0.0, "confusion": [[0, 0], [0, 0]], "reported": None,
+        "argmax": None, "element_wise": None, "precision": 0.0, "collapsed": None, "confusion": [[0, 0], [0, 0]],
+        "reported": None,
     }  # fmt: skip
 
 
@@ -149,6 +164,12 @@ def test_it_stands_among_the_measures_where_it_is_asked_for() -> None:
     found = measured(accuracy="element_wise", tagging_threshold=0.15)
     assert found["systems"]["model"]["accuracy"] == accuracy_of(SCORES, TARGET, "element_wise", 0.15)
     names = [name for name in flatten(found) if "/accuracy/" in name]
-    assert sorted(name.split("/")[-1] for name in names) == ["argmax", "element_wise", "precision", "reported"]
+    assert sorted(name.split("/")[-1] for name in names) == [
+        "argmax",
+        "collapsed",
+        "element_wise",
+        "precision",
+        "reported",
+    ]
     assert all(is_metric(name) for name in names)
     assert "accuracy" not in measured()["systems"]["model"]

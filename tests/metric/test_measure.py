@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sed_lab.metric.measure import flatten, per_class_rows
 from sed_lab.metric.psds import SCENARIOS
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.metric.table import EventTable
+from sed_lab.metric.tune import GRID
 from sed_lab.types import Event, Scores
 from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
@@ -58,7 +60,7 @@ def test_scores_made_give_the_stored_values(material: Any, tmp_path: Any) -> Non
     durations = {k.removesuffix(".wav"): v for k, v in material.durations("scores_made/durations.tsv").items()}
     found = material.events("scores_made/ground_truth.tsv")
     truth = dict.fromkeys(durations, ()) | {k.removesuffix(".wav"): v for k, v in found.items()}
-    scores = material.scores("scores_made/scores.zip", tmp_path, durations)
+    scores = material.scores("scores_made/scores.zip", tmp_path)
     decoder = MedianDecoder(median_seconds=0)
     best = exact_class_thresholds(scores, truth, decoder)
     thresholds = {label: threshold for label, (threshold, _) in best.items()}
@@ -87,7 +89,8 @@ def test_everything_is_measured_and_stated() -> None:
     )  # fmt: skip
     assert json.loads(json.dumps([metrics, curves], allow_nan=False)) == [metrics, curves]
     student, teacher = metrics["systems"]["student"], metrics["systems"]["teacher"]
-    expected = {"event_f1", "segment_f1", "intersection_f1", "psds1", "psds2", "tagging_f1", "eer"}
+    events = {"event_f1", "event_f1_optimistic", "false_alarms", "segment_f1", "intersection_f1"}
+    expected = events | {"psds1", "psds2", "tagging_f1", "eer", "ranking"}
     assert set(student) == expected
     assert set(teacher) == expected | {"event_f1_tuned"}
     tuned = event_f1(decoder.decode(scores, 0.7), truth, CLASSES)
@@ -103,6 +106,27 @@ def test_everything_is_measured_and_stated() -> None:
     assert set(curves["student"]["psds2"]["per_class"]) == {"Cat", "Dog"}
     assert metrics["subset"] == "validation"
     assert student["event_f1"]["per_class"]["Frying"]["f1"] is None
+
+
+def test_the_optimistic_f1_is_the_best_of_the_grid_on_the_judged_clips_and_says_so() -> None:
+    scores, truth, durations = made()
+    decoder = MedianDecoder(median_seconds=0.5, threshold=0.8)
+    metrics, _ = measure({"s": scores}, truth, durations, decoder, tuned_threshold={"s": 0.7})
+    values = metrics["systems"]["s"]
+    of_grid = [event_f1(decoder.decode(scores, t), truth, CLASSES)["macro"] for t in GRID]
+    optimistic = values["event_f1_optimistic"]
+    assert optimistic["macro"] == max(of_grid)
+    at = event_f1(decoder.decode(scores, optimistic["threshold"]), truth, CLASSES)
+    assert optimistic == {**at, "threshold": optimistic["threshold"]}
+    fair = [values[name]["macro"] for name in ("event_f1", "event_f1_tuned")]
+    assert optimistic["macro"] > max(fair)  # or the test could not tell them apart
+    found = [name for name, value in flatten(metrics).items() if value == optimistic["macro"]]
+    assert found == ["s/event_f1_optimistic/macro"]
+    rows = [row["metric"] for row in per_class_rows(metrics) if row["f1"] == optimistic["per_class"]["Dog"]["f1"]]
+    assert "event_f1_optimistic" in rows
+    assert "no held-out result" in metrics["settings"]["conventions"]["event_f1_optimistic"]
+    only_detections, _ = measure({"s": decoder.decode(scores)}, truth, durations, decoder)
+    assert "event_f1_optimistic" not in only_detections["systems"]["s"]
 
 
 def test_psds_is_that_of_psds_eval_and_sed_scores_eval() -> None:
@@ -143,7 +167,7 @@ def test_flat_and_tabular_forms() -> None:
 def test_clip_scores_alone_are_measured_as_tags() -> None:
     scores, truth, durations = made(frame=False)
     metrics, curves = measure({"s": scores}, truth, durations, MedianDecoder())
-    assert set(metrics["systems"]["s"]) == {"tagging_f1", "eer"}
+    assert set(metrics["systems"]["s"]) == {"tagging_f1", "eer", "ranking"}
     assert metrics["systems"]["s"]["tagging_f1"]["scores"] == "clip"
     assert set(curves["s"]) == {"det"}
     labels = {clip_id: sorted({e.event_label for e in events}) for clip_id, events in truth.items()}
@@ -174,7 +198,8 @@ def test_detections_alone_are_measured(teacher: dict[str, Any]) -> None:
 def test_sets_without_events_and_of_one_clip() -> None:
     scores, truth, durations = made()
     silent, curves = measure({"s": scores}, dict.fromkeys(truth, ()), durations, MedianDecoder())
-    assert set(silent["systems"]["s"]) == {"event_f1", "segment_f1", "intersection_f1", "tagging_f1", "eer"}
+    events = {"event_f1", "event_f1_optimistic", "false_alarms", "segment_f1", "intersection_f1"}
+    assert set(silent["systems"]["s"]) == events | {"tagging_f1", "eer", "ranking"}
     assert silent["systems"]["s"]["event_f1"]["macro"] is None
     assert curves == {}
     one, _ = measure({"s": scores}, {"c0": truth["c0"]}, durations, MedianDecoder())
@@ -222,10 +247,16 @@ def test_quick_metrics_are_those_of_measure() -> None:
     decoder = MedianDecoder(median_seconds=0.5)
     values = measure({"s": scores}, truth, durations, decoder)[0]["systems"]["s"]
     labels = {clip_id: [event.event_label for event in events] for clip_id, events in truth.items()}
-    assert quick_intersection_f1(scores, truth, decoder) == pytest.approx(values["intersection_f1"]["macro"])
+    deaf = replace(scores, frame=tuple(array * [1, 0, 1] for array in scores.frame or ()))  # to dogs
+    found = {}
+    for zero_score in (True, False):
+        expected = measure({"s": deaf}, truth, durations, decoder, zero_score=zero_score)[0]["systems"]["s"]
+        found[zero_score] = quick_intersection_f1(deaf, truth, decoder, zero_score)
+        assert found[zero_score] == pytest.approx(expected["intersection_f1"]["macro"])
+    assert found[True] == found[False] / 2 > 0
     assert quick_tagging_f1(scores, labels) == pytest.approx(values["tagging_f1"]["macro"])
     silent = dict.fromkeys(truth, ())
-    assert np.isnan(quick_intersection_f1(scores, silent, decoder))
+    assert np.isnan(quick_intersection_f1(scores, silent, decoder, zero_score=True))
     assert np.isnan(quick_tagging_f1(scores, silent))
 
 
@@ -238,7 +269,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         measure({"s": scores}, {}, durations, decoder)
     with pytest.raises(InputError, match="no duration for 8 clips of the ground truth, c0 first"):
         measure({"s": scores}, truth, {}, decoder)
-    with pytest.raises(InputError, match="labels Bat that are not classes"):
+    with pytest.raises(InputError, match="has events of Bat, not among the classes Cat, Dog"):
         measure({"s": scores}, {"c0": (Event(0, 1, "Bat"),)}, durations, decoder)
     with pytest.raises(InputError, match="s has no scores of 1 annotated clips, other first"):
         measure({"s": scores}, {**truth, "other": ()}, {**durations, "other": 1.0}, decoder)

@@ -12,6 +12,9 @@ from sed_lab.metric.names import class_in, could_be_metric, is_metric
     [
         ("student/event_f1/macro", None),
         ("teacher/event_f1_class_tuned/per_class/Dog bark/error_rate", "Dog bark"),
+        ("student/event_f1_optimistic/macro", None),
+        ("student/event_f1_optimistic/threshold", None),
+        ("public/student/event_f1_optimistic/per_class/Dog/f1", "Dog"),
         ("model/psds1/per_class/Cat", "Cat"),
         ("dataset/per_class/Cat/V_c", "Cat"),
     ],

@@ -145,7 +145,7 @@ def test_scores_at_fifty_thresholds_and_exactly(material: Any, tmp_path: Path, n
     durations = {Path(c).stem: d for c, d in material.durations(f"{name}/audio_durations.tsv").items()}
     by_file = material.events(f"{name}/ground_truth.tsv", [f"{clip}.wav" for clip in durations])
     truth = {Path(clip).stem: events for clip, events in by_file.items()}
-    table = material.scores(f"{name}/{scores}", tmp_path, durations)
+    table = material.scores(f"{name}/{scores}", tmp_path)
     decoder = MedianDecoder(median_seconds=0)
     points = EventTable(*decoder.points(table.select(truth), GRID))
     blocks = expected["psds_eval_50_thresholds"]

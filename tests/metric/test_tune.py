@@ -95,11 +95,8 @@ def test_nothing_to_tune_on_gives_one_half() -> None:
 
 
 def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: Any) -> None:
-    durations = {
-        k.removesuffix(".wav"): v for k, v in material.durations("edge/scores_small/audio_durations.tsv").items()
-    }
     truth = {k.removesuffix(".wav"): v for k, v in material.events("edge/scores_small/ground_truth.tsv").items()}
-    scores = material.scores("edge/scores_small/scores", tmp_path, durations)
+    scores = material.scores("edge/scores_small/scores", tmp_path)
     stored = material.json("edge/scores_small/expected.json")["sed_scores_eval"]
     decoder = MedianDecoder(median_seconds=0)
     for setting, arguments in (

@@ -7,11 +7,12 @@ import torch
 
 from sed_lab.errors import InputError
 from sed_lab.model.chunk_net import ChunkNet, ContextNet, _summed, chunk_counts
+from tests.configured import configured
 
 
-def net(n_layers: int = 2, direction: str = "reverse", n_mels: int = 16) -> ChunkNet:
+def net(n_layers: int = 2, direction: str = "reverse", n_mels: int = 16, convolves: bool = True) -> ChunkNet:
     torch.manual_seed(0)
-    made = ChunkNet(n_mels, (3, 4), (4, 2), 5, n_layers, direction, 6, 0.3)
+    made = ChunkNet(n_mels, (3, 4) if convolves else (), (4, 2), 5, n_layers, direction, 6, 0.3)
     for module in made.modules():  # as after training: no statistics of 0 and 1
         if hasattr(module, "running_mean") and module.running_mean is not None:
             module.running_mean.normal_()
@@ -23,7 +24,12 @@ def net(n_layers: int = 2, direction: str = "reverse", n_mels: int = 16) -> Chun
 @pytest.mark.parametrize("n_layers", [0, 1, 2])
 @pytest.mark.parametrize("timesteps", [1, 2, 3, 5, 11])
 def test_sliding_is_the_sum_over_all_chunks(direction: str, n_layers: int, timesteps: int) -> None:
-    network, x = net(n_layers, direction), torch.randn(11, 16)
+    for convolves in (True, False):
+        check_sliding(net(n_layers, direction, convolves=convolves), timesteps)
+
+
+def check_sliding(network: ChunkNet, timesteps: int) -> None:
+    x = torch.randn(11, 16)
     expected, counts = torch.zeros(11), torch.zeros(11)
     with torch.no_grad():
         for first in range(11 - timesteps + 1):
@@ -33,6 +39,16 @@ def test_sliding_is_the_sum_over_all_chunks(direction: str, n_layers: int, times
                 counts[first + place] += 1
     torch.testing.assert_close(network.sliding(x, timesteps), expected)
     assert torch.equal(chunk_counts(11, timesteps), counts.long())
+
+
+def test_convolutions_of_the_assumed_filters_do_not_lower_the_number_of_parameters() -> None:
+    """The paper concludes that they do; its filters are not stated."""
+    number = {}
+    for name in ("chunk_crnn", "chunk_rnn", "chunk_cnn"):
+        network = configured(f"model/{name}")(n_mels=128)
+        number[name] = sum(parameter.numel() for parameter in network.parameters())
+    assert (number["chunk_crnn"], number["chunk_rnn"]) == (503425, 281089)
+    assert number["chunk_cnn"] < number["chunk_rnn"]
 
 
 def test_the_note_s_vector() -> None:

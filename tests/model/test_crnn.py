@@ -92,6 +92,15 @@ def test_attention_over_frames_or_classes() -> None:
     assert not torch.allclose(classes(x)[1], clip)
 
 
+def test_without_attention_a_clip_is_the_mean_of_its_frames() -> None:
+    model = small(attention_over=None)
+    x = torch.randn(2, 16, 8)
+    frame, clip = model(x)
+    torch.testing.assert_close(clip.sigmoid(), frame.sigmoid().mean(1))
+    (frame.sum() + clip.sum()).backward()
+    assert all(p.grad is not None for p in model.parameters())  # nothing is left over that processes would wait for
+
+
 def test_clip_logits_stay_exact_where_probabilities_saturate() -> None:
     model = small()
     frame = torch.tensor([[[40.0, -40.0, 200.0], [42.0, -42.0, 200.0]]])
@@ -132,7 +141,7 @@ def test_bad_arguments_are_refused() -> None:
         small(n_mels=16)
     with pytest.raises(InputError, match=r"model.conv_dropout=1.0 and model.dropout=0.0 must be in \[0, 1\)"):
         small(conv_dropout=1.0)
-    with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes or frames"):
+    with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes, frames or null"):
         small(attention_over="time")
 
 

@@ -22,6 +22,7 @@ from tests.configured import configured
 VggishEmbedding = configured("feature/vggish")
 RowCNN = configured("model/embedding_cnn", n_rows=10, n_values=128)
 RowFNN = configured("model/embedding_fnn", n_rows=10, n_values=128)
+MeanRow = configured("model/embedding_mean", n_values=128)
 
 CLASSES = ("Speech", "Animal", "Music", "Vehicle")
 
@@ -77,6 +78,15 @@ def test_the_dense_network_has_three_layers_of_the_note_s_count() -> None:
     assert model(torch.rand(3, 10, 128)).shape == (3, 1000)
     assert weights_of(classifier(model)) == 118914
     assert weights_of(classifier(RowFNN(hidden=(10,)))) == 1281 * 10 + 11 * 4  # the other reading: one hidden layer
+
+
+def test_the_mean_row_and_its_outputs_are_a_logistic_regression() -> None:
+    model = MeanRow()
+    method = classifier(model)
+    assert (weights_of(model), weights_of(method), model.n_features) == (0, 129 * 4, 128)
+    rows = torch.rand(3, 10, 128)
+    np.testing.assert_allclose(model(rows).numpy(), rows.numpy().mean(axis=1), atol=1e-6)
+    torch.testing.assert_close(model(rows), model(rows.flip(1)))  # the order of seconds does not matter
 
 
 def convolved(x: np.ndarray, layer: Any, stride: int, left: int, right: int) -> np.ndarray:

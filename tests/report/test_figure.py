@@ -45,9 +45,9 @@ def test_learning_curves_leave_out_epochs_without_a_value() -> None:
     history = [{"epoch": e, "train/loss": 1 / (e + 1)} | ({"val/objective": e / 4} if e % 2 else {}) for e in range(4)]
     losses, measures = figure.learning_curves(history).axes
     (loss,) = losses.get_lines()
-    np.testing.assert_allclose(loss.get_xydata(), [[0, 1], [1, 1 / 2], [2, 1 / 3], [3, 1 / 4]])
+    np.testing.assert_allclose(loss.get_xydata(), [[1, 1], [2, 1 / 2], [3, 1 / 3], [4, 1 / 4]])
     (measure,) = measures.get_lines()
-    np.testing.assert_allclose(measure.get_xydata(), [[1, 0.25], [3, 0.75]])
+    np.testing.assert_allclose(measure.get_xydata(), [[2, 0.25], [4, 0.75]])
 
 
 def test_psd_roc_draws_the_staircase_that_is_integrated() -> None:

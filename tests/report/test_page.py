@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sed_lab.clip.annotation import read_detections, read_strong
+from sed_lab.files import read_json
 from sed_lab.report.page import write_page
 
 
@@ -56,6 +57,16 @@ def test_nothing_is_fetched(run: Path) -> None:
     assert outside == []
     assert "default-src 'none'" in page.policy
     assert page.addresses
+
+
+def test_the_page_says_where_the_best_epoch_lay(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(make_run(), folder)
+    record = read_json(folder / "run.json")
+    for best, said in ((12, "epoch 12 of 18"), (18, "epoch 18 of 18: the last, still rising")):
+        (folder / "run.json").write_text(json.dumps({**record, "objective": 0.5, "epochs": 18, "best_epoch": best}))
+        words = " ".join(Reader(write_page(folder, max_clips=0).read_text(encoding="utf-8")).text)
+        assert f"Kept weights {said}" in " ".join(words.split())
 
 
 def test_every_clip_worst_first_and_escaped(run: Path) -> None:

@@ -13,7 +13,7 @@ from sed_lab.report.summary import summary
 
 def record(folder: Path, seed: int, f1: float, status: str = "complete", loss: str = "Binary") -> Path:
     config = {"dataset": {"_target_": "a.b.mini_desed"}, "loss": {"_target_": f"a.{loss}"}}
-    metrics = {"student/event_f1/macro": f1, "student/psds1/exact": 0.5}
+    metrics = {"student/event_f1/macro": f1, "student/psds1/exact": 0.5, "public/student/event_f1/macro": 0.9}
     facts = {
         "status": status,
         "seed": seed,

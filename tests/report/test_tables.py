@@ -55,7 +55,11 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
         shutil.copytree(toy, lab / job.folder)
         record: dict[str, Any] = read_json(lab / job.folder / "run.json")
         facts = {"name": job.folder.name, "config_hash": job.folder.name.rsplit("-", 1)[1], "seed": job.seed}
-        record |= {**facts, "status": "complete", "metrics": {"student/event_f1/macro": round(0.4 + 0.1 * number, 1)}}
+        record |= {
+            **facts,
+            "status": "complete",
+            "metrics": {"student/event_f1/macro": round(0.4 + 0.1 * number + number // 3 / 100, 2)},
+        }
         record["finished"] = "2026-01-02T00:00:00+00:00"
         record["config"]["paths"] = {"runs": "runs", "cache": str(lab / "cache")}
         record["config"]["dataset"]["folder"] = str(lab / "cache")
@@ -83,8 +87,8 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     assert reproduce(["check", "PAGE.md"]) == 1
     assert reproduce(["write", "PAGE.md"]) == 0
     text = page.read_text()
-    assert "| A | 0.450 ± 0.071 | 0.500 | -0.050 |" in text
-    assert "1. B beats A | holds | b - a: +0.200" in text
+    assert "| A | 0.450 ± 0.071 | 0.500 |" in text
+    assert "1. B beats A | holds | b - a: +0.205" in text
     assert text.startswith("before\n")
     assert text.endswith("![A table](results/figures/p-t-smoke.svg)\n<!-- end -->\n\nafter\n")
     assert (complete / "results/figures/p-t-smoke.svg").stat().st_size > 1000
@@ -145,8 +149,8 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
     counts, claims = page.read_text().split("\n\n")
     link = "[tables and figures](results/README.md#p--q-2020)"
-    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | {link} |\n" in counts
-    assert "| t | 1. B beats A | holds | b - a: +0.200" in claims
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | {link} |\n" in counts
+    assert "| t | 1. B beats A | holds | b - a: +0.205" in claims
     assert reproduce(["check", "PAGE.md"]) == 0
     page.write_text(page.read_text().replace("| holds |", "| fails |"))
     assert reproduce(["check", "PAGE.md"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +13,27 @@ from omegaconf import OmegaConf
 from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, total_loss
-from sed_lab.run.assemble import Facts, assemble, check_fit, check_targets, method_class
+from sed_lab.run.assemble import Facts, _threshold, assemble, check_fit, check_targets, method_class
 from sed_lab.run.identity import register_resolvers
 from sed_lab.train import composition
 from sed_lab.types import Shares
+from tests.configured import configured
 
 METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 FITTING = {
-    "amiriparian2018": {"chunk_cnn", "chunk_cnn_small", "chunk_crnn", "chunk_crnn_small", "context_fnn"},
+    "amiriparian2018": {
+        "chunk_cnn",
+        "chunk_cnn_small",
+        "chunk_crnn",
+        "chunk_crnn_small",
+        "chunk_rnn",
+        "chunk_rnn_small",
+        "context_fnn",
+    },
     "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
-    "aziz2020": {"embedding_cnn", "embedding_fnn"},
+    "aziz2020": {"embedding_cnn", "embedding_fnn", "embedding_mean"},
     "huang2021": {"attention_pool", "attention_pool_small"},
     "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
     "park2022_short": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
@@ -68,12 +78,35 @@ def test_front_end_and_corpus_must_have_one_rate() -> None:
         assemble(config_of(), Facts(("Dog",), 10.0, sample_rate=44100), seed=0)
 
 
+@pytest.mark.parametrize(
+    ("embedded_by", "feature", "front_end"),
+    [("vggish", "mini_vggish", "MiniVggish"), ("mini_vggish", "vggish", "VggishEmbedding")],
+)
+def test_embeddings_of_another_front_end_are_refused(
+    embedded_by: str, feature: str, front_end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sed_lab.dataset.mini_embeddings.FITTED_ON", 1)
+    words = ["method=aziz2020", "model=embedding_mean", "loss=bce", f"feature={feature}", f"paths.cache={tmp_path}"]
+    said = (
+        f"the dataset holds embeddings of feature={embedded_by}, but {front_end} would embed recordings otherwise;"
+        f" set feature={embedded_by}"
+    )
+    with pytest.raises(InputError, match=said):
+        assemble(config_of(*words), Facts(("Dog",), 10.0, 16000, embedded_by=embedded_by), seed=0)
+    assemble(config_of(*words), Facts(("Dog",), 10.0, 16000, embedded_by=feature), seed=0)
+
+
+def test_a_front_end_of_audio_does_not_go_with_embeddings() -> None:
+    with pytest.raises(InputError, match=r"embeddings of feature=vggish, but LogMel would embed"):
+        assemble(config_of("feature=log_mel"), Facts(("Dog",), 10.0, 16000, embedded_by="vggish"), seed=0)
+
+
 def test_a_trained_detector_is_made_without_its_data() -> None:
     config = config_of("method=arora2019", "feature=standardised_mel", "model=clip_lstm", "loss=weighted_bce")
     facts = Facts(("Dog", "Cat"), 10.0, class_weight=torch.ones(2), decided={"cluster_counts": [2, 1, 3]})
     made = assemble(config, facts, seed=0)
     assert made.method.state_dict()["network.clusters.weight"].shape == (6, 128)
-    assert made.method.decided() == {"cluster_counts": [2, 1, 3]}
+    assert made.method.decided() == {"cluster_counts": [2, 1, 3], "pretrained": None}
     assert not any("weak_labels" in name for name in made.method.detector_state())  # no training label leaves with it
 
 
@@ -101,3 +134,14 @@ def test_means_of_parts_are_weighed_by_their_clips(over: str | None, of_class: i
     assert float(total_loss({"a": term, "b": LossTerm(torch.tensor(1.0), None)}, shares)) == pytest.approx(
         0.3 * factor + 1
     )
+
+
+def test_a_paper_s_own_thresholds_stay_unless_tuned_ones_are_asked_for() -> None:
+    record = {"metrics": {"ensemble/event_f1_tuned/threshold": 0.95}}
+    own = configured("decoder/amiriparian2018")()
+    median = configured("decoder/default")()
+    assert _threshold(record, "run", "ensemble", own) == {"babycry": 0.8, "glassbreak": 0.8, "gunshot": 0.5}
+    assert _threshold(record, "tuned", "ensemble", own) == 0.95
+    assert _threshold(record, "run", "ensemble", median) == 0.95
+    assert _threshold(record, "fixed", "ensemble", median) == 0.5
+    assert _threshold(record, "0.3", "ensemble", own) == 0.3

@@ -46,6 +46,7 @@ BASE = config()
         "paths.runs=/elsewhere",
         "paths.cache=/elsewhere",
         "batch.workers=4",
+        "batch.cache_features=true",
         "trainer.accelerator=gpu",
         "trainer.strategy=ddp",
         "report.page=false",
@@ -256,13 +257,13 @@ def test_parts_are_devices_times_passes(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     cfg = config(*overrides)
-    assert run.parts(OmegaConf.to_container(cfg, resolve=True)) == run.provenance(cfg)["parts"] == expected  # type: ignore[arg-type]
+    devices, passes = run.divided(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    assert devices * passes == run.provenance(cfg)["parts"] == expected
     if cfg.batch.max_clips_per_device:
         data = SedData.__new__(SedData)
         data.clips = composition(cfg.batch.clips, get_class(cfg.method._target_).trains_on)
         data.max_clips_per_device = cfg.batch.max_clips_per_device
-        devices = cfg.trainer.devices
-        assert data.accumulation(devices) * devices == expected
+        assert (data.accumulation(devices), devices) == (passes, cfg.trainer.devices)
 
 
 @pytest.fixture
@@ -273,6 +274,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "theirs/__init__.py").touch()
     (folder / "theirs/method.py").write_text(
         "from . import pairs\nclass Plain: pass\nclass Pairs:\n    depends_on_parts = True\n"
+        "class Gathers:\n    gathers = True\n"
     )
     (folder / "theirs/pairs.py").write_text("import json\n")
     (folder / "theirs/net.py").write_text("class Unsaid: pass\nclass Without:\n    normalises_batches = False\n")
@@ -296,6 +298,18 @@ def test_parts_count_where_something_depends_on_them(
     whole, halves = config(*words), config(*words, divided)
     assert (run.config_hash(whole) != run.config_hash(halves)) is counts
     assert run.identity(halves).get("parts") == (2 if counts else None)
+
+
+def test_passes_count_and_devices_do_not_where_clips_are_gathered(package: Path) -> None:
+    words = ["method._target_=theirs.method.Gathers", "model._target_=theirs.net.Without"]
+    whole, devices = config(*words), config(*words, "trainer.devices=2")
+    passes, both = (
+        config(*words, *more)
+        for more in (["batch.max_clips_per_device=6"], ["trainer.devices=2", "batch.max_clips_per_device=3"])
+    )
+    assert run.config_hash(whole) == run.config_hash(devices)
+    assert run.config_hash(whole) != run.config_hash(passes) == run.config_hash(both)
+    assert [run.identity(one).get("passes") for one in (whole, devices, passes, both)] == [None, None, 2, 2]
 
 
 # Code

@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sed_lab.errors import InputError
+from sed_lab.files import read_json
 from sed_lab.run import sweep
 
 
@@ -59,6 +60,36 @@ def test_too_few_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(InputError, match="devices=4 GPUs, but this machine offers 1"), sweep.lease_gpus(4):
         pass
+
+
+def test_a_job_without_its_gpus_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv(sweep.SWEEP_VARIABLE, str(tmp_path))
+    assert sweep.run_process([], tmp_path / "run", 0, gpus=1) is None
+    job = read_json(tmp_path / "0.json")
+    assert (job["status"], job["reason"]) == (
+        "failed",
+        "trainer.devices=1 GPUs, but this machine offers 0; lower trainer.devices",
+    )
+
+
+def test_of_a_killed_job_the_last_line_of_its_output_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["job=0,1"]}}})
+    report = sweep.SweepReport()
+    report.on_multirun_start(config)
+    for number, output in enumerate(("made 3 of 9\nnumpy: cannot allocate 4 GiB\n", "")):
+        (tmp_path / f"run{number}").mkdir()
+        (tmp_path / f"run{number}/output.log").write_text(output)
+        sweep.note(tmp_path / f"run{number}", number, "running")
+    report.on_multirun_end(config)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "0 done, 0 failed, 2 missing" in said
+    assert sweep.outcome["failed"] == 2
+    for word in ("cannot", "allocate", "without a", "word"):
+        assert word in said
 
 
 def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:

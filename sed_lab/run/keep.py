@@ -1,0 +1,52 @@
+"""Which epochs are validated, and whose weights a run keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+
+def validated(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that is going on has a validation, as `BestWeights` decides."""
+    every = trainer.check_val_every_n_epoch
+    return bool(every and (trainer.current_epoch + 1) % every == 0)
+
+
+class BestWeights(ModelCheckpoint):
+    """Keeps the checkpoint of the validated epoch with the highest ``val/objective``.
+
+    Validated is every so many epochs, and the last one however training ends: its weights may be the best.
+    """
+
+    def __init__(self, dirpath: Path, every: int) -> None:
+        super().__init__(
+            dirpath, "best", monitor="val/objective", mode="max", save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )  # fmt: skip
+        self.every = every
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if last else self.every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Checkpoints come after all other callbacks, so that whatever ends training here, such as a limit of time, has.
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step:
+            trainer.check_val_every_n_epoch = 1
+            trainer.should_stop = True  # without it the last of so many steps would not be followed by a validation
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if validated(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+def best_epoch(checkpoint: Path) -> int:
+    """The epoch, counted from 1, at whose end a checkpoint was written."""
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
