@@ -33,7 +33,7 @@ EPSILON = 1e-3  # keeps ratios of scores finite
 SAME = 1e-7  # seconds; times nearer than this are one
 ROWS_AT_ONCE = 4096  # bounds the memory
 LEVELS = 200  # thresholds that tuning tries
-NO_LIMIT = float("inf")
+NO_ABS, NO_REL = 2.0, 10_000.0  # limits that no scores reach
 
 PerClass = float | Mapping[str, float]
 
@@ -71,8 +71,8 @@ class BoxDecoder(Decoder):
     Args:
         threshold: one number, or one a class by event label.
         step_seconds: L, length of the filter that finds where scores rise and fall, one number or one a class.
-        merge_abs: limit of the difference in step 3, one number or one a class; 1 or more: none.
-        merge_rel: limit of the ratio likewise; infinity: none.
+        merge_abs: limit of the difference in step 3, one number or one a class; above 1: none.
+        merge_rel: limit of the ratio likewise; above 1001: none.
     """
 
     tunable: ClassVar[tuple[Mapping[str, float], ...]] = tuple(
@@ -80,8 +80,8 @@ class BoxDecoder(Decoder):
         for step, limits in product(
             (0.32, 0.48, 0.64),
             (
-                *({"merge_abs": value, "merge_rel": NO_LIMIT} for value in (0.15, 0.2, 0.3)),
-                *({"merge_abs": NO_LIMIT, "merge_rel": value} for value in (1.5, 2.0, 3.0)),
+                *({"merge_abs": value, "merge_rel": NO_REL} for value in (0.15, 0.2, 0.3)),
+                *({"merge_abs": NO_ABS, "merge_rel": value} for value in (1.5, 2.0, 3.0)),
             ),
         )
     )
