@@ -103,7 +103,8 @@ class BoxDecoder(Decoder):
         borders = [
             frame_times(len(array), hop, float(seconds)) for array, seconds in zip(frame, scores.duration, strict=True)
         ]
-        parts = []
+        nothing = np.zeros(0, np.int64)
+        parts = [Boxes(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0))]
         for rows, times in _of_one_length(borders):
             stack = np.stack([frame[row][: len(times) - 1].T for row in rows])  # [N, C, T]
             for length in np.unique(step):

@@ -107,6 +107,7 @@ def test_a_threshold_says_which_boxes_count_and_moves_none() -> None:
     assert decoder.decode_recording(scores, 0.2) == decoder.decode(scores, 0.2)
     silent = one_class(np.zeros(10), np.zeros(0), hop=0.1)
     assert decoder.decode(silent, 0.0) == {"clip0": (), "clip1": ()}
+    assert decoder.decode(one_class(np.zeros(0), hop=0.1), 0.0) == {"clip0": ()}
 
 
 @pytest.fixture(scope="module")
