@@ -27,22 +27,27 @@ _LOW_BITS = 0x0101010101010101  # the lowest bit of each of a word's eight bytes
 
 
 class ConvBlock(nn.Module):
-    """Convolution 3x3, batch norm, gate ``Linear(x) * sigmoid(x)`` over channels, dropout, average pooling."""
+    """Convolution 3x3, batch norm, gate ``Linear(x) * sigmoid(x)`` over channels, dropout, average pooling.
+
+    Without ``gated``: convolution, average pooling, batch norm, ReLU, dropout. Pooled first, what follows works on a
+    fraction of the memory.
+    """
 
     def __init__(
-        self, n_in: int, n_out: int, pool: tuple[int, int], dropout: float, momentum: float, eps: float
+        self, n_in: int, n_out: int, pool: tuple[int, int], gated: bool, dropout: float, momentum: float, eps: float
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=gated)
         self.norm = nn.BatchNorm2d(n_out, eps=eps, momentum=momentum)
-        self.gate = nn.Linear(n_out, n_out)
+        self.gate = nn.Linear(n_out, n_out) if gated else None
         self.pool, self.dropout = pool, dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, F, M]`` -> ``[B, C', F // pool[0], M // pool[1]]``."""
-        x = self.norm(self.conv(x))
         dropout = self.dropout if self.training else 0.0
-        return gated_pool(x, self.gate.weight, self.gate.bias, dropout, self.pool)
+        if self.gate is None:
+            return F.dropout(self.norm(F.avg_pool2d(self.conv(x), self.pool)).relu(), dropout)
+        return gated_pool(self.norm(self.conv(x)), self.gate.weight, self.gate.bias, dropout, self.pool)
 
 
 class CRNN(nn.Module):
@@ -54,7 +59,8 @@ class CRNN(nn.Module):
     Args:
         n_classes, n_mels: C and M.
         filters, pooling: channels and (time, frequency) pooling of each block; frequency must be pooled to 1.
-        conv_dropout, dropout: after each gate, and on the GRU's output.
+        gated: the kind of block, see `ConvBlock`.
+        conv_dropout, input_dropout, dropout: in each block, on the GRU's input and on its output.
         gru_cells, gru_layers: cells of one direction, layers.
         batch_norm_momentum: torch's convention. The baseline's 0.99 keeps practically the last batch's statistics for
             evaluation; torch's own default is 0.1.
@@ -77,7 +83,9 @@ class CRNN(nn.Module):
         n_mels: int,
         filters: Sequence[int],
         pooling: Sequence[tuple[int, int]],
+        gated: bool,
         conv_dropout: float,
+        input_dropout: float,
         dropout: float,
         gru_cells: int,
         gru_layers: int,
@@ -96,15 +104,17 @@ class CRNN(nn.Module):
                 f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
                 f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
             )
-        if not (0 <= conv_dropout < 1 and 0 <= dropout < 1):
-            raise InputError(f"model.conv_dropout={conv_dropout} and model.dropout={dropout} must be in [0, 1)")
+        if not all(0 <= probability < 1 for probability in (conv_dropout, input_dropout, dropout)):
+            raise InputError(
+                f"model.conv_dropout={conv_dropout}, input_dropout={input_dropout} and dropout={dropout} must be in [0, 1)"
+            )
         if attention_over not in ("classes", "frames", None):
             raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes, frames or null")
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
-        self.dropout = dropout
+        self.input_dropout, self.dropout = input_dropout, dropout
         self.blocks = nn.ModuleList(
-            ConvBlock(n_in, n_out, (pool[0], pool[1]), conv_dropout, batch_norm_momentum, batch_norm_eps)
+            ConvBlock(n_in, n_out, (pool[0], pool[1]), gated, conv_dropout, batch_norm_momentum, batch_norm_eps)
             for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
         )
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
@@ -123,7 +133,8 @@ class CRNN(nn.Module):
         x = feature.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x)
-        x, _ = self.gru(x.squeeze(3).transpose(1, 2))
+        x = F.dropout(x.squeeze(3).transpose(1, 2), self.input_dropout, self.training)
+        x, _ = self.gru(x)
         x = F.dropout(x, self.dropout, self.training)
         frame_logits = self.frame_head(x)
         return frame_logits, self._pool(frame_logits, None if self.attention_head is None else self.attention_head(x))

@@ -1,0 +1,224 @@
+"""``sed-train`` as it is shipped beside a plain CRNN: the same clips, the same processor time, three seeds.
+
+Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire are
+backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips. The
+yardstick (benchmarks/plain_crnn.py) trains as long as the whole ``sed-train`` command takes of the processor, its page
+included. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
+
+Every tuned number is tuned on the subset ``validation``, never on test clips. The yardstick's scores are decoded with a
+median filter, tuned class by class, and in a second row by boxes too, so that a difference can be told from the decoder's.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from benchmarks.plain_crnn import FRAMES, HOP_SECONDS, POOLED
+from sed_lab.app import conf_folder
+from sed_lab.clip.batch import encode_strong
+from sed_lab.decoder.base import Decoder
+from sed_lab.experiment.interval import t_interval
+from sed_lab.files import write_json
+from sed_lab.metric.event import event_f1, segment_f1
+from sed_lab.metric.exact import psds_of_scores
+from sed_lab.metric.tune import tune_decoder, tune_for_psds
+from sed_lab.run.identity import register_resolvers
+from sed_lab.run.stored import scored
+from sed_lab.types import Corpus, Scores
+from tests.configured import configured
+
+SEEDS = tuple(int(seed) for seed in os.environ.get("SED_LAB_BENCH_SEEDS", "0,1,2").split(","))
+BANK = os.environ.get("SED_LAB_BENCH_BANK")
+ESC10 = ("dataset=soundbank", f"dataset.bank_folder='{BANK}'", "dataset.backgrounds=[Rain,Sea waves,Fire crackling]")
+CORPORA = {**({"recordings": ESC10} if BANK else {}), "mini_desed": ("dataset=mini_desed",)}
+OTHERWISE = ("dataset.snr=[uniform,0,20]", "dataset.real_snr=[uniform,0,20]", "dataset.room=true",
+             "dataset.max_events=9", "dataset.polyphony=4")  # fmt: skip
+TEST_CLIPS = 400  # with the shipped 150, most of the spread is the test's
+COLLARS = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
+COLUMNS = ("event_f1_fixed", "event_f1_class_tuned", "segment_f1", "segment_f1_class_tuned", "psds1", "psds2")
+Measured = dict[str, float]
+Subsets = dict[str, dict[str, Any]]  # of a system: scores, truth and durations by subset
+
+
+def run() -> dict[str, Any]:
+    """Means over the seeds of both sides by corpus and number, and every seed's own."""
+    seeds = [
+        {"corpus": corpus, "seed": seed, **_one(overrides, seed)}
+        for corpus, overrides in CORPORA.items()
+        for seed in SEEDS
+    ]
+    return {"rows": _rows(seeds), "intervals": _intervals(seeds), "seeds": seeds, "test_clips": TEST_CLIPS}
+
+
+def _one(overrides: Sequence[str], seed: int) -> dict[str, Any]:
+    """Both sides on one corpus with one seed: processor seconds, and numbers by test set and side."""
+    words = [*overrides, f"dataset.sizes.test={TEST_CLIPS}", f"dataset.seed={seed}", f"seed={seed}"]
+    tests = {"test": words}
+    if overrides == ESC10:
+        tests["otherwise"] = [*words, *OTHERWISE]
+    corpora = {name: _corpus(given) for name, given in tests.items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        used = _processor_seconds([*_COMMAND, "sed_lab.train", *words, f"paths.runs={folder / 'runs'}"])
+        (run_folder,) = (folder / "runs").glob("*-seed*")
+        ours = {subset: _stored(run_folder, subset) for subset in ("validation", "test")}
+        if "otherwise" in tests:
+            target = folder / "otherwise"
+            more = [*(word for word in tests["otherwise"] if word.startswith("dataset")), f"output={target}"]
+            _processor_seconds([*_COMMAND, "sed_lab.evaluate", f"run={run_folder}", *more, "report.page=false"])
+            ours["otherwise"] = _stored(target, "test")
+        plain = _yardstick(corpora, folder / "plain", used, seed)
+    ours_of, plain_of = _numbers(ours, tests), _numbers(plain, tests)
+    measured = {
+        test: {"sed-train": ours_of[test]["best"], "sed-train, median": ours_of[test]["median"],
+               "plain CRNN": plain_of[test]["median"], "plain CRNN, boxes": plain_of[test]["box"]}
+        for test in tests
+    }  # fmt: skip
+    said = {test: {side: round(row["event_f1_class_tuned"], 3) for side, row in of.items()} for test, of in measured.items()}
+    print(f"{overrides[0]} seed {seed}: {used:.0f} s of processor time each; event F1 class-tuned {said}", flush=True)
+    return {"processor_seconds": used, "numbers": measured}
+
+
+_COMMAND = (sys.executable, "-m")
+
+
+def _processor_seconds(command: Sequence[str]) -> float:
+    """Run ``command`` and give the processor time that it took, user and system, all threads."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _corpus(words: Sequence[str]) -> Corpus:
+    """The corpus, made where it was not yet: no side pays for that."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config: DictConfig = compose("config", overrides=list(words))
+    return instantiate(config.dataset, _convert_="all")
+
+
+def _stored(folder: Path, subset: str) -> dict[str, Any]:
+    found = scored(folder, subset)
+    return {"scores": next(iter(found["systems"].values())), "truth": found["truth"], "durations": found["durations"]}
+
+
+def _yardstick(corpora: Mapping[str, Corpus], folder: Path, seconds: float, seed: int) -> Subsets:
+    """The plain network, trained for ``seconds`` of processor time on the clips of ``synthetic`` and scored."""
+    folder.mkdir()
+    main = corpora["test"]
+    wanted = {"train": (main, "synthetic"), "validation": (main, "validation")}
+    wanted |= {test: (corpus, "test") for test, corpus in corpora.items()}
+    known: Subsets = {}
+    for name, (corpus, subset) in wanted.items():
+        loaded = [corpus.subsets[subset].load(index, 0) for index in range(len(corpus.subsets[subset]))]
+        audio = np.stack([np.round(np.clip(one, -1, 1) * 32767).astype(np.int16) for _, one in loaded])
+        clips = [clip for clip, _ in loaded]
+        frames = FRAMES // POOLED
+        target = [encode_strong(clip.events or (), corpus.classes, frames, HOP_SECONDS) for clip in clips]
+        np.savez(folder / f"{name}.npz", audio=audio, target=np.stack(target))
+        known[name] = {
+            "truth": {clip.clip_id: clip.events or () for clip in clips},
+            "durations": {clip.clip_id: clip.duration for clip in clips},
+        }
+    options = ["--processor-seconds", str(seconds), "--seed", str(seed)]
+    subprocess.run([*_COMMAND, "benchmarks.plain_crnn", str(folder), *options], check=True)
+    del known["train"]
+    for name, of in known.items():
+        rows = np.load(folder / f"{name}.scores.npy")
+        length = np.array(list(of["durations"].values()))
+        of["scores"] = Scores(tuple(of["truth"]), main.classes, length, HOP_SECONDS, tuple(rows))
+    return known
+
+
+def _numbers(system: Subsets, tests: Mapping[str, Any]) -> dict[str, dict[str, Measured]]:
+    """By test set: numbers by the median filter, by boxes, and by the one of them that is better on validation."""
+    held = system["validation"]
+    fixed = configured("decoder/default")()
+    decoders: dict[str, tuple[Decoder, Decoder]] = {}
+    on_validation = {}
+    for name, decoder in (("median", fixed), ("box", configured("decoder/box")())):
+        tuned = tune_decoder(held["scores"], held["truth"], decoder, **COLLARS)
+        decoders[name] = tuned, tune_for_psds(held["scores"], held["truth"], held["durations"], decoder)
+        on_validation[name] = event_f1(tuned.decode(held["scores"]), held["truth"], **_EVENT(held["scores"]))["macro"]
+    better = max(on_validation, key=lambda name: on_validation[name])
+    found = {}
+    for test in tests:
+        found[test] = {name: _measure(system[test], fixed, *pair) for name, pair in decoders.items()}
+        found[test]["best"] = found[test][better]
+    return found
+
+
+def _EVENT(scores: Scores) -> dict[str, Any]:
+    return {"classes": scores.classes, **COLLARS, "matching": "optimal", "zero_score": True}
+
+
+def _measure(of: Mapping[str, Any], fixed: Decoder, tuned: Decoder, for_psds: Decoder) -> Measured:
+    scores, truth, durations = of["scores"], of["truth"], of["durations"]
+    detected = {"fixed": fixed.decode(scores), "class_tuned": tuned.decode(scores)}
+    found = {f"event_f1_{name}": event_f1(events, truth, **_EVENT(scores))["macro"] for name, events in detected.items()}
+    segments = {
+        name: segment_f1(events, truth, durations, scores.classes, segment_seconds=1.0, zero_score=True)["macro"]
+        for name, events in detected.items()
+    }
+    found |= {"segment_f1": segments["fixed"], "segment_f1_class_tuned": segments["class_tuned"]}
+    psds = psds_of_scores(scores, truth, durations, decoder=for_psds)
+    return {**found, "psds1": psds["psds1"].value, "psds2": psds["psds2"].value}
+
+
+def _differences(seeds: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, dict[str, list[float]]]]:
+    """Values by (corpus, test set), side and number, a list over the seeds."""
+    table: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
+    for one in seeds:
+        for test, sides in one["numbers"].items():
+            for side, values in sides.items():
+                for column in COLUMNS:
+                    lists = table.setdefault((one["corpus"], test), {}).setdefault(side, {})
+                    lists.setdefault(column, []).append(values[column])
+    return table
+
+
+def _rows(seeds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "what": f"{corpus}, {test}: {column}, mean of {len(ours)} seeds",
+            "ours": fmean(ours),
+            "peer": fmean(sides["plain CRNN"][column]),
+            "name": "plain CRNN",
+            "unit": "",
+            "better": "higher",
+        }
+        for (corpus, test), sides in _differences(seeds).items()
+        for column, ours in sides["sed-train"].items()
+    ]
+
+
+def _intervals(seeds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Paired differences to the plain CRNN with Student's 95 % interval, of every other side."""
+    found = []
+    for (corpus, test), sides in _differences(seeds).items():
+        for side, columns in sides.items():
+            for column, values in columns.items():
+                plain = sides["plain CRNN"][column]
+                apart = [mine - theirs for mine, theirs in zip(values, plain, strict=True)]
+                interval = t_interval(apart) if side != "plain CRNN" else None
+                found.append({"corpus": corpus, "test": test, "side": side, "number": column, "mean": fmean(values),
+                              "difference": fmean(apart), "interval": interval, "values": values})  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    write_json(Path(sys.argv[1]), run())

@@ -1,0 +1,138 @@
+"""Plain supervised training on frame labels: what a method of a paper has to beat, and what `sed-train` does by itself.
+
+Binary cross-entropy on the frames of strongly labelled clips, and on clip scores of all labelled ones. Clips are turned
+around in time, filtered and added to one another at random; the rate rises over the first steps and falls as a cosine; the
+detector is a moving average of the trained weights. docs/default.md says what each part is worth.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sed_lab.errors import InputError
+from sed_lab.feature.augment import add_clips, random_filter, roll_in_time
+from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
+from sed_lab.types import Batch, Input, at_least_float32
+
+
+class Supervised(SedMethod):
+    """Strong labels of frames, weak labels of clips, augmentation, a cosine schedule and averaged weights.
+
+    The network gives frame logits ``[B, T, C]`` and clip logits ``[B, C]``; the loss is used for both.
+
+    Args:
+        parts: of the method; ``optimizer``: its learning rate is the schedule's highest.
+        augment: of strongly labelled clips ``roll`` (whether they are turned around in time), ``add_probability`` of
+            adding another one within ``add_db`` of its level; of all clips ``filter_db``, the limits of a random
+            frequency response with ``filter_points`` points. 0 is none.
+        clip_weight: of the clip loss, beside the frame loss; 0 leaves it out.
+        warmup_share: part of all steps in which the rate rises.
+        average_decay: largest decay of the weights' moving average, by which the detector is made; 0: the weights
+            themselves.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    trains_on = ("synthetic", "weak")
+    validation_losses = ("loss_strong",)
+    takes_features = True
+    depends_on_parts = True  # clips find their partners within a part
+    training_only = ("network",)
+
+    def __init__(
+        self,
+        parts: Parts,
+        optimizer: MakeOptimizer,
+        augment: Mapping[str, Any],
+        clip_weight: float,
+        warmup_share: float,
+        average_decay: float,
+    ) -> None:
+        super().__init__(parts, optimizer)
+        self.network = parts.model
+        self.average = copy.deepcopy(parts.model).requires_grad_(False)
+        self.augment = {name: float(value) for name, value in augment.items()}
+        self.clip_weight, self.warmup_share, self.average_decay = clip_weight, warmup_share, average_decay
+        _check(self.augment, clip_weight, warmup_share, average_decay)
+
+    def losses(self, batch: Batch) -> dict[str, LossTerm]:
+        mel, strong = self._augmented(batch)
+        frame, clip = self.network(self.feature.scale(mel))
+        w = self.class_weight
+        terms = {"loss_strong": LossTerm(self.loss(frame, strong, class_weight=w, mask=batch.has_strong), "strong")}
+        if self.clip_weight:
+            weak = torch.where(batch.has_strong[:, None], strong.amax(1), batch.weak)
+            labelled = batch.has_strong | batch.has_weak
+            terms["loss_clip"] = LossTerm(
+                self.loss(clip, weak, class_weight=w, mask=labelled), "all", self.clip_weight
+            )
+        self.note("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch)
+        return terms
+
+    def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``; adding and turning leave weakly labelled clips out."""
+        mel = self.feature.mel(batch.waveform) if batch.feature is None else batch.feature
+        strong, rows, given = batch.strong, batch.has_strong.nonzero().squeeze(1), self.augment
+        power = getattr(self.feature, "power", 2.0)
+        some, labels = mel[rows], strong[rows]
+        if given["roll"]:
+            some, labels = roll_in_time(some, labels)
+        if given["add_probability"] and len(rows) > 1:
+            some, labels = add_clips(some, labels, given["add_probability"], given["add_db"], power)
+        mel, strong = mel.index_copy(0, rows, some), strong.index_copy(0, rows, labels)
+        if given["filter_db"]:
+            mel = random_filter(mel, given["filter_db"], int(given["filter_points"]), power)
+        return mel, strong
+
+    def predict(self, x: Input) -> dict[str, Prediction]:
+        frame, clip = self.average(self.features(x))
+        return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
+        frame, clip = self.average(self.features(batch))
+        mean = self.loss(frame, batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
+        self.add_validation_loss("loss_strong", mean, batch.has_strong.sum())
+        return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise InputError("trainer.max_epochs=-1: the rate falls until the last epoch, so say how many there are")
+        warm = max(1, round(self.warmup_share * steps))
+
+        def rate(done: int) -> float:
+            if done < warm:
+                return (done + 1) / warm
+            return (1 + math.cos(math.pi * (done - warm) / max(1, steps - warm))) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move the average towards the weights; its batch statistics are the network's own averages."""
+        decay = min(self.average_decay, 1 - 1 / (int(self.trainer.global_step) + 1)) if self.average_decay else 0.0
+        for average, own in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            average.lerp_(own, 1 - decay)
+        for average, own in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            average.copy_(own)
+
+
+def _check(augment: Mapping[str, float], clip_weight: float, warmup_share: float, average_decay: float) -> None:
+    if not (0 <= augment["add_probability"] <= 1 and augment["add_db"] >= 0 and augment["filter_db"] >= 0):
+        raise InputError(f"method.augment={dict(augment)}: a probability is 0..1, decibels are at least 0")
+    if augment["filter_db"] and augment["filter_points"] < 2:
+        raise InputError(f"method.augment.filter_points={augment['filter_points']:g}: a response has at least 2 points")
+    if not (clip_weight >= 0 and 0 <= warmup_share < 1 and 0 <= average_decay < 1):
+        raise InputError(
+            f"method.clip_weight={clip_weight}, warmup_share={warmup_share}, average_decay={average_decay}; use at"
+            " least 0, and shares below 1"
+        )
