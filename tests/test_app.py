@@ -46,7 +46,11 @@ def test_help_is_quick() -> None:
 @pytest.mark.parametrize(
     ("module", "words", "sentence"),
     [
-        ("sed_lab.train", ["loss.gama=1"], "unknown key 'loss.gama' on the command line, did you mean 'loss.gamma'?"),
+        (
+            "sed_lab.train",
+            ["loss=tbfl", "loss.gama=1"],
+            "unknown key 'loss.gama' on the command line, did you mean 'loss.gamma'?",
+        ),
         ("sed_lab.train", ["los=bce"], "unknown key 'los' on the command line, did you mean 'loss'?"),
         ("sed_lab.train", ["loss=bec"], "loss=bec is unknown, did you mean 'bce'?; known: bce,"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+
+from sed_lab.run.identity import NOT_IDENTITY_BATCH
 
 TOP = Path(__file__).resolve().parents[1]
 CONF = TOP / "conf"
@@ -195,3 +198,54 @@ def exists(config: DictConfig, name: str) -> bool:
     *parents, last = name.split(".")
     node: Any = OmegaConf.select(config, ".".join(parents)) if parents else config
     return OmegaConf.is_dict(node) and last in OmegaConf.to_container(node, resolve=False)  # type: ignore[operator]
+
+
+# Primary configurations build on config.yaml, and the default may change at any time.
+PRIMARY = sorted(path.stem for path in CONF.glob("*.yaml") if "config" in (plain(path).get("defaults") or []))
+COMMON = {"seed", "logger", "paths", "report", "rerun", "hydra"}  # of no paper: config.yaml gives them to all
+
+
+def otherwise(value: Any) -> Any:
+    """Another value in every place."""
+    if isinstance(value, dict):
+        return {key: otherwise(item) for key, item in value.items()}
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, (int, float)) else ["another"] if isinstance(value, list) else "another"
+
+
+@pytest.fixture(scope="module")
+def another_default(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of conf/ whose root config chooses another option of each group and another value of each key."""
+    folder = tmp_path_factory.mktemp("another") / "conf"
+    shutil.copytree(CONF, folder)
+    root = plain(CONF / "config.yaml")
+    root["trainer"] = {"max_epochs": 7, "check_val_every_n_epoch": 5, **root.get("trainer", {})}
+    for key in root.keys() - COMMON - {"defaults", "batch"}:
+        root[key] = otherwise(root[key])
+    root["batch"] |= {key: otherwise(root["batch"][key]) for key in root["batch"].keys() - {*NOT_IDENTITY_BATCH}}
+    for entry in (entry for entry in root["defaults"] if isinstance(entry, dict)):
+        ((group, chosen),) = entry.items()
+        if group not in COMMON:
+            entry[group] = next(name for place, name in OPTIONS if place == group and name != chosen)
+    OmegaConf.save(root, folder / "config.yaml")
+    return folder
+
+
+def composed(folder: Path, name: str) -> dict[str, Any]:
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return OmegaConf.to_container(compose(name), resolve=False)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", PRIMARY)
+def test_a_primary_configuration_stays_the_same_whatever_the_default_is(name: str, another_default: Path) -> None:
+    now, then = composed(CONF, name), composed(another_default, name)
+    differing = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+    assert not differing, f"conf/{name}.yaml takes {', '.join(differing)} from config.yaml: state all of it there"
+
+
+def test_the_other_default_differs_in_all_that_is_not_common(another_default: Path) -> None:
+    now, then = composed(CONF, "config"), composed(another_default, "config")
+    assert {key for key in now if now[key] != then[key]} == now.keys() - COMMON
+    assert all(now["batch"]["clips"][name] != then["batch"]["clips"][name] for name in now["batch"]["clips"])
+    assert {"amiriparian2018", "arora2019", "aziz2020", "dcase2021", "huang2021", "park2022"} <= set(PRIMARY)

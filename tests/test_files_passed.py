@@ -63,7 +63,7 @@ def test_a_training_step_passes_eight_files_and_a_prediction_six(
     register_resolvers()
     words = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", f"paths.cache={tmp_path}", "logger=[]"]
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        data, made = build(compose("config", overrides=words))
+        data, made = build(compose("park2022", overrides=words))
     trace = Trace()
     options: dict[str, Any] = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"),

@@ -31,8 +31,9 @@ base:
   - report.page=false
   - report.figures=false
   - trainer.max_epochs=3
+  - trainer.check_val_every_n_epoch=1
 scales:
-  smoke: {seeds: [0]}
+  smoke: {config: park2022, seeds: [0]}
 columns:
   f1: {label: F1, metric: student/event_f1/macro}
   psds: {label: PSDS1, metric: student/psds1/exact}

@@ -24,7 +24,11 @@ from sed_lab.metric.names import is_metric
 from sed_lab.scores import load_scores
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
-TINY = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "trainer=smoke", "batch.evaluation=8", "report.page=false"]
+SMALL = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "batch.evaluation=8", "report.page=false"]
+SMALL += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"]
+PARK = ["--config-name", "park2022", *SMALL]
+TINY = [*PARK, "trainer=smoke"]
+DEFAULT = [*SMALL, "batch.clips={synthetic: 8, weak: 2, unlabelled: 2}"]  # the root config, whatever it chooses
 
 
 def sed(
@@ -145,7 +149,7 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
 
 def test_evaluate_lets_a_runs_detector_score_a_dataset(smoke: Path, tmp_path: Path, cache: str) -> None:
     again = tmp_path / "again"
-    words = [f"run={smoke}", "dataset=mini_desed", *TINY[:2], "report.page=true", "report.page_clips=2"]
+    words = [f"run={smoke}", "dataset=mini_desed", *SMALL[:2], "report.page=true", "report.page_clips=2"]
     done = sed("evaluate", *words, f"output={again}", cwd=tmp_path, SED_LAB_CACHE=cache)
     assert done.returncode == 0, done.stderr
     # the run's own dataset: the very numbers it has already, without training
@@ -222,7 +226,7 @@ def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_run_with_130_and_says_so_in_its_record(tmp_path: Path, cache: str, smoke: Path) -> None:
-    words = [*[word for word in TINY if word != "trainer=smoke"], "trainer.max_epochs=500", "report.figures=false"]
+    words = [*DEFAULT, "trainer.max_epochs=500", "report.figures=false"]
     with training(*words, cwd=tmp_path, cache=cache) as process:
         assert process.stdout is not None
         assert any(line.startswith("epoch 1/500") for line in process.stdout)
@@ -264,7 +268,7 @@ def records(top: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_sweep_leaves_one_folder_a_job_and_no_strays(tmp_path: Path, cache: str) -> None:
-    done = sed("train", "-m", *TINY, "loss=bce,tbfl", "seed=0,1", cwd=tmp_path, SED_LAB_CACHE=cache)
+    done = sed("train", "-m", *DEFAULT, "trainer=smoke", "loss=bce,tbfl", "seed=0,1", cwd=tmp_path, SED_LAB_CACHE=cache)
     assert done.returncode == 0, done.stderr
     assert [record["status"] for record in records(tmp_path)] == ["complete"] * 4
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
@@ -276,10 +280,10 @@ def test_sweep_leaves_one_folder_a_job_and_no_strays(tmp_path: Path, cache: str)
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
 def test_ddp_sweep_survives_a_failing_job(tmp_path: Path, cache: str, launcher: list[str]) -> None:
-    words = [*TINY, "trainer=ddp_cpu", "trainer.devices=2", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+    words = [*PARK, "trainer=ddp_cpu", "trainer.devices=2", "+trainer.limit_train_batches=1"]
     # batch.clips.synthetic beyond the dataset makes that job fail after it has started
     words += ["batch.clips.synthetic=4,400", "batch.clips.weak=4", "batch.clips.unlabelled=4", *launcher]
-    done = sed("train", "-m", *[word for word in words if word != "trainer=smoke"], cwd=tmp_path, SED_LAB_CACHE=cache)
+    done = sed("train", "-m", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
     assert done.returncode == 1
     found = records(tmp_path)
     assert sorted(record["status"] for record in found) == ["complete", "failed"]
@@ -292,11 +296,8 @@ def test_ddp_sweep_survives_a_failing_job(tmp_path: Path, cache: str, launcher: 
 
 @pytest.mark.slow
 def test_two_ranks_score_every_clip_once(tmp_path: Path, smoke: Path, cache: str) -> None:
-    words = [word for word in TINY if word != "trainer=smoke"] + [
-        "+trainer.limit_train_batches=2",
-        "batch.evaluation=3",
-    ]
-    done = sed("train", *words, "trainer=ddp_cpu", "trainer.max_epochs=1", cwd=tmp_path, SED_LAB_CACHE=cache)
+    words = [*PARK, "trainer=ddp_cpu", "+trainer.limit_train_batches=2", "batch.evaluation=3"]
+    done = sed("train", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
     assert done.returncode == 0, done.stderr
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     ours, one = (load_scores(run / "scores" / "test" / "student.npz") for run in (folder, smoke))
@@ -305,8 +306,7 @@ def test_two_ranks_score_every_clip_once(tmp_path: Path, smoke: Path, cache: str
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path: Path, cache: str) -> None:
-    words = [word for word in TINY if word != "trainer=smoke"]
-    words += ["+trainer.limit_train_batches=1", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=1"]
+    words = [*PARK, "+trainer.limit_train_batches=1", "trainer.max_epochs=3"]
     whole = sed(
         "train", *words, cwd=tmp_path / "a" if (tmp_path / "a").mkdir() is None else tmp_path, SED_LAB_CACHE=cache
     )

@@ -126,7 +126,7 @@ def test_a_mapping_of_own_names_replaces_what_there_is() -> None:
     assert set(counts.weak_validation) == {"Dog", "babycry", "gunshot", "background"}  # not named, kept
     rare = config("method.timesteps={siren: [3]}", "decoder.threshold={siren: 0.4}", name="amiriparian2018")
     assert (dict(rare.method.timesteps), dict(rare.decoder.threshold)) == ({"siren": [3]}, {"siren": 0.4})
-    merged = config("report={figures: false}", "dataset.sizes={test: 8}", "method.optimizer={lr: 0.1}")
+    merged = config("report={figures: false}", "dataset.sizes={test: 8}", "method.optimizer={lr: 0.1}", name="park2022")
     assert (merged.report.page, merged.report.figures) == (True, False)  # settings are merged as ever
     assert (merged.dataset.sizes.test, merged.dataset.sizes.weak) == (8, 300)
     assert (merged.method.optimizer.lr, merged.method.optimizer["_partial_"]) == (0.1, True)

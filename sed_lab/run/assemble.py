@@ -7,6 +7,7 @@ foreign code.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,11 +147,8 @@ def check_fit(config: Mapping[str, Any], conf: Path, chosen: Mapping[str, str]) 
         return
     method, model = (chosen.get(group, config[group]["_target_"].rsplit(".")[-1]) for group in ("method", "model"))
     fitting = [path.stem for path in sorted((conf / "model").glob("*.yaml")) if takes in _gives(_target(path))]
-    primary = [
-        path.stem
-        for path in sorted(conf.glob("*.yaml"))
-        if f"override method: {method.split('_')[0]}\n" in path.read_text(encoding="utf-8")
-    ]
+    chooses = re.compile(rf"override method: {re.escape(method.split('_')[0])}(_\w+)?$", re.MULTILINE)
+    primary = [path.stem for path in sorted(conf.glob("*.yaml")) if chooses.search(path.read_text(encoding="utf-8"))]
     remedy = f"use model={' or model='.join(fitting)}" if fitting else "give a network whose `gives` says so"
     raise InputError(
         f"method={method} needs a model with {takes}, but model={model} has {' and '.join(gives) or 'said nothing'};"

@@ -21,7 +21,7 @@ title: T
 place: table 1
 base: [trainer=smoke]
 scales:
-  smoke: {seeds: [0, 1]}
+  smoke: {config: park2022, seeds: [0, 1]}
 columns:
   f1: {metric: student/event_f1/macro}
 rows:
@@ -61,6 +61,7 @@ def test_large_experiments_compose_at_every_scale(path: Path) -> None:
 def composes(experiment: Experiment, scales: list[str]) -> None:
     assert experiment.name == f"{experiment.path.parent.name}/{experiment.path.stem}"
     for scale in scales:
+        assert experiment.scale(scale).config != "config", "a paper names its own: the default may change"
         jobs = expand(experiment.at(scale), scale)
         own = [row for row in experiment.at(scale).rows.values() if not row.mean_of]
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)

@@ -21,11 +21,12 @@ item: table
 title: Pooling
 place: here
 base: ["hydra.searchpath=[file://{conf}]", method=pooling, trainer=smoke, report.page_clips=2, dataset.bank_share=0.05,
-  "dataset.sizes={sizes}"]
+  "dataset.sizes={sizes}", "batch.clips={clips}"]
 scales: {{smoke: {{seeds: [0]}}}}
 columns: {{f1: {{metric: "{{system}}/event_f1/macro"}}}}
 rows: {{bce: {{overrides: [loss=bce], system: pooled}}}}
 """
+CLIPS = "{synthetic:8,weak:2,unlabelled:2}"
 SIZES = "{synthetic:10,weak:6,unlabelled:4,synthetic_validation:3,weak_validation:3,validation:3,test:3}"
 
 
@@ -45,7 +46,7 @@ def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
     (tmp_path / "experiments" / "mine").mkdir(parents=True)
     (tmp_path / "pooling.py").write_text(METHOD)
     (tmp_path / "conf" / "method" / "pooling.yaml").write_text(YAML)
-    given = EXPERIMENT.format(conf=tmp_path / "conf", sizes=SIZES)
+    given = EXPERIMENT.format(conf=tmp_path / "conf", sizes=SIZES, clips=CLIPS)
     (tmp_path / "experiments" / "mine" / "table.yaml").write_text(given)
     said = sed("reproduce", "mine/table", "--scale", "smoke", cwd=tmp_path)
     assert "table.md" in said
@@ -58,7 +59,13 @@ def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 12), 16000)
     events = sed("predict", str(record.parent), "a.wav", "--trust", "pooling", "--threshold", "0.1", cwd=tmp_path)
     assert events.startswith("filename\tonset\toffset\tevent_label\n")
-    words = (f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "trainer=smoke", "report.page=false")
+    words = (
+        f"dataset.sizes={SIZES}",
+        f"batch.clips={CLIPS}",
+        "dataset.bank_share=0.05",
+        "trainer=smoke",
+        "report.page=false",
+    )
     assert "run: " in sed("train", "--config-dir", "conf", "method=pooling", *words, cwd=tmp_path)
     assert len(METHOD.splitlines()) <= 100
     assert len(YAML.splitlines()) <= 6

@@ -30,8 +30,8 @@ title: T
 place: fig. 1
 base: [trainer=smoke]
 scales:
-  smoke: {seeds: [0, 1]}
-  mini: {seeds: [0, 1, 2]}
+  smoke: {config: park2022, seeds: [0, 1]}
+  mini: {config: park2022, seeds: [0, 1, 2]}
 columns:
   f1: {metric: student/event_f1/macro, label: F1}
   low: {metric: student/segment_f1/macro, label: low}

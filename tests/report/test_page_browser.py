@@ -36,7 +36,7 @@ paper: p
 item: t
 title: A table
 place: table 1
-scales: {smoke: {seeds: [0, 1]}}
+scales: {smoke: {config: park2022, seeds: [0, 1]}}
 columns: {f1: {metric: student/event_f1/macro}}
 rows: {a: {label: A, overrides: []}, b: {label: B, overrides: []}}
 claims: [{id: 1, say: B beats A, better: b, than: a, column: f1}]

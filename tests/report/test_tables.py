@@ -25,7 +25,7 @@ title: A table
 place: table 1
 base: [trainer=smoke]
 scales:
-  smoke: {seeds: [0, 1], minutes: 3, hardware: one core}
+  smoke: {config: park2022, seeds: [0, 1], minutes: 3, hardware: one core}
 columns:
   f1: {label: F1, metric: student/event_f1/macro}
 rows:

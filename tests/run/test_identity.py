@@ -32,7 +32,7 @@ mini_desed = configured("dataset/mini_desed")
 
 def config(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose("config", overrides=["logger=[]", *overrides])
+        return compose("park2022", overrides=["logger=[]", *overrides])
 
 
 BASE = config()
