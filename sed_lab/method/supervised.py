@@ -69,10 +69,7 @@ class Supervised(SedMethod):
         terms = {"loss_strong": LossTerm(self.loss(frame, strong, class_weight=w, mask=batch.has_strong), "strong")}
         if self.clip_weight:
             weak = torch.where(batch.has_strong[:, None], strong.amax(1), batch.weak)
-            labelled = batch.has_strong | batch.has_weak
-            terms["loss_clip"] = LossTerm(
-                self.loss(clip, weak, class_weight=w, mask=labelled), "all", self.clip_weight
-            )
+            terms["loss_clip"] = LossTerm(self.loss(clip, weak, class_weight=w), "all", self.clip_weight)
         self.note("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch)
         return terms
 
@@ -92,14 +89,13 @@ class Supervised(SedMethod):
         return mel, strong
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        frame, clip = self.average(self.features(x))
-        return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
+        return _probabilities(*self.average(self.features(x)))
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         frame, clip = self.average(self.features(batch))
         mean = self.loss(frame, batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
         self.add_validation_loss("loss_strong", mean, batch.has_strong.sum())
-        return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
+        return _probabilities(frame, clip)
 
     def configure_optimizers(self) -> Any:
         optimizer = super().configure_optimizers()
@@ -116,14 +112,19 @@ class Supervised(SedMethod):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move the average towards the weights; its batch statistics are the network's own averages."""
-        decay = min(self.average_decay, 1 - 1 / (int(self.trainer.global_step) + 1)) if self.average_decay else 0.0
-        for average, own in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            average.lerp_(own, 1 - decay)
-        for average, own in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            average.copy_(own)
+    def optimizer_step(self, *given: Any) -> None:
+        """A step, after which the average moves towards the weights; batch statistics are the network's own."""
+        super().optimizer_step(*given)
+        decay = min(self.average_decay, 1 - 1 / (int(self.trainer.global_step) + 1))  # it counts this step afterwards
+        with torch.no_grad():
+            for average, own in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                average.lerp_(own, 1 - decay)
+            for average, own in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                average.copy_(own)
+
+
+def _probabilities(frame: Tensor, clip: Tensor) -> dict[str, Prediction]:
+    return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
 
 
 def _check(augment: Mapping[str, float], clip_weight: float, warmup_share: float, average_decay: float) -> None:

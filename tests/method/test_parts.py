@@ -24,6 +24,7 @@ from sed_lab.method.arora2019 import EmbeddingClusters, WeightedDetector
 from sed_lab.method.aziz2020 import RowClassifier
 from sed_lab.method.base import Parts, SedMethod
 from sed_lab.method.park2022 import MeanTeacher
+from sed_lab.method.supervised import Supervised
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.model.chunk_net import ChunkNet
 from sed_lab.types import Clip, Event, Part
@@ -85,12 +86,18 @@ def parts_of(model: nn.Module, loss: Any, weighted: bool = False, **given: Any) 
 
 
 def park() -> SedMethod:
-    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), 0.0, 0.0, 4, 1, 0.1, 1e-3, "classes", 1e-7)
+    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), True, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "classes", 1e-7)
     mixup = {"probability": 0.0, "alpha": 0.2, "labels": "soft"}
     method = MeanTeacher(parts_of(model, TimeBalancedFocal(k=1000), True), ADAM, mixup, 2.0, 0, 0.999, False, True)
     for p in method.teacher.parameters():
         p.data += 0.1 * torch.randn_like(p)
     return method
+
+
+def supervised() -> SedMethod:
+    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), False, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "frames", 1e-7)
+    augment = {"roll": False, "add_probability": 0.0, "add_db": 0.0, "filter_db": 0.0, "filter_points": 2}
+    return Supervised(parts_of(model, Binary(), True), ADAM, augment, 0.5, 0.1, 0.9)
 
 
 def huang(ifd: bool) -> SedMethod:
@@ -126,6 +133,7 @@ def aziz(multi_output: bool) -> SedMethod:
 PAIRS = functools.partial(huang, True)
 METHODS = [
     pytest.param(park, id="park2022"),
+    pytest.param(supervised, id="supervised"),
     pytest.param(functools.partial(huang, False), id="huang2021"),
     pytest.param(PAIRS, id="huang2021-pairs"),
     pytest.param(amiriparian, id="amiriparian2018"),

@@ -139,7 +139,7 @@ def test_bad_arguments_are_refused() -> None:
         small(filters=(4, 6))
     with pytest.raises(InputError, match=r"reduces frequency 8-fold, but the feature has 16 mel bins"):
         small(n_mels=16)
-    with pytest.raises(InputError, match=r"model.conv_dropout=1.0 and model.dropout=0.0 must be in \[0, 1\)"):
+    with pytest.raises(InputError, match=r"model.conv_dropout=1.0, input_dropout=0.0 and dropout=0.0 must be in \[0, 1\)"):
         small(conv_dropout=1.0)
     with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes, frames or null"):
         small(attention_over="time")
@@ -221,3 +221,23 @@ def test_model_drops_in_training_and_not_in_evaluation() -> None:
 def test_batch_norm_can_be_shared_between_devices() -> None:
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(small())
     assert sum(isinstance(module, nn.SyncBatchNorm) for module in converted.modules()) == 3
+
+
+def test_an_ungated_block_is_pooled_before_norm_and_relu() -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(3, 5, (2, 4), False, 0.0, 0.1, 1e-5)
+    x = torch.randn(6, 3, 8, 12)
+    got = block(x)
+    y = F.conv2d(x, block.conv.weight, padding=1).unflatten(2, (4, 2)).unflatten(4, (3, 4)).mean((3, 5))
+    y = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(got, y.clamp(min=0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gru_s_input_is_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    network = CRNN(3, 8, filters=(4, 6), pooling=((2, 4), (1, 2)), gru_cells=4, conv_dropout=0, dropout=0,
+                   input_dropout=0.5, gated=False)  # fmt: skip
+    x = torch.randn(2, 8, 8)
+    assert not torch.equal(network(x)[0], network(x)[0])
+    network.eval()
+    assert torch.equal(network(x)[0], network(x)[0])

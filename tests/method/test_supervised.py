@@ -1,0 +1,164 @@
+"""Supervised training against the same training written out: losses, rate, moving average, and what a detector keeps."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sed_lab.errors import InputError
+from sed_lab.loss import Binary
+from sed_lab.method.base import Parts
+from sed_lab.method.supervised import Supervised
+from sed_lab.types import Batch
+from tests.configured import configured, option
+from tests.method.test_park2022 import Record as _Record
+from tests.method.test_park2022 import feature, fit, pytestmark, trainer
+
+__all__ = ["pytestmark"]  # what it ignores of Lightning's advice
+
+CRNN = configured("model/crnn_plain")
+NONE = {"roll": False, "add_probability": 0.0, "add_db": 0.0, "filter_db": 0.0, "filter_points": 2}
+SAMPLES = 256 * 47
+
+
+def crnn() -> Any:
+    torch.manual_seed(0)
+    sizes = {"filters": (4, 6), "pooling": ((2, 4), (1, 2)), "gru_cells": 4, "dropout": 0.0, "input_dropout": 0.0}
+    return CRNN(3, 8, **sizes)
+
+
+def method(**changes: Any) -> Supervised:
+    given: dict[str, Any] = {
+        "optimizer": functools.partial(torch.optim.SGD, lr=0.1),
+        "augment": NONE,
+        "clip_weight": 0.5,
+        "warmup_share": 0.25,
+        "average_decay": 0.6,
+    }
+    return Supervised(Parts(feature(), crnn(), Binary(), ("a", "b", "c")), **{**given, **changes})
+
+
+def batch(seed: int, strong: int = 3, weak: int = 2) -> Batch:
+    torch.manual_seed(seed)
+    clips = strong + weak
+    has_strong = torch.arange(clips) < strong
+    frames = (torch.rand(clips, 24, 3) < 0.2).float() * has_strong[:, None, None]
+    labels = torch.where(has_strong[:, None], frames.amax(1), (torch.rand(clips, 3) < 0.5).float())
+    return Batch(
+        audio=torch.randn(clips, SAMPLES) * 0.1,
+        strong=frames,
+        weak=labels * ~has_strong[:, None],
+        has_strong=has_strong,
+        has_weak=~has_strong,
+        synthetic=has_strong,
+        valid_frames=torch.full((clips,), 24),
+        index=torch.arange(clips),
+        clip_id=[str(i) for i in range(clips)],
+    )
+
+
+class Record(_Record):
+    """Losses and rates alone."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.rate.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_training_is_the_training_written_out(tmp_path: Path) -> None:
+    batches, record, own = [batch(seed) for seed in range(4)], Record(), method()
+    network, average = copy.deepcopy(own.network), copy.deepcopy(own.network)
+    fit(own, batches, trainer(tmp_path, record, max_epochs=2))
+    optimizer, front = torch.optim.SGD(network.parameters(), 0.1), feature()
+    losses, rates = [], []
+    for step, one in enumerate(batches * 2):
+        rate = (0.05, 0.1)[step] if step < 2 else 0.1 * (1 + math.cos(math.pi * (step - 2) / 6)) / 2
+        optimizer.param_groups[0]["lr"] = rate
+        frame, clip = network(front(one.audio))
+        heard = torch.cat([one.strong[:3].amax(1), one.weak[3:]])
+        loss = F.binary_cross_entropy(frame[:3].sigmoid(), one.strong[:3])
+        loss = loss + 0.5 * F.binary_cross_entropy(clip.sigmoid(), heard)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay = min(0.6, 1 - 1 / (step + 1))
+        for a, p in zip(average.parameters(), network.parameters(), strict=True):
+            a.data = decay * a.data + (1 - decay) * p.data
+        losses.append(loss.item())
+        rates.append(rate)
+    assert record.rate == pytest.approx(rates)
+    assert record.loss == pytest.approx(losses, rel=1e-4)
+    for got, expected in zip(own.average.parameters(), average.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
+    for got, expected in zip(own.average.buffers(), network.buffers(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_average_moves_once_a_step_however_many_passes_it_has(tmp_path: Path) -> None:
+    own = method(average_decay=0.9)
+    before = [p.detach().clone() for p in own.network.parameters()]
+    fit(own, [batch(0), batch(1)], trainer(tmp_path, accumulate_grad_batches=2))
+    after = list(own.network.parameters())
+    assert not all(torch.equal(first, now) for first, now in zip(before, after, strict=True))
+    for got, now in zip(own.average.parameters(), after, strict=True):
+        torch.testing.assert_close(got, now)  # after one step the average is the weights
+
+
+def test_predictions_are_the_average_s_and_a_detector_keeps_nothing_else() -> None:
+    own = method().eval()
+    for p in own.network.parameters():
+        p.data.zero_()
+    one = batch(0)
+    frame, clip = own.average(own.feature(one.audio))
+    got = own.predict(one)["model"]
+    torch.testing.assert_close(got.frame, frame.sigmoid())
+    torch.testing.assert_close(got.clip, clip.sigmoid())
+    assert not any(name.startswith("network.") for name in own.detector_state())
+    other = method()
+    other.load_detector_state(own.detector_state())
+    torch.testing.assert_close(other.eval().predict(one)["model"].frame, frame.sigmoid())
+
+
+def test_kept_mel_is_augmented_and_scored_as_audio_is() -> None:
+    own = method(augment={**NONE, "roll": True, "add_probability": 0.5, "add_db": 5.0, "filter_db": 6.0})
+    heard = batch(0)
+    kept = copy.copy(heard)
+    kept.audio, kept.feature = None, own.feature.mel(heard.audio)
+    torch.manual_seed(5)
+    mel, strong = own._augmented(heard)
+    torch.manual_seed(5)
+    again, labels = own._augmented(kept)
+    torch.testing.assert_close(mel, again)
+    assert torch.equal(strong, labels) and not torch.equal(strong, heard.strong)
+    assert torch.equal(strong[3:], heard.strong[3:])
+    own.eval()
+    torch.testing.assert_close(own.predict(heard)["model"].frame, own.predict(kept)["model"].frame)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"augment": {**NONE, "add_probability": 1.5}}, "a probability is 0..1"),
+        ({"augment": {**NONE, "filter_db": 3.0, "filter_points": 1}}, "at least 2 points"),
+        ({"average_decay": 1.0}, "average_decay=1.0"),
+        ({"clip_weight": -1.0}, "clip_weight=-1.0"),
+    ],
+)
+def test_values_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        method(**changes)
+
+
+def test_an_endless_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trainer\.max_epochs=-1"):
+        fit(method(), [batch(0)], trainer(tmp_path, max_epochs=-1))
+
+
+def test_the_shipped_augmentation_is_complete() -> None:
+    method(augment=option("method/supervised")["augment"])
