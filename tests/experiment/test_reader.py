@@ -155,7 +155,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
             "minutes: long, seeds: [0]",
             r"t\.yaml:7: .*minutes must be a number, not 'long'",
         ),
-        ("  smoke: {seeds: [0, 1]}", "  {}", r"t\.yaml:6: scales is empty; name at least one"),
+        ("  smoke: {config: park2022, seeds: [0, 1]}", "  {}", r"t\.yaml:6: scales is empty; name at least one"),
         ("claims:", "figure: {kind: points}\nclaims:", r"t\.yaml:13: figure needs 'column'"),
         ("claims:", "figure: {kind: class_bars, column: f1}\nclaims:", r"t\.yaml:13: .* needs class-wise columns"),
         ("claims:", "figure: {kind: cake}\nclaims:", r"t\.yaml:13: no kind of figure 'cake'; known: points"),
