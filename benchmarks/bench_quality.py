@@ -2,7 +2,7 @@
 
 Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire are
 backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips. The
-yardstick (benchmarks/plain_crnn.py) trains as long as the whole ``sed-train`` command takes of the processor, its page
+yardstick (benchmarks/plain_crnn.py) gets the processor time that ``sed-train`` takes to train, reading and validation
 included. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
 
 Every tuned number is tuned on the subset ``validation``, never on test clips. The yardstick's scores are decoded with a
@@ -12,7 +12,6 @@ median filter, tuned class by class, and in a second row by boxes too, so that a
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from sed_lab.app import conf_folder
 from sed_lab.clip.batch import encode_strong
 from sed_lab.decoder.base import Decoder
 from sed_lab.experiment.interval import t_interval
-from sed_lab.files import write_json
+from sed_lab.files import read_json, write_json
 from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.tune import tune_decoder, tune_for_psds
@@ -72,13 +71,14 @@ def _one(overrides: Sequence[str], seed: int) -> dict[str, Any]:
     corpora = {name: _corpus(given) for name, given in tests.items()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        used = _processor_seconds([*_COMMAND, "sed_lab.train", *words, f"paths.runs={folder / 'runs'}"])
+        _run("sed_lab.train", *words, f"paths.runs={folder / 'runs'}")
         (run_folder,) = (folder / "runs").glob("*-seed*")
+        used = read_json(run_folder / "run.json")["processor_seconds"]
         ours = {subset: _stored(run_folder, subset) for subset in ("validation", "test")}
         if "otherwise" in tests:
             target = folder / "otherwise"
             more = [*(word for word in tests["otherwise"] if word.startswith("dataset")), f"output={target}"]
-            _processor_seconds([*_COMMAND, "sed_lab.evaluate", f"run={run_folder}", *more, "report.page=false"])
+            _run("sed_lab.evaluate", f"run={run_folder}", *more, "report={figures: false, page: false, page_clips: 0}")
             ours["otherwise"] = _stored(target, "test")
         plain = _yardstick(corpora, folder / "plain", used, seed)
     ours_of, plain_of = _numbers(ours, tests), _numbers(plain, tests)
@@ -87,20 +87,15 @@ def _one(overrides: Sequence[str], seed: int) -> dict[str, Any]:
                "plain CRNN": plain_of[test]["median"], "plain CRNN, boxes": plain_of[test]["box"]}
         for test in tests
     }  # fmt: skip
-    said = {test: {side: round(row["event_f1_class_tuned"], 3) for side, row in of.items()} for test, of in measured.items()}
+    said = {
+        test: {side: round(row["event_f1_class_tuned"], 3) for side, row in of.items()} for test, of in measured.items()
+    }
     print(f"{overrides[0]} seed {seed}: {used:.0f} s of processor time each; event F1 class-tuned {said}", flush=True)
     return {"processor_seconds": used, "numbers": measured}
 
 
-_COMMAND = (sys.executable, "-m")
-
-
-def _processor_seconds(command: Sequence[str]) -> float:
-    """Run ``command`` and give the processor time that it took, user and system, all threads."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def _run(module: str, *words: str) -> None:
+    subprocess.run([sys.executable, "-m", module, *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def _corpus(words: Sequence[str]) -> Corpus:
@@ -135,7 +130,7 @@ def _yardstick(corpora: Mapping[str, Corpus], folder: Path, seconds: float, seed
             "durations": {clip.clip_id: clip.duration for clip in clips},
         }
     options = ["--processor-seconds", str(seconds), "--seed", str(seed)]
-    subprocess.run([*_COMMAND, "benchmarks.plain_crnn", str(folder), *options], check=True)
+    _run("benchmarks.plain_crnn", str(folder), *options)
     del known["train"]
     for name, of in known.items():
         rows = np.load(folder / f"{name}.scores.npy")
@@ -169,7 +164,9 @@ def _EVENT(scores: Scores) -> dict[str, Any]:
 def _measure(of: Mapping[str, Any], fixed: Decoder, tuned: Decoder, for_psds: Decoder) -> Measured:
     scores, truth, durations = of["scores"], of["truth"], of["durations"]
     detected = {"fixed": fixed.decode(scores), "class_tuned": tuned.decode(scores)}
-    found = {f"event_f1_{name}": event_f1(events, truth, **_EVENT(scores))["macro"] for name, events in detected.items()}
+    found = {
+        f"event_f1_{name}": event_f1(events, truth, **_EVENT(scores))["macro"] for name, events in detected.items()
+    }
     segments = {
         name: segment_f1(events, truth, durations, scores.classes, segment_seconds=1.0, zero_score=True)["macro"]
         for name, events in detected.items()

@@ -71,7 +71,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
     loggers: list[Any] = []
     try:
-        started = time.monotonic()
+        started, used = time.monotonic(), time.process_time()
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
@@ -81,11 +81,12 @@ def train(cfg: DictConfig, folder: Path) -> None:
         loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
-        seconds = time.monotonic() - started
+        seconds, used = time.monotonic() - started, time.process_time() - used
         trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
         if trainer.is_global_zero:
             save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
+            record["processor_seconds"] = round(used, 2)  # of this process until trained, all threads
             record["best_epoch"] = best_epoch(folder / "checkpoints" / "best.ckpt")
             best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
             record["objective"] = None if best is None else float(best)

@@ -25,9 +25,7 @@ def roll_in_time(mel: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([turned, mel[:, pooled * frames :]], 1), rolled
 
 
-def add_clips(
-    mel: Tensor, target: Tensor, probability: float, level_db: float, power: float
-) -> tuple[Tensor, Tensor]:
+def add_clips(mel: Tensor, target: Tensor, probability: float, level_db: float, power: float) -> tuple[Tensor, Tensor]:
     """Add to each clip, with ``probability``, another one of the batch at a random level within ``level_db`` of its own.
 
     Both are heard, so labels ``target [B, ...]`` are the union.

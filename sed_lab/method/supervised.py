@@ -1,13 +1,12 @@
 """Plain supervised training on frame labels: what a method of a paper has to beat, and what `sed-train` does by itself.
 
-Binary cross-entropy on the frames of strongly labelled clips, and on clip scores of all labelled ones. Clips are turned
-around in time, filtered and added to one another at random; the rate rises over the first steps and falls as a cosine; the
-detector is a moving average of the trained weights. docs/default.md says what each part is worth.
+The loss is that of the frames of strongly labelled clips, and of the clip scores of all labelled ones. Clips are turned
+around in time, filtered and added to one another at random; the rate rises over the first steps and falls as a cosine.
+docs/default.md says what each part is worth.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from sed_lab.types import Batch, Input, at_least_float32
 
 
 class Supervised(SedMethod):
-    """Strong labels of frames, weak labels of clips, augmentation, a cosine schedule and averaged weights.
+    """Strong labels of frames, weak labels of clips, augmentation and a cosine schedule.
 
     The network gives frame logits ``[B, T, C]`` and clip logits ``[B, C]``; the loss is used for both.
 
@@ -33,8 +32,6 @@ class Supervised(SedMethod):
             frequency response with ``filter_points`` points. 0 is none.
         clip_weight: of the clip loss, beside the frame loss; 0 leaves it out.
         warmup_share: part of all steps in which the rate rises.
-        average_decay: largest decay of the weights' moving average, by which the detector is made; 0: the weights
-            themselves.
 
     Raises:
         InputError: a value is out of range.
@@ -44,7 +41,6 @@ class Supervised(SedMethod):
     validation_losses = ("loss_strong",)
     takes_features = True
     depends_on_parts = True  # clips find their partners within a part
-    training_only = ("network",)
 
     def __init__(
         self,
@@ -53,14 +49,12 @@ class Supervised(SedMethod):
         augment: Mapping[str, Any],
         clip_weight: float,
         warmup_share: float,
-        average_decay: float,
     ) -> None:
         super().__init__(parts, optimizer)
         self.network = parts.model
-        self.average = copy.deepcopy(parts.model).requires_grad_(False)
         self.augment = {name: float(value) for name, value in augment.items()}
-        self.clip_weight, self.warmup_share, self.average_decay = clip_weight, warmup_share, average_decay
-        _check(self.augment, clip_weight, warmup_share, average_decay)
+        self.clip_weight, self.warmup_share = clip_weight, warmup_share
+        _check(self.augment, clip_weight, warmup_share)
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
         mel, strong = self._augmented(batch)
@@ -89,10 +83,10 @@ class Supervised(SedMethod):
         return mel, strong
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        return _probabilities(*self.average(self.features(x)))
+        return _probabilities(*self.network(self.features(x)))
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        frame, clip = self.average(self.features(batch))
+        frame, clip = self.network(self.features(batch))
         mean = self.loss(frame, batch.strong, class_weight=self.class_weight, mask=batch.has_strong)
         self.add_validation_loss("loss_strong", mean, batch.has_strong.sum())
         return _probabilities(frame, clip)
@@ -112,28 +106,15 @@ class Supervised(SedMethod):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer_step(self, *given: Any) -> None:
-        """A step, after which the average moves towards the weights; batch statistics are the network's own."""
-        super().optimizer_step(*given)
-        decay = min(self.average_decay, 1 - 1 / (int(self.trainer.global_step) + 1))  # it counts this step afterwards
-        with torch.no_grad():
-            for average, own in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                average.lerp_(own, 1 - decay)
-            for average, own in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                average.copy_(own)
-
 
 def _probabilities(frame: Tensor, clip: Tensor) -> dict[str, Prediction]:
     return {"model": Prediction(at_least_float32(frame).sigmoid(), at_least_float32(clip).sigmoid())}
 
 
-def _check(augment: Mapping[str, float], clip_weight: float, warmup_share: float, average_decay: float) -> None:
+def _check(augment: Mapping[str, float], clip_weight: float, warmup_share: float) -> None:
     if not (0 <= augment["add_probability"] <= 1 and augment["add_db"] >= 0 and augment["filter_db"] >= 0):
         raise InputError(f"method.augment={dict(augment)}: a probability is 0..1, decibels are at least 0")
     if augment["filter_db"] and augment["filter_points"] < 2:
         raise InputError(f"method.augment.filter_points={augment['filter_points']:g}: a response has at least 2 points")
-    if not (clip_weight >= 0 and 0 <= warmup_share < 1 and 0 <= average_decay < 1):
-        raise InputError(
-            f"method.clip_weight={clip_weight}, warmup_share={warmup_share}, average_decay={average_decay}; use at"
-            " least 0, and shares below 1"
-        )
+    if not (clip_weight >= 0 and 0 <= warmup_share < 1):
+        raise InputError(f"method.clip_weight={clip_weight}, warmup_share={warmup_share}; use at least 0, and 0..1")

@@ -50,13 +50,15 @@ def test_an_added_clip_is_one_of_the_batch_within_its_level(power: float) -> Non
         torch.testing.assert_close(ratio[partner], ratio[partner, 0, 0].expand(5, 4))
         levels.append(20 / power * ratio[partner, 0, 0].log10())
         assert torch.equal(labels[row], torch.maximum(target[row], target[partner]))
-    assert all(abs(level) <= 6 for level in levels) and max(levels) - min(levels) > 6
+    assert all(abs(level) <= 6 for level in levels)
+    assert max(levels) - min(levels) > 6
 
 
 def test_nothing_is_added_with_probability_0() -> None:
     mel, target = torch.rand(4, 5, 4), torch.eye(4)
     mixed, labels = add_clips(mel, target, 0.0, 6.0, 2.0)
-    assert torch.equal(mixed, mel) and torch.equal(labels, target)
+    assert torch.equal(mixed, mel)
+    assert torch.equal(labels, target)
 
 
 def test_a_filter_is_straight_between_its_points_and_the_same_in_all_frames() -> None:
@@ -66,7 +68,8 @@ def test_a_filter_is_straight_between_its_points_and_the_same_in_all_frames() ->
     response = 10 * (filtered / mel).log10()
     torch.testing.assert_close(response, response[:, :1].expand_as(response))
     one = response[:, 0]
-    assert one.abs().max() <= 4 and one.abs().max() > 3
+    assert one.abs().max() <= 4
+    assert one.abs().max() > 3
     bends = one[:, 2:] - 2 * one[:, 1:-1] + one[:, :-2]  # points are the bins 0, 4 and 8
     torch.testing.assert_close(bends[:, [0, 1, 2, 4, 5, 6]], torch.zeros(30, 6).double(), atol=1e-5, rtol=0)
     assert bends[:, 3].abs().max() > 1

@@ -139,7 +139,9 @@ def test_bad_arguments_are_refused() -> None:
         small(filters=(4, 6))
     with pytest.raises(InputError, match=r"reduces frequency 8-fold, but the feature has 16 mel bins"):
         small(n_mels=16)
-    with pytest.raises(InputError, match=r"model.conv_dropout=1.0, input_dropout=0.0 and dropout=0.0 must be in \[0, 1\)"):
+    with pytest.raises(
+        InputError, match=r"model.conv_dropout=1.0, input_dropout=0.0 and dropout=0.0 must be in \[0, 1\)"
+    ):
         small(conv_dropout=1.0)
     with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes, frames or null"):
         small(attention_over="time")
