@@ -1,12 +1,12 @@
 """``sed-train`` as it is shipped beside a plain CRNN: the same clips, the same processor time, three seeds.
 
-Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire are
-backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips. The
+Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire
+are backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips. The
 yardstick (benchmarks/plain_crnn.py) gets the processor time that ``sed-train`` takes to train, reading and validation
 included. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
 
 Every tuned number is tuned on the subset ``validation``, never on test clips. The yardstick's scores are decoded with a
-median filter, tuned class by class, and in a second row by boxes too, so that a difference can be told from the decoder's.
+median filter, tuned class by class, and in a second row by boxes, so that a difference can be told from the decoder's.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ def _one(overrides: Sequence[str], seed: int) -> dict[str, Any]:
                "plain CRNN": plain_of[test]["median"], "plain CRNN, boxes": plain_of[test]["box"]}
         for test in tests
     }  # fmt: skip
-    said = {
-        test: {side: round(row["event_f1_class_tuned"], 3) for side, row in of.items()} for test, of in measured.items()
-    }
-    print(f"{overrides[0]} seed {seed}: {used:.0f} s of processor time each; event F1 class-tuned {said}", flush=True)
+    print(f"{overrides[0]} seed {seed}: {used:.0f} s of processor time each", flush=True)
+    for test, sides in measured.items():
+        for side, row in sides.items():
+            print(f"  {test:10} {side:20} " + " ".join(f"{row[name]:.3f}" for name in COLUMNS), flush=True)
     return {"processor_seconds": used, "numbers": measured}
 
 
@@ -148,7 +148,7 @@ def _numbers(system: Subsets, tests: Mapping[str, Any]) -> dict[str, dict[str, M
     for name, decoder in (("median", fixed), ("box", configured("decoder/box")())):
         tuned = tune_decoder(held["scores"], held["truth"], decoder, **COLLARS)
         decoders[name] = tuned, tune_for_psds(held["scores"], held["truth"], held["durations"], decoder)
-        on_validation[name] = event_f1(tuned.decode(held["scores"]), held["truth"], **_EVENT(held["scores"]))["macro"]
+        on_validation[name] = event_f1(tuned.decode(held["scores"]), held["truth"], **_rule(held["scores"]))["macro"]
     better = max(on_validation, key=lambda name: on_validation[name])
     found = {}
     for test in tests:
@@ -157,16 +157,15 @@ def _numbers(system: Subsets, tests: Mapping[str, Any]) -> dict[str, dict[str, M
     return found
 
 
-def _EVENT(scores: Scores) -> dict[str, Any]:
+def _rule(scores: Scores) -> dict[str, Any]:
     return {"classes": scores.classes, **COLLARS, "matching": "optimal", "zero_score": True}
 
 
 def _measure(of: Mapping[str, Any], fixed: Decoder, tuned: Decoder, for_psds: Decoder) -> Measured:
     scores, truth, durations = of["scores"], of["truth"], of["durations"]
     detected = {"fixed": fixed.decode(scores), "class_tuned": tuned.decode(scores)}
-    found = {
-        f"event_f1_{name}": event_f1(events, truth, **_EVENT(scores))["macro"] for name, events in detected.items()
-    }
+    rule = _rule(scores)
+    found = {f"event_f1_{name}": event_f1(events, truth, **rule)["macro"] for name, events in detected.items()}
     segments = {
         name: segment_f1(events, truth, durations, scores.classes, segment_seconds=1.0, zero_score=True)["macro"]
         for name, events in detected.items()

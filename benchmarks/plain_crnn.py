@@ -1,8 +1,8 @@
 """A plain supervised CRNN in plain PyTorch: the yardstick of ``make bench ARGS=quality``.
 
 log(mel + 1e-4) of 64 bands standardised over the training set, four convolutions with batch normalisation, ReLU and
-average pooling, one bidirectional GRU, binary cross-entropy on frames of 128 ms, clips rolled in time at random, Adam. It
-takes nothing of sed_lab's networks, losses, features or training loops.
+average pooling, one bidirectional GRU, binary cross-entropy on frames of 128 ms, clips rolled in time at random, Adam.
+It takes nothing of sed_lab's networks, losses, features or training loops.
 """
 
 from __future__ import annotations

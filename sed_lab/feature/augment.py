@@ -26,7 +26,7 @@ def roll_in_time(mel: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def add_clips(mel: Tensor, target: Tensor, probability: float, level_db: float, power: float) -> tuple[Tensor, Tensor]:
-    """Add to each clip, with ``probability``, another one of the batch at a random level within ``level_db`` of its own.
+    """Add to each clip, with ``probability``, another one of the batch, louder or quieter by up to ``level_db``.
 
     Both are heard, so labels ``target [B, ...]`` are the union.
     """

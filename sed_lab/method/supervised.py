@@ -68,7 +68,7 @@ class Supervised(SedMethod):
         return terms
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``; adding and turning leave weakly labelled clips out."""
+        """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``; weakly labelled clips are only filtered."""
         mel = self.feature.mel(batch.waveform) if batch.feature is None else batch.feature
         strong, rows, given = batch.strong, batch.has_strong.nonzero().squeeze(1), self.augment
         power = getattr(self.feature, "power", 2.0)

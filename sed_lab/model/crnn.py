@@ -106,7 +106,8 @@ class CRNN(nn.Module):
             )
         if not all(0 <= probability < 1 for probability in (conv_dropout, input_dropout, dropout)):
             raise InputError(
-                f"model.conv_dropout={conv_dropout}, input_dropout={input_dropout} and dropout={dropout} must be in [0, 1)"
+                f"model.conv_dropout={conv_dropout}, input_dropout={input_dropout} and dropout={dropout} must be in"
+                " [0, 1)"
             )
         if attention_over not in ("classes", "frames", None):
             raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes, frames or null")
