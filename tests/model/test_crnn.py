@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import sed_lab.model.crnn as gate_module
 from sed_lab.errors import InputError
-from sed_lab.model.crnn import gated_pool, keep_mask
+from sed_lab.model.crnn import ConvBlock, gated_pool, keep_mask
 from tests.configured import configured
 
 CRNN = configured("model/crnn")
