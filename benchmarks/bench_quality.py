@@ -2,8 +2,8 @@
 
 Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire
 are backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips.
-The yardstick (benchmarks/plain_crnn.py) gets the processor time that ``sed-train`` takes to train, reading and validation
-included. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
+The yardstick (benchmarks/plain_crnn.py) gets the processor time that ``sed-train`` takes to train, with reading and
+validation. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
 
 Every tuned number is tuned on the subset ``validation``, never on test clips. The yardstick's scores are decoded with a
 median filter, tuned class by class, and in a second row by boxes, so that a difference can be told from the decoder's.
