@@ -37,7 +37,6 @@ from sed_lab.metric.tune import tune_decoder, tune_for_psds
 from sed_lab.run.identity import register_resolvers
 from sed_lab.run.stored import scored
 from sed_lab.types import Corpus, Scores
-from tests.configured import configured
 
 SEEDS = tuple(int(seed) for seed in os.environ.get("SED_LAB_BENCH_SEEDS", "0,1,2").split(","))
 BANK = os.environ.get("SED_LAB_BENCH_BANK")
@@ -129,7 +128,7 @@ def _yardstick(corpora: Mapping[str, Corpus], folder: Path, seconds: float, seed
             "truth": {clip.clip_id: clip.events or () for clip in clips},
             "durations": {clip.clip_id: clip.duration for clip in clips},
         }
-    options = ["--processor-seconds", str(seconds), "--seed", str(seed)]
+    options = ["--processor-seconds", str(seconds), "--seed", str(seed), "--threads", os.environ.get("OMP_NUM_THREADS", "2")]
     _run("benchmarks.plain_crnn", str(folder), *options)
     del known["train"]
     for name, of in known.items():
@@ -142,10 +141,10 @@ def _yardstick(corpora: Mapping[str, Corpus], folder: Path, seconds: float, seed
 def _numbers(system: Subsets, tests: Mapping[str, Any]) -> dict[str, dict[str, Measured]]:
     """By test set: numbers by the median filter, by boxes, and by the one of them that is better on validation."""
     held = system["validation"]
-    fixed = configured("decoder/default")()
+    fixed = _option("decoder/default")
     decoders: dict[str, tuple[Decoder, Decoder]] = {}
     on_validation = {}
-    for name, decoder in (("median", fixed), ("box", configured("decoder/box")())):
+    for name, decoder in (("median", fixed), ("box", _option("decoder/box"))):
         tuned = tune_decoder(held["scores"], held["truth"], decoder, **COLLARS)
         decoders[name] = tuned, tune_for_psds(held["scores"], held["truth"], held["durations"], decoder)
         on_validation[name] = event_f1(tuned.decode(held["scores"]), held["truth"], **_rule(held["scores"]))["macro"]
@@ -155,6 +154,11 @@ def _numbers(system: Subsets, tests: Mapping[str, Any]) -> dict[str, dict[str, M
         found[test] = {name: _measure(system[test], fixed, *pair) for name, pair in decoders.items()}
         found[test]["best"] = found[test][better]
     return found
+
+
+def _option(name: str) -> Any:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return instantiate(compose(name).decoder, _convert_="all")
 
 
 def _rule(scores: Scores) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class CRNN(nn.Module):
         self.blocks = nn.ModuleList(
             ConvBlock(n_in, n_out, (pool[0], pool[1]), gated, conv_dropout, batch_norm_momentum, batch_norm_eps)
             for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
-        )
+        ).to(memory_format=torch.channels_last)  # as the features: a convolution needs no copy of its weights
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
         self.frame_head = nn.Linear(2 * gru_cells, n_classes)
         self.attention_head = nn.Linear(2 * gru_cells, n_classes) if attention_over else None
