@@ -76,7 +76,7 @@ def measure(
     ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
     ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
     ``tuned_threshold`` by system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for
-    (``event_f1``, ``psds1``, ``psds2``), these and segment F1 with ``_class_tuned``; scores always have
+    (``event_f1``, ``psds1``, ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have
     ``event_f1_optimistic``, best on these very clips. ``annotated``: the classes that a clip's annotation is about,
     where not all. The keywords after it are those of `event_f1` and so on; ``accuracy`` adds that block;
     ``operating_points`` K: thresholds (i + 0.5) / K, 0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
@@ -130,7 +130,7 @@ def _measure_system(
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
             values["event_f1_tuned"] = {**best, "threshold": plain}
         if scores is not None and tuned_decoder:
-            values |= _class_tuned(scores, truth, durations, tuned_decoder, settings)
+            values |= _class_tuned(scores, truth, durations, tuned_decoder, settings, annotated)
         if scores is not None:
             rule = {name: settings["event_f1"][name] for name in ("collar", "offset_share", "onset_only")}
             chosen = tune_threshold(scores, truth, decoder, **rule)  # on the clips it is then judged on
@@ -157,13 +157,20 @@ def _measure_system(
 
 
 def _class_tuned(
-    scores: Scores, truth: Events, durations: Mapping[str, float], decoders: Mapping[str, Decoder], settings: Json
+    scores: Scores,
+    truth: Events,
+    durations: Mapping[str, float],
+    decoders: Mapping[str, Decoder],
+    settings: Json,
+    annotated: Mapping[str, Sequence[str]] | None,
 ) -> Json:
     """What decoders tuned class by class reach, each by what it was tuned for, and which decoders they are."""
     best = decoders["event_f1"]
     found = best.decode(scores)
-    values = {
-        "event_f1": event_f1(found, truth, scores.classes, **settings["event_f1"]),
+    values = {"event_f1": event_f1(found, truth, scores.classes, **settings["event_f1"])}
+    counted = values["event_f1"]["per_class"]
+    values |= {
+        "false_alarms": false_alarms(found, truth, durations, scores.classes, counted, annotated),
         "segment_f1": segment_f1(found, truth, durations, scores.classes, **settings["segment_f1"]),
     }
     for name in SCENARIOS if any(truth.values()) else ():
