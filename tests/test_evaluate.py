@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from tests.configured import configured, option
 MedianDecoder = configured("decoder/default")
 BoxDecoder = configured("decoder/box")
 OnsetDecoder = configured("decoder/amiriparian2018")
+BOX = "sed_lab.decoder.box.BoxDecoder"
 RULE = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
 
 measure = configured("metric/default", measuring.measure)
@@ -68,7 +70,7 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
 
 
 def blurred(folder: Path, subset: str, seed: int) -> None:
-    """Scores that rise by .4 in events: of system ``a`` from 0, with noise, of ``b`` from another floor in each clip."""
+    """Scores that rise by .4 in events: of system ``a`` from 0, with noise, of ``b`` from each clip's own floor."""
     rng = np.random.default_rng(seed)
     names = tuple(f"{subset}{i}" for i in range(20))
     truth, frames = {}, {"a": [], "b": []}
@@ -222,6 +224,44 @@ def test_a_run_is_measured_by_its_own_settings(
     code, _, error = sed_evaluate("tune_on=validation")
     assert code == 2
     assert "has no scores of it; it has synthetic_validation, test" in error
+
+
+def test_an_old_run_gets_boxes_and_notes_them_for_predicting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for seed, subset in enumerate(("test", "validation")):
+        blurred(run, subset, seed)
+    own = {"_target_": "sed_lab.decoder.median.MedianDecoder", **option("decoder/default")}
+    config = {"decoder": own, "metric": METRIC, "analysis": [], "tune_on": "validation"}
+    facts = {"versions": {}, "command": "", "code": {"sed_lab": "0"}}
+    write_json(run / "run.json", {"config": config, "detector": {"decoder": MedianDecoder().settings()}, **facts})
+
+    def sed_evaluate(*words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["sed-evaluate", f"run={run}", "report.figures=false", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said, error = capsys.readouterr()
+        assert not end.value.code, error
+        assert said.index("event_f1_class_tuned/macro") < said.index("event_f1/macro")
+        assert "best: " in said
+        return read_json(run / "metrics.json")["tuned"]["systems"]["b"], read_json(run / "run.json")["detector"]
+
+    tuned, detector = sed_evaluate()
+    assert (tuned["best"], "rival" in tuned) == ("configured", False)
+    tuned, detector = sed_evaluate("decoder@rival_decoder=box", "rival_decoder.step_seconds=0.3")
+    assert (tuned["best"], detector["tuned"]["systems"]["b"]) == ("rival", tuned)
+    assert "Detections of b are made by boxes, tuned class by class on validation" in (run / "page.html").read_text()
+    write_json(run / "run.json", {"config": {**config, "rival_decoder": option("decoder/box") | {"_target_": BOX}},
+                                  "detector": detector, **facts})  # fmt: skip
+    assert "rival" in sed_evaluate()[0]  # the run's own
+    assert "rival" not in sed_evaluate("rival_decoder=null")[0]
+    tuned, detector = sed_evaluate("decoder=box")  # its rival is the same
+    assert ("rival" in tuned, tuned["configured"]["decoder"]["decoder"]) == (False, "BoxDecoder")
+    monkeypatch.setattr("sys.argv", ["sed-evaluate", f"run={run}", "rival_decoder=box"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "rival_decoder=box: an option is chosen by decoder@rival_decoder=box" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subset", ["test", "synthetic_test", "public"])

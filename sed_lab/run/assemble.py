@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sed_lab.method.base import SedMethod
     from sed_lab.types import ClassStatistics
 
-ALLOWED_TARGETS = ("sed_lab.", "torch.optim.")
+ROOMS = ("feature", "model", "loss", "method", "decoder", "dataset")  # of sed_lab, where a record may take classes from
+ALLOWED_TARGETS = (*(f"sed_lab.{room}." for room in ROOMS), "torch.optim.")
 OPTIONS = {"median": "default", "box": "box"}  # of group decoder, by what `sed-predict` calls them
 
 
@@ -277,7 +278,9 @@ def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
     """
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith((*ALLOWED_TARGETS, *(f"{name}." for name in trusted))):
+        if target is not None and not (
+            _is_own(target) or str(target).startswith(tuple(f"{name}." for name in trusted))
+        ):
             raise InputError(
                 f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it, or give"
                 f" --trust {str(target).split('.')[0]} (sed-evaluate: trust=[...]) if you trust that package"
@@ -287,6 +290,16 @@ def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
     elif isinstance(node, list):
         for number, value in enumerate(node):
             check_targets(value, f"{where}[{number}]", trusted)
+
+
+def _is_own(target: Any) -> bool:
+    """Whether ``target`` names something made where records may take it from, and not what is imported there."""
+    if not str(target).startswith(ALLOWED_TARGETS):
+        return False
+    try:
+        return f"{get_object(target).__module__}.".startswith(ALLOWED_TARGETS)
+    except Exception:  # it is not there; building says so
+        return True
 
 
 def _asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:

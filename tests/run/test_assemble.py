@@ -114,6 +114,9 @@ def test_classes_of_other_packages_are_built_only_if_trusted() -> None:
     with pytest.raises(InputError, match=r"run.json: model._target_=mine.Net is not sed_lab's own.*--trust mine"):
         check_targets(node, "model")
     check_targets(node, "model", ["mine"])
+    for foreign in ("sed_lab.decoder.median.np.load", "sed_lab.files.write_text", "sed_lab.run.record.subprocess.run"):
+        with pytest.raises(InputError, match=rf"decoder._target_={foreign} is not sed_lab's own"):
+            check_targets({"_target_": foreign}, "decoder")
     with pytest.raises(InputError, match="is not sed_lab's own"):
         check_targets({"_target_": "miner.Net"}, "model", ["mine"])
 

@@ -312,6 +312,15 @@ def test_passes_count_and_devices_do_not_where_clips_are_gathered(package: Path)
     assert [run.identity(one).get("passes") for one in (whole, devices, passes, both)] == [None, None, 2, 2]
 
 
+def test_a_decoder_s_rival_counts_and_papers_have_none() -> None:
+    other, none = (config(f"rival_decoder{words}") for words in (".step_seconds=0.3", "=null"))
+    assert len({run.config_hash(one) for one in (BASE, other, none)}) == 3
+    assert "rival_decoder" not in run.identity(none)  # as in runs of before there were any
+    primary = {file.stem for file in conf_folder().glob("*.yaml")} - {"config", "evaluate", "jobs"}
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        assert {name for name in primary if compose(name).get("rival_decoder")} == set()
+
+
 # Code
 
 
