@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from sed_lab.errors import InputError
 from sed_lab.run.identity import register_resolvers
 
-OWN_NAMES = {"classes", "counts", "timesteps", "threshold", "onset_threshold", "median_seconds"}
+OWN_NAMES = {"classes", "counts", "timesteps", "threshold", "onset_threshold", "median_seconds",
+             "step_seconds", "merge_abs", "merge_rel"}  # fmt: skip
 """Keys, within a group, of mappings from names of the user's own, of classes for most."""
 
 

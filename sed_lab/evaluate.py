@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,9 @@ def task(cfg: DictConfig) -> None:
     """What Hydra calls: find the scores, measure, write, print."""
     from hydra.utils import instantiate
 
+    from sed_lab.run.assemble import rival_of
+    from sed_lab.run.scoring import note_tuned
+
     given = [name for name in ("run", "scores", "detections") if cfg[name]]
     if len(given) != 1:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
@@ -43,16 +47,18 @@ def task(cfg: DictConfig) -> None:
     if dataset and not cfg.run:
         raise InputError("a dataset is scored by a run's detector; name it with run=FOLDER")
     if cfg.run:
-        decoder, metric, named = _of_run(cfg, Path(cfg.run))
-        decoder, tune_on = instantiate(decoder, _convert_="all"), _tune_on(cfg)
+        groups, metric, named = _of_run(cfg, Path(cfg.run))
+        decoder, rival, tune_on = instantiate(groups["decoder"], _convert_="all"), rival_of(groups), _tune_on(cfg)
         if dataset:
             from sed_lab.run.scoring import note_measured, score_run
 
             score_run(Path(cfg.run), dataset, target, tune_on, cfg.device, cfg.trust)
-        metrics = measure_run(target if dataset else Path(cfg.run), decoder, metric, tune_on, named, target)
+        scored = target if dataset else Path(cfg.run)
+        metrics = measure_run(scored, decoder, metric, tune_on, named, target, rival=rival)
         if dataset:
             note_measured(target, metrics)
         if dataset or not cfg.output:
+            note_tuned(target, metrics)
             report_run(target, named, **cfg.report)
     else:
         metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
@@ -60,8 +66,8 @@ def task(cfg: DictConfig) -> None:
     print(f"written: {target / 'metrics.json'}")
 
 
-def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], list[str]]:
-    """Decoder, metric settings and analyses of the run, changed by what the command line says.
+def _of_run(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Decoder and its rival, metric settings and analyses of the run, changed by what the command line says.
 
     Raises:
         InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
@@ -72,16 +78,19 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
-    check_targets(record["config"]["decoder"], "decoder", cfg.trust)
-    merged = {group: OmegaConf.create(record["config"][group]) for group in ("decoder", "metric")}
+    merged: dict[str, Any] = {}
+    for group in ("decoder", "rival_decoder", "metric"):
+        known = record["config"].get(group)
+        check_targets(known, group, cfg.trust)
+        merged[group] = None if known is None else OmegaConf.create(known)
     former = {key: merged["metric"].pop(key) for key in sorted(set(merged["metric"]) - set(cfg.metric))}
     if former:
         said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
         print(f"settings of an older version that are no more and left out: {said}")
     for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").split("=", 1)[0]
+        key = override.lstrip("+~").split("=", 1)[0].rpartition("@")[2]  # of decoder@rival_decoder, where it stands
         group, _, inner = key.partition(".")
-        if group in merged and not inner:
+        if group in merged and not (inner and merged[group]):
             merged[group] = cfg[group]
         elif group in merged:
             OmegaConf.update(merged[group], inner, OmegaConf.select(cfg, key))
@@ -91,7 +100,7 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any], 
             f"{folder}/run.json: analysis={named} names code that is not sed_lab's own, so it is not run; leave it out"
             " with analysis=[], or give trust=[PACKAGE] if you trust it"
         )
-    return merged["decoder"], dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
+    return merged, dict(OmegaConf.to_container(merged["metric"])), named  # type: ignore[arg-type]
 
 
 def _tune_on(cfg: DictConfig) -> str | None:
@@ -117,20 +126,20 @@ def measure_run(
     tune_on: str | None,
     analysis: Iterable[str] = (),
     target: Path | None = None,
+    rival: Decoder | None = None,
 ) -> dict[str, Any]:
     """Measure every system of a run on its test subset and write the results into ``target`` (default: the folder).
 
-    The decoder is fitted and the tuned threshold chosen on subset ``tune_on`` where the run has stored scores and
+    The decoder is fitted, and it and its ``rival`` are tuned, on subset ``tune_on`` where the run has stored scores and
     events of it, never on test. Modules named by ``analysis`` add what only they measure.
 
     Raises:
         InputError: the run has no stored scores, or ``tune_on`` is a test subset.
     """
     from sed_lab.metric.measure import measure
-    from sed_lab.metric.tune import tune_decoder, tune_threshold
     from sed_lab.run.record import analyses
-    from sed_lab.run.stored import read_truth, scored
-    from sed_lab.scores import load_scores
+    from sed_lab.run.stored import scored
+    from sed_lab.run.tuned import note, tune_systems
     from sed_lab.types import BESIDE, TESTS
 
     if not list((folder / "scores" / "test").glob("*.npz")):
@@ -140,20 +149,13 @@ def measure_run(
             f"tune_on={tune_on} would choose the threshold on the clips it is judged on; use another subset"
         )
     test = scored(folder, "test")
-    tuned, tuned_decoder = {}, {}
-    rule = {name: metric[name] for name in ("collar", "offset_share", "onset_only") if name in metric}
-    tuning = folder / "scores" / str(tune_on)
-    if (tuning / "ground_truth.tsv").exists():
-        truth = read_truth(tuning / "ground_truth.tsv")
-        classes = next(iter(test["systems"].values())).classes
-        decoder = decoder.fit((event for events in truth.values() for event in events), classes)
-        for name, scores in test["systems"].items():
-            if scores.frame is not None:
-                held_out = load_scores(tuning / f"{name}.npz")
-                tuned[name] = tune_threshold(held_out, truth, decoder, **rule)
-                if decoder.tunable:
-                    tuned_decoder[name] = tune_decoder(held_out, truth, decoder, **rule)
-    chosen: dict[str, Any] = {"tuned_threshold": tuned, "tuned_decoder": tuned_decoder}
+    systems: dict[str, Scores] = test["systems"]
+    decoder, tuned = tune_systems(folder, tune_on, systems, decoder, rival, metric)
+    decoders = {name: choice.decoders for name, choice in tuned.items()}
+    chosen: dict[str, Any] = {
+        "tuned_threshold": {name: choice.threshold for name, choice in tuned.items()},
+        "tuned_decoder": decoders,
+    }
     others = {
         subset: measure(**scored(folder, subset), decoder=decoder, subset=subset, **chosen, **metric)[0]
         for subset in BESIDE
@@ -162,13 +164,15 @@ def measure_run(
     metrics, curves = measure(**test, decoder=decoder, **chosen, **metric)
     if others:
         metrics["others"] = others
+    note(metrics, tune_on, tuned)
     for module in analyses(analysis):
         if hasattr(module, "measure"):
             for whole, more in zip((metrics["systems"], curves), module.measure(folder, metrics), strict=True):
                 for system, blocks in more.items():
                     for block, values in blocks.items():
                         whole.setdefault(system, {}).setdefault(block, {}).update(values)
-    write_measured(target or folder, test["systems"], decoder, metrics, curves)
+    best = {name: own["event_f1"] for name, own in decoders.items() if own}
+    write_measured(target or folder, systems, decoder, metrics, curves, best)
     return metrics
 
 
@@ -204,15 +208,19 @@ def write_measured(
     decoder: Decoder,
     metrics: dict[str, Any],
     curves: dict[str, Any],
+    best: Mapping[str, Decoder] | None = None,
 ) -> dict[str, Events]:
     """Write metrics.json, per_class.csv, curves.json and detections/test/<system>.tsv; the detections by system.
 
-    A system without frame scores gets events as long as their clips."""
+    They are those of a system's ``best`` decoder; where it has one, those of ``decoder`` as configured lie beside them
+    in detections/test_fixed. A system without frame scores gets events as long as their clips.
+    """
     from sed_lab.metric.measure import per_class_rows
     from sed_lab.scores import whole_clips
     from sed_lab.types import Scores
 
     found: dict[str, Events] = {}
+    shutil.rmtree(target / "detections" / "test_fixed", ignore_errors=True)  # of an earlier evaluation
     for name, system in systems.items():
         if not isinstance(system, Scores):
             detected: Events = system
@@ -220,14 +228,11 @@ def write_measured(
             detected = decoder.decode(system)
         else:
             detected = whole_clips(system, metrics["settings"]["tagging_f1"]["threshold"])
+        if isinstance(system, Scores) and best and name in best:
+            write_text(target / "detections" / "test_fixed" / f"{name}.tsv", _detections(detected))
+            detected = best[name].decode(system)
         found[name] = detected
-        lines = [
-            f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
-            for clip_id, events in detected.items()
-            for event in events
-        ]
-        path = target / "detections" / "test" / f"{name}.tsv"
-        write_text(path, "filename\tonset\toffset\tevent_label\n" + "".join(lines))
+        write_text(target / "detections" / "test" / f"{name}.tsv", _detections(detected))
     write_json(target / "curves.json", curves)
     rows = [row for one in (metrics, *metrics.get("others", {}).values()) for row in per_class_rows(one)]
     text = io.StringIO()
@@ -237,6 +242,15 @@ def write_measured(
     write_text(target / "per_class.csv", text.getvalue())
     write_json(target / "metrics.json", metrics)
     return found
+
+
+def _detections(events: Events) -> str:
+    lines = [
+        f"{clip_id}\t{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
+        for clip_id, found in events.items()
+        for event in found
+    ]
+    return "filename\tonset\toffset\tevent_label\n" + "".join(lines)
 
 
 def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
@@ -259,11 +273,12 @@ def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, p
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """The metrics as one table a test subset, a column a system."""
+    """The metrics as one table a test subset, a column a system, those of the best decoder first; and which that is."""
     from rich.console import Console
     from rich.table import Table
 
     from sed_lab.metric.measure import flatten
+    from sed_lab.run.tuned import best_in_words
 
     for one in (metrics, *metrics.get("others", {}).values()):
         flat = flatten({"systems": one["systems"]})
@@ -273,10 +288,12 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         for system in systems:
             table.add_column(system, justify="right")
         names = dict.fromkeys(name.split("/", 1)[1] for name in flat if "per_class" not in name)
-        for name in names:
+        for name in sorted(names, key=lambda name: "_class_tuned/" not in name):
             values = [flat.get(f"{system}/{name}") for system in systems]
             table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
         Console().print(table)
+    if said := best_in_words(metrics.get("tuned")):
+        print(f"best: {said}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """sed-predict: a trained run and audio files of any length, rate and channel count, or embeddings -> events.
 
-The front end, the network and the thresholds are the run's own. A long recording is scored in windows of the training
+The front end and the network are the run's own; so are system, decoder and thresholds, those that its page calls best
+unless others are asked for. A long recording is scored in windows of the training
 length on a fixed grid; around each join a second window, centred on it, takes over, so that no event is cut where a
 window happens to end and everything a second away from a join is exactly what the window alone gives.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sed_lab.app import conf_folder
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
 from sed_lab.run.assemble import Detector, load_detector
@@ -51,12 +53,19 @@ def _arguments() -> argparse.Namespace:
         "--scores", type=Path, metavar="FOLDER", help="write frame scores, one sed_scores_eval TSV a file"
     )
     parser.add_argument(
-        "--threshold",
-        default="run",
-        help="a number; 'tuned' or 'fixed' as in the run's metrics; default: tuned where the run has it and its decoder"
-        " has no thresholds of its own, else fixed",
+        "--decoder",
+        help="best: the one that was best on held-out clips, tuned class by class (default, where the run has one);"
+        " run: as configured; median or box: that kind, as tuned where the run tuned it",
     )
-    parser.add_argument("--system", help="which of the run's systems (student, teacher); default: the first")
+    parser.add_argument(
+        "--threshold",
+        help="a number between 0 and 1; 'tuned': as chosen on held-out clips (default, where the run has such);"
+        " 'fixed': as configured, and with it the decoder, unless --decoder says otherwise",
+    )
+    parser.add_argument(
+        "--system",
+        help="which of the run's systems (student, teacher); default: the best on held-out clips, else the first",
+    )
     parser.add_argument(
         "--embeddings", type=Path, metavar="FOLDER", help="write VGGish's embeddings, one TFRecord as AudioSet's a file"
     )
@@ -99,16 +108,15 @@ def predict_command(arguments: argparse.Namespace) -> int:
         arguments.vggish,
         arguments.trust,
         audio=len(embeddings) < len(files),
+        decoder=arguments.decoder,
+        conf=conf_folder(),
     )
     if embeddings and detector.method.takes != "features of embedding rows":
         raise InputError(f"{embeddings[0]}: {arguments.run.name} was not trained on embeddings; give it recordings")
     front_end: Any = getattr(detector.method, "feature", None)
     if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
         raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
-    threshold = detector.threshold
-    each = threshold.items() if isinstance(threshold, Mapping) else [("threshold", threshold)]
-    said = ", ".join(f"{name} {value:g}" for name, value in each)
-    print(f"{detector.system} of {arguments.run.name}, {said}", file=sys.stderr)
+    print(f"{detector.system} of {arguments.run.name}, {_in_words(detector)}", file=sys.stderr)
     rows: list[tuple[str, Event]] = []
     scored: list[Scores] = []
     unreadable: list[tuple[Path, str]] = []
@@ -138,6 +146,13 @@ def predict_command(arguments: argparse.Namespace) -> int:
     for path, reason in unreadable:
         print(f"not read: {path}: {reason}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _in_words(detector: Detector) -> str:
+    """Decoder and thresholds: ``boxes, tuned class by class on validation: Cat 0.31, Dog 0.2``."""
+    threshold = detector.threshold
+    each = threshold.items() if isinstance(threshold, Mapping) else [("threshold", threshold)]
+    return f"{detector.words}: {', '.join(f'{name} {value:.3g}' for name, value in each)}"
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:

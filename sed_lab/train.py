@@ -22,7 +22,7 @@ from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command, some
 from sed_lab.run import record as run
 from sed_lab.run import sweep
-from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class, use_cached_features
+from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class, rival_of, use_cached_features
 from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import is_complete, notice, provenance
 
@@ -190,12 +190,14 @@ def refuse_what_cannot_run(cfg: DictConfig) -> None:
     """Refuse, before any data is read, what would fail after it.
 
     Raises:
-        InputError: a value that has to be given is not, there is nothing to train, or there is no such device.
+        InputError: a value that has to be given is not, a rival decoder is none, there is nothing to train, or there is
+            no such device.
     """
     import torch
 
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
+    rival_of(cfg)
     if cfg.trainer.max_epochs == 0:
         raise InputError("trainer.max_epochs=0 trains nothing; give at least 1")
     if cfg.trainer.accelerator in ("gpu", "cuda"):
@@ -295,6 +297,7 @@ def finish(
     from sed_lab.evaluate import measure_run, report_run
     from sed_lab.metric.measure import flatten
     from sed_lab.run.track import address, mirror
+    from sed_lab.run.tuned import best_in_words
 
     record["detector"] = {
         "classes": data.corpus.classes,
@@ -309,14 +312,18 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis)
+    rival = rival_of(cfg)
+    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis, rival=rival)
     record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
+    record["detector"]["tuned"] = measured.get("tuned")
     metrics = flatten(measured)
     record["wandb"] = address(loggers)
     run.finish_record(folder, record, "complete", metrics=metrics)
     page = report_run(folder, cfg.analysis, **cfg.report)
     mirror(loggers, folder, record["config"], metrics)
     print(f"kept weights: {run.best_in_words(record)}")
+    if said := best_in_words(measured.get("tuned")):
+        print(f"best: {said}")
     print(f"run: {folder}")
     if page:
         print(f"page: {page}")

@@ -24,7 +24,10 @@ HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 ROOT = OmegaConf.load(CONF / "config.yaml")
 # group -> True where config.yaml chooses a list of options, `logger: [csv]`
 IS_LIST = {
-    str(g): OmegaConf.is_list(v) for entry in ROOT.defaults if OmegaConf.is_dict(entry) for g, v in entry.items()
+    str(g).partition("@")[0]: OmegaConf.is_list(v)
+    for entry in ROOT.defaults
+    if OmegaConf.is_dict(entry)
+    for g, v in entry.items()
 }
 OPTIONS = [
     (file.parent.relative_to(CONF).as_posix(), file.stem)

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from sed_lab.analysis.huang2021 import NUMBERS, domain_similarity
-from sed_lab.clip.annotation import write_durations, write_strong
+from sed_lab.clip.annotation import read_detections, write_durations, write_strong
+from sed_lab.decoder.base import Decoder
 from sed_lab.errors import InputError
 from sed_lab.evaluate import main, measure_run
 from sed_lab.files import read_json, write_json
 from sed_lab.metric import measure as measuring
+from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.scores import save_scores
+from sed_lab.metric.tune import tune_decoder
+from sed_lab.run.stored import read_truth
+from sed_lab.scores import load_scores, save_scores
 from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
 from tests.configured import configured, option
 
 MedianDecoder = configured("decoder/default")
+BoxDecoder = configured("decoder/box")
+OnsetDecoder = configured("decoder/amiriparian2018")
+BOX = "sed_lab.decoder.box.BoxDecoder"
+RULE = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
 
 measure = configured("metric/default", measuring.measure)
 METRIC = option("metric/default")
@@ -58,6 +67,82 @@ def test_windows_come_from_the_held_out_subset(tmp_path: Path) -> None:
     assert fitted["settings"]["decoder"]["median_seconds"] == {"Cat": 0.5, "Dog": 0.5}
     with pytest.raises(InputError, match=r"median_share needs events of held-out clips; name a subset with strong"):
         measure_run(tmp_path, decoder, METRIC, "weak", target=tmp_path / "b")
+
+
+def blurred(folder: Path, subset: str, seed: int) -> None:
+    """Scores that rise by .4 in events: of system ``a`` from 0, with noise, of ``b`` from each clip's own floor."""
+    rng = np.random.default_rng(seed)
+    names = tuple(f"{subset}{i}" for i in range(20))
+    truth, frames = {}, {"a": [], "b": []}
+    for i, name in enumerate(names):
+        onset, length, label = rng.uniform(1, 4), rng.uniform(0.8, 4), CLASSES[i % 2]
+        truth[name] = (Event(round(onset, 1), round(onset + length, 1), label),)
+        for system, floor, noise in (("a", 0.0, 0.3), ("b", rng.uniform(0, 0.5), 0.005)):
+            array = np.full((100, 2), floor)
+            array[round(onset * 10) : round((onset + length) * 10), i % 2] += 0.4
+            frames[system].append(np.clip(array + rng.normal(0, noise, (100, 2)), 0, 1).astype(np.float32))
+    place = folder / "scores" / subset
+    for system, found in frames.items():
+        save_scores(place / f"{system}.npz", Scores(names, CLASSES, np.full(20, 10.0), 0.1, tuple(found)))
+    write_strong(place / "ground_truth.tsv", {f"{name}.wav": events for name, events in truth.items()})
+    write_durations(place / "durations.tsv", {f"{name}.wav": 10.0 for name in names})
+
+
+def macro_f1(folder: Path, subset: str, system: str, decoder: Decoder) -> float:
+    scores = load_scores(folder / "scores" / subset / f"{system}.npz")
+    truth = read_truth(folder / "scores" / subset / "ground_truth.tsv")
+    return float(event_f1(decoder.decode(scores), truth, CLASSES)["macro"])
+
+
+def test_the_decoder_that_is_better_on_held_out_events_makes_the_detections(tmp_path: Path) -> None:
+    for seed, subset in enumerate(("test", "validation")):
+        blurred(tmp_path, subset, seed)
+    pair = {"configured": MedianDecoder(), "rival": BoxDecoder()}
+    metrics = measure_run(tmp_path, pair["configured"], METRIC, "validation", rival=pair["rival"])
+    tuned = metrics["tuned"]
+    assert (tuned["on"], tuned["system"]) == ("validation", "b")
+    for system in ("a", "b"):
+        truth, scores = (read_truth(tmp_path / "scores/validation/ground_truth.tsv"),
+                         load_scores(tmp_path / f"scores/validation/{system}.npz"))  # fmt: skip
+        own = {which: tune_decoder(scores, truth, decoder, **RULE) for which, decoder in pair.items()}
+        held_out = {which: macro_f1(tmp_path, "validation", system, decoder) for which, decoder in own.items()}
+        best = max(held_out, key=lambda which: held_out[which])
+        noted = tuned["systems"][system]
+        assert noted["best"] == best == {"a": "configured", "b": "rival"}[system]  # as the material is made
+        block = metrics["systems"][system]["event_f1_class_tuned"]
+        assert block["held_out"] == pytest.approx(held_out)
+        assert {which: noted[which]["event_f1"] for which in own} == pytest.approx(held_out)
+        assert {which: noted[which]["decoder"] for which in own} == {which: own[which].settings() for which in own}
+        assert block["decoder"] == own[best].settings()
+        assert block["macro"] == pytest.approx(macro_f1(tmp_path, "test", system, own[best]))
+        test = load_scores(tmp_path / f"scores/test/{system}.npz")
+        for place, decoder in (("test", own[best]), ("test_fixed", MedianDecoder())):
+            stored = read_detections(tmp_path / f"detections/{place}/{system}.tsv")
+            assert stored == {clip: events for clip, events in decoder.decode(test).items() if events}
+        found = segment_f1(own[best].decode(test), read_truth(tmp_path / "scores/test/ground_truth.tsv"),
+                           dict.fromkeys(test.clip_id, 10.0), CLASSES)  # fmt: skip
+        assert metrics["systems"][system]["segment_f1_class_tuned"]["macro"] == pytest.approx(found["macro"])
+    assert all(is_metric(name) for name in flatten(metrics, per_class=True))
+    write_strong(tmp_path / "scores/test/ground_truth.tsv", {f"test{i}.wav": () for i in range(20)})
+    again = measure_run(tmp_path, pair["configured"], METRIC, "validation", rival=pair["rival"])
+    assert again["tuned"] == tuned  # whatever the test's events are
+    alone = measure_run(tmp_path, pair["configured"], METRIC, "validation")
+    assert {*alone["tuned"]["systems"]["a"]} == {"best", "configured"}
+    untuned = measure_run(tmp_path, pair["configured"], METRIC, None, rival=pair["rival"])
+    assert "tuned" not in untuned
+    assert not (tmp_path / "detections/test_fixed").exists()
+
+
+def test_the_configured_decoder_wins_ties_and_decoders_of_another_task_have_no_rival(tmp_path: Path) -> None:
+    for seed, subset in enumerate(("test", "validation")):
+        blurred(tmp_path, subset, seed)
+    same = MedianDecoder(threshold=0.4)  # tuned, they differ in nothing
+    tuned = measure_run(tmp_path, MedianDecoder(), METRIC, "validation", rival=same)["tuned"]
+    assert {own["best"] for own in tuned["systems"].values()} == {"configured"}
+    onset = OnsetDecoder(threshold={"Cat": 0.5, "Dog": 0.5})
+    metrics = measure_run(tmp_path, onset, METRIC, "validation", rival=BoxDecoder())
+    assert "tuned" not in metrics
+    assert "event_f1_class_tuned" not in metrics["systems"]["a"]
 
 
 def test_kept_frames_are_measured(tmp_path: Path) -> None:
@@ -139,6 +224,44 @@ def test_a_run_is_measured_by_its_own_settings(
     code, _, error = sed_evaluate("tune_on=validation")
     assert code == 2
     assert "has no scores of it; it has synthetic_validation, test" in error
+
+
+def test_an_old_run_gets_boxes_and_notes_them_for_predicting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for seed, subset in enumerate(("test", "validation")):
+        blurred(run, subset, seed)
+    own = {"_target_": "sed_lab.decoder.median.MedianDecoder", **option("decoder/default")}
+    config = {"decoder": own, "metric": METRIC, "analysis": [], "tune_on": "validation"}
+    facts = {"versions": {}, "command": "", "code": {"sed_lab": "0"}}
+    write_json(run / "run.json", {"config": config, "detector": {"decoder": MedianDecoder().settings()}, **facts})
+
+    def sed_evaluate(*words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["sed-evaluate", f"run={run}", "report.figures=false", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said, error = capsys.readouterr()
+        assert not end.value.code, error
+        assert said.index("event_f1_class_tuned/macro") < said.index("event_f1/macro")
+        assert "best: " in said
+        return read_json(run / "metrics.json")["tuned"]["systems"]["b"], read_json(run / "run.json")["detector"]
+
+    tuned, detector = sed_evaluate()
+    assert (tuned["best"], "rival" in tuned) == ("configured", False)
+    tuned, detector = sed_evaluate("decoder@rival_decoder=box", "rival_decoder.step_seconds=0.3")
+    assert (tuned["best"], detector["tuned"]["systems"]["b"]) == ("rival", tuned)
+    assert "Detections of b are made by boxes, tuned class by class on validation" in (run / "page.html").read_text()
+    write_json(run / "run.json", {"config": {**config, "rival_decoder": option("decoder/box") | {"_target_": BOX}},
+                                  "detector": detector, **facts})  # fmt: skip
+    assert "rival" in sed_evaluate()[0]  # the run's own
+    assert "rival" not in sed_evaluate("rival_decoder=null")[0]
+    tuned, detector = sed_evaluate("decoder=box")  # its rival is the same
+    assert ("rival" in tuned, tuned["configured"]["decoder"]["decoder"]) == (False, "BoxDecoder")
+    monkeypatch.setattr("sys.argv", ["sed-evaluate", f"run={run}", "rival_decoder=box"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "rival_decoder=box: an option is chosen by decoder@rival_decoder=box" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("subset", ["test", "synthetic_test", "public"])

@@ -78,7 +78,7 @@ def test_a_training_step_passes_eight_files_and_a_prediction_six(
     clip = data.corpus.subsets["test"].clips[0]
     detector = Detector(
         made.method.eval(), made.decoder, made.frame_hop, made.n_frames, data.corpus.classes,
-        data.corpus.sample_rate, data.corpus.clip_seconds, 0.5, "student",
+        data.corpus.sample_rate, data.corpus.clip_seconds, 0.5, "student", "",
     )  # fmt: skip
     predicted: set[str] = set()
     with traced(predicted):

@@ -18,9 +18,11 @@ import soundfile
 import torch
 
 from sed_lab.analysis.park2022 import NUMBERS
+from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
+from sed_lab.run.assemble import load_detector
 from sed_lab.scores import load_scores
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
@@ -214,6 +216,26 @@ def test_predict_any_audio_and_lists_what_it_cannot_read(smoke: Path, tmp_path: 
     assert (tmp_path / "scores" / "stereo.tsv").exists()
 
 
+def test_predict_gives_the_detections_that_the_run_s_page_shows(smoke: Path, tmp_path: Path) -> None:
+    tuned = read_json(smoke / "run.json")["detector"]["tuned"]
+    listed = [row.split("\t") for row in (smoke / "scores/test/audio.tsv").read_text().splitlines()[1:]]
+    done = sed(
+        "predict", str(smoke), *(path for _, path in listed), "--per-file", str(tmp_path / "found"), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{tuned['system']} of {smoke.name}, " in done.stderr
+    assert ", tuned class by class on validation: Alarm_bell_ringing 0." in done.stderr
+    stored = (smoke / f"detections/test/{tuned['system']}.tsv").read_text().splitlines()[1:]
+    found = [
+        (name, *(f"{float(time):.2f}" for time in (onset, offset)), label)
+        for path in sorted((tmp_path / "found").glob("*.tsv"))
+        for name, onset, offset, label in (row.split("\t") for row in path.read_text().splitlines()[1:])
+    ]
+    expected = [(f"{name}.wav", f"{float(a):.2f}", f"{float(b):.2f}", label) for name, a, b, label in
+                (row.split("\t") for row in stored)]  # fmt: skip
+    assert sorted(found) == sorted(expected)
+
+
 def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
     record["config"]["model"]["_target_"] = "os.system"
@@ -223,6 +245,17 @@ def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
     done = sed("predict", str(tmp_path), str(tmp_path / "a.wav"), cwd=tmp_path)
     assert done.returncode == 2
     assert "model._target_=os.system is not sed_lab's own" in done.stderr
+    for key, message in (
+        ("decided", "detector.decided._target_=os.system is not sed_lab's own"),
+        ("decoder", "detector.decoder._target_=os.system is not sed_lab's own"),
+        ("tuned", "detector.tuned does not note decoders of the run's systems"),
+    ):
+        record = read_json(smoke / "run.json")
+        record["detector"][key] = {"_target_": "os.system", "command": f"touch {tmp_path}/evil"}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        with pytest.raises(InputError, match=message):
+            load_detector(tmp_path)
+    assert not (tmp_path / "evil").exists()
 
 
 def test_ctrl_c_ends_a_run_with_130_and_says_so_in_its_record(tmp_path: Path, cache: str, smoke: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -21,6 +21,19 @@ GRID = tuple(np.round(np.arange(0.01, 1, 0.02), 2).tolist())
 
 Threshold = float | Mapping[str, float]
 Events = Mapping[str, tuple[Event, ...]]
+
+
+class Tried(NamedTuple):
+    """What scores give with some of a decoder's tunable settings, before thresholds are chosen.
+
+    ``points`` are the events at each threshold of ``levels [K, C]``, ``runs`` those of the class of a column over all
+    thresholds.
+    """
+
+    settings: Mapping[str, float]
+    levels: np.ndarray
+    points: Points
+    runs: Callable[[int], Runs]
 
 
 class Decoder(ABC):
@@ -47,9 +60,9 @@ class Decoder(ABC):
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
         """Events at each of ``thresholds [K]`` or ``[K, C]``."""
 
-    def levels(self, scores: Scores) -> np.ndarray:
-        """Thresholds ``[K, C]`` to choose from."""
-        return np.tile(np.array(GRID)[:, None], len(scores.classes))
+    def tried(self, scores: Scores) -> Iterator[Tried]:
+        """What each of the ``tunable`` settings gives, in their order; what they share is computed once."""
+        return iter(())
 
     @abstractmethod
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:

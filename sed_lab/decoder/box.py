@@ -19,19 +19,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import groupby, product
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from sed_lab.decoder.base import Decoder, Points, Threshold
-from sed_lab.decoder.median import events_by_clip, frames_of, joined, per_class
+from sed_lab.decoder.base import Decoder, Points, Threshold, Tried
+from sed_lab.decoder.median import events_by_clip, frames_of, per_class
 from sed_lab.decoder.runs import Runs
 from sed_lab.types import Event, Scores, frame_times
 
 EPSILON = 1e-3  # keeps ratios of scores finite
 SAME = 1e-7  # seconds; times nearer than this are one
-ROWS_AT_ONCE = 4096  # bounds the memory
+FRAMES_AT_ONCE = 1 << 20  # bounds the memory
 LEVELS = 200  # thresholds that tuning tries
 NO_ABS, NO_REL = 2.0, 10_000.0  # limits that no scores reach
 
@@ -96,29 +96,10 @@ class BoxDecoder(Decoder):
         Raises:
             InputError: there are no frame scores.
         """
-        frame, hop = frames_of(scores)
         step, most, ratio = (
             per_class(getattr(self, name), scores.classes, name) for name in ("step_seconds", "merge_abs", "merge_rel")
         )
-        borders = [
-            frame_times(len(array), hop, float(seconds)) for array, seconds in zip(frame, scores.duration, strict=True)
-        ]
-        nothing = np.zeros(0, np.int64)
-        parts = [Boxes(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0))]
-        for rows, times in _of_one_length(borders):
-            stack = np.stack([frame[row][: len(times) - 1].T for row in rows])  # [N, C, T]
-            for length in np.unique(step):
-                columns = np.flatnonzero(step == length)
-                clip, label = (each.ravel() for each in np.meshgrid(rows, columns, indexing="ij"))  # [R]
-                for i in range(0, len(clip), ROWS_AT_ONCE):
-                    part = slice(i, i + ROWS_AT_ONCE)
-                    p = stack[:, columns].reshape(len(clip), -1)[part].astype(np.float64).round(6)
-                    found = segments(p, times, float(length))
-                    row, *box = merge(found, most[label[part]], ratio[label[part]])
-                    parts.append(Boxes(clip[part][row], label[part][row], *box))
-        whole = Boxes(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-        order = np.lexsort((whole.onset, whole.label, whole.clip))
-        return Boxes(*(each[order] for each in whole))
+        return _merged(list(_candidates(scores, step)), most, ratio)
 
     def smooth(self, scores: Scores) -> Scores:
         """Scores that are a box's confidence in the frames whose middle lies in it (boxes may begin within a frame)."""
@@ -131,41 +112,31 @@ class BoxDecoder(Decoder):
             out[clip][a:b, label] = value
         return replace(scores, frame=tuple(out))
 
-    def levels(self, scores: Scores) -> np.ndarray:
-        """Thresholds ``[K, C]`` between two confidences of a class, ever fewer of those that leave many boxes."""
-        boxes = self.boxes(scores)
-        out = np.full((LEVELS, len(scores.classes)), 0.5)
-        for column in range(len(scores.classes)):
-            there = np.unique(np.append(boxes.confidence[boxes.label == column], 0.0))
-            middle = (there[1:] + there[:-1]) / 2
-            if len(middle):
-                out[:, column] = middle[-np.geomspace(1, len(middle), LEVELS).round().astype(int)]
-        return out
+    def tried(self, scores: Scores) -> Iterator[Tried]:
+        """Candidates are found once for each length of the filter, as limits only say which of them become one."""
+        one = np.ones(len(scores.classes))
+        for step, group in groupby(self.tunable, lambda settings: settings["step_seconds"]):
+            found = list(_candidates(scores, step * one))
+            for settings in group:
+                boxes = _merged(found, settings["merge_abs"] * one, settings["merge_rel"] * one)
+                levels = _levels(boxes, len(one))
+                yield Tried(settings, levels, _above(boxes, levels), partial(_runs_of, boxes, _ends(scores)))
 
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
         return events_by_clip(scores, self.points(scores, values[None]))
 
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
-        boxes = self.boxes(scores)
-        limits = np.broadcast_to(
-            thresholds[:, None] if thresholds.ndim == 1 else thresholds, (len(thresholds), len(scores.classes))
-        )
-        parts = []
-        for number, limit in enumerate(limits):
-            keep = (boxes.confidence > limit[boxes.label]) & (boxes.onset < boxes.offset)
-            clip, label, onset, offset = (each[keep] for each in boxes[:4])
-            parts.append((np.full(len(clip), number), clip, label, onset, offset))
-        return joined(parts)
+        shape = len(thresholds), len(scores.classes)
+        limits = np.broadcast_to(thresholds[:, None] if thresholds.ndim == 1 else thresholds, shape)
+        return _above(self.boxes(scores), limits)
 
     def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
         return self.decode(scores, threshold)
 
     def runs(self, scores: Scores) -> Callable[[int], Runs]:
         """Each box from its confidence down to 0, below which a clip is one run."""
-        boxes, (frame, hop) = self.boxes(scores), frames_of(scores)
-        ends = np.array([frame_times(len(a), hop, float(d))[-1] for a, d in zip(frame, scores.duration, strict=True)])
-        return partial(_runs_of, boxes, ends)
+        return partial(_runs_of, self.boxes(scores), _ends(scores))
 
 
 def segments(p: np.ndarray, times: np.ndarray, step_seconds: float) -> Segments:
@@ -228,6 +199,63 @@ def _at(area: np.ndarray, times: np.ndarray, at: np.ndarray) -> np.ndarray:
     frame = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     share = (at - times[frame]) / (times[frame + 1] - times[frame])
     return area[:, frame] * (1 - share) + area[:, frame + 1] * share
+
+
+def _candidates(scores: Scores, step: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, Segments]]:
+    """Clips and classes (indices ``[R]``) and their segments, part by part; ``step [C]`` is the filter's length."""
+    frame, hop = frames_of(scores)
+    borders = [
+        frame_times(len(array), hop, float(seconds)) for array, seconds in zip(frame, scores.duration, strict=True)
+    ]
+    for rows, times in _of_one_length(borders):
+        stack = np.stack([frame[row][: len(times) - 1].T for row in rows])  # [N, C, T]
+        at_once = max(1, FRAMES_AT_ONCE // stack.shape[2])
+        for length in np.unique(step):
+            columns = np.flatnonzero(step == length)
+            clip, label = (each.ravel() for each in np.meshgrid(rows, columns, indexing="ij"))  # [R]
+            own = stack[:, columns].reshape(len(clip), -1)
+            for i in range(0, len(clip), at_once):
+                part = slice(i, i + at_once)
+                p = own[part].astype(np.float64).round(6)
+                yield clip[part], label[part], segments(p, times, float(length))
+
+
+def _merged(parts: list[tuple[np.ndarray, np.ndarray, Segments]], most: np.ndarray, ratio: np.ndarray) -> Boxes:
+    """All boxes of the candidates in ``parts``; ``most`` and ``ratio`` are limits ``[C]``."""
+    nothing = np.zeros(0, np.int64)
+    boxes = [Boxes(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0))]
+    for clip, label, found in parts:
+        row, *box = merge(found, most[label], ratio[label])
+        boxes.append(Boxes(clip[row], label[row], *box))
+    whole = Boxes(*(np.concatenate(each) for each in zip(*boxes, strict=True)))
+    order = np.lexsort((whole.onset, whole.label, whole.clip))
+    return Boxes(*(each[order] for each in whole))
+
+
+def _above(boxes: Boxes, limits: np.ndarray) -> Points:
+    """The boxes whose confidence exceeds each of the thresholds ``[K, C]``."""
+    there = boxes.onset < boxes.offset
+    found = [np.flatnonzero(there & (boxes.confidence > limit[boxes.label])) for limit in limits]
+    number = np.repeat(np.arange(len(limits)), [len(each) for each in found])
+    which = np.concatenate([np.zeros(0, np.int64), *found])
+    return (number, *(each[which] for each in boxes[:4]))
+
+
+def _levels(boxes: Boxes, classes: int) -> np.ndarray:
+    """Thresholds ``[K, C]`` between two confidences of a class, ever fewer of those that leave many boxes."""
+    out = np.full((LEVELS, classes), 0.5)
+    for column in range(classes):
+        there = np.unique(np.append(boxes.confidence[boxes.label == column], 0.0))
+        middle = (there[1:] + there[:-1]) / 2
+        if len(middle):
+            out[:, column] = middle[-np.geomspace(1, len(middle), LEVELS).round().astype(int)]
+    return out
+
+
+def _ends(scores: Scores) -> np.ndarray:
+    """Where the last frame of each clip ends, in seconds ``[N]``."""
+    frame, hop = frames_of(scores)
+    return np.array([frame_times(len(a), hop, float(d))[-1] for a, d in zip(frame, scores.duration, strict=True)])
 
 
 def _of_one_length(borders: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

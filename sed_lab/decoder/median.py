@@ -8,14 +8,16 @@ nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import median_filter
 
-from sed_lab.decoder.base import Decoder, Points, Threshold
+from sed_lab.decoder.base import GRID, Decoder, Points, Threshold, Tried
+from sed_lab.decoder.runs import all_runs
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
 
@@ -103,7 +105,17 @@ class MedianDecoder(Decoder):
         return events_by_clip(scores, self.points(scores, values[None]))
 
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
-        point, clip, label, onset, offset = _runs(self.smooth(scores), np.asarray(thresholds, dtype=np.float64))
+        return self._above(self.smooth(scores), thresholds)
+
+    def tried(self, scores: Scores) -> Iterator[Tried]:
+        levels = np.tile(np.array(GRID)[:, None], len(scores.classes))
+        for settings in self.tunable:
+            smooth = replace(self, median_seconds=settings["median_seconds"]).smooth(scores)
+            yield Tried(settings, levels, self._above(smooth, levels), partial(all_runs, smooth))
+
+    def _above(self, smooth: Scores, thresholds: np.ndarray) -> Points:
+        """Events of filtered scores at each of ``thresholds [K]`` or ``[K, C]``."""
+        point, clip, label, onset, offset = _runs(smooth, np.asarray(thresholds, dtype=np.float64))
         if self.merge_gap_seconds > 0:
             point, clip, label, onset, offset = _merge((point, clip, label, onset, offset), self.merge_gap_seconds)
         keep = offset - onset >= self.min_event_seconds - 1e-9

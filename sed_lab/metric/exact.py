@@ -10,7 +10,7 @@ N clips, E runs, P pairs of a run and a reference event that overlap, C classes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,15 +42,33 @@ def psds_of_scores(
     Raises:
         InputError: no frame scores, or no reference event.
     """
+    scores = scores.select(truth)
+    runs_of = partial(all_runs, scores) if decoder is None else decoder.runs(scores)
+    curves = class_curves(runs_of, scores.classes, truth, durations, scenarios)
+    return {name: psds_from_curves(curves[name], scenario) for name, scenario in scenarios.items()}
+
+
+def class_curves(
+    runs_of: Callable[[int], Runs],
+    classes: Sequence[str],
+    truth: Events,
+    durations: Mapping[str, float],
+    scenarios: Mapping[str, Scenario],
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Each class's staircase (effective FP rate per hour, TP ratio) in each scenario, from the runs of its column.
+
+    Clips are those of ``truth``, in its order.
+
+    Raises:
+        InputError: there is no reference event.
+    """
     clip_ids = list(truth)
-    reference, _ = merge_overlaps(event_table([truth], clip_ids, scores.classes), touching=True)
+    reference, _ = merge_overlaps(event_table([truth], clip_ids, classes), touching=True)
     present, label = np.unique(reference.label, return_inverse=True)  # [C]: columns of the scores
     if not len(present):
         raise InputError("PSDS needs at least one reference event, the ground truth has none")
-    names = [scores.classes[i] for i in present]
+    names = [classes[i] for i in present]
     reference = replace(reference, label=label)
-    scores = scores.select(clip_ids)
-    runs_of = partial(all_runs, scores) if decoder is None else decoder.runs(scores)
     duration = np.array([durations[clip_id] for clip_id in clip_ids])  # [N] seconds
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {name: {} for name in scenarios}
     for number, column in enumerate(present):  # class by class, so that memory does not grow with their number
@@ -61,7 +79,7 @@ def psds_of_scores(
         runs = runs.take(pairs.order)
         for name, scenario in scenarios.items():
             curves[name][names[number]] = _class_curve(number, pairs, runs, float(duration.sum()), len(names), scenario)
-    return {name: psds_from_curves(curves[name], scenario) for name, scenario in scenarios.items()}
+    return curves
 
 
 def _class_curve(

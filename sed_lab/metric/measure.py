@@ -52,7 +52,7 @@ def measure(
     classes: Sequence[str] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     tuned_threshold: Mapping[str, Threshold] | None = None,
-    tuned_decoder: Mapping[str, Decoder] | None = None,
+    tuned_decoder: Mapping[str, Mapping[str, Decoder]] | None = None,
     points: Mapping[str, Sequence[Events]] | None = None,
     annotated: Mapping[str, Sequence[str]] | None = None,
     collar: float,
@@ -75,11 +75,11 @@ def measure(
 
     ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
     ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
-    ``tuned_threshold`` by system adds ``event_f1_tuned``, ``tuned_decoder`` ``event_f1_class_tuned``; scores always
-    have ``event_f1_optimistic``, at the threshold that is best on these very clips. ``annotated``: the classes that a
-    clip's annotation is about, where not all. The keywords after it are those of `event_f1` and so on; ``accuracy``
-    adds that block; ``operating_points`` K: the thresholds (i + 0.5) / K, 0 none. Metrics are ``{"subset",
-    "settings", "systems": {name: {metric: values}}}``.
+    ``tuned_threshold`` by system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for
+    (``event_f1``, ``psds1``, ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have
+    ``event_f1_optimistic``, best on these very clips. ``annotated``: the classes that a clip's annotation is about,
+    where not all. The keywords after it are those of `event_f1` and so on; ``accuracy`` adds that block;
+    ``operating_points`` K: thresholds (i + 0.5) / K, 0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -114,7 +114,7 @@ def _measure_system(
     labels: Mapping[str, Sequence[str]],
     settings: Json,
     tuned: Threshold | None,
-    tuned_decoder: Decoder | None,
+    tuned_decoder: Mapping[str, Decoder] | None,
     points: Sequence[Events] | None,
     annotated: Mapping[str, Sequence[str]] | None,
 ) -> Json:
@@ -129,9 +129,8 @@ def _measure_system(
             best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
             values["event_f1_tuned"] = {**best, "threshold": plain}
-        if scores is not None and tuned_decoder is not None:
-            best = event_f1(tuned_decoder.decode(scores), truth, classes, **settings["event_f1"])
-            values["event_f1_class_tuned"] = {**best, "decoder": tuned_decoder.settings()}
+        if scores is not None and tuned_decoder:
+            values |= _class_tuned(scores, truth, durations, tuned_decoder, settings, annotated)
         if scores is not None:
             rule = {name: settings["event_f1"][name] for name in ("collar", "offset_share", "onset_only")}
             chosen = tune_threshold(scores, truth, decoder, **rule)  # on the clips it is then judged on
@@ -155,6 +154,34 @@ def _measure_system(
         if curve["per_class"]:
             values["curves"] = {**values.get("curves", {}), "det": curve}
     return values
+
+
+def _class_tuned(
+    scores: Scores,
+    truth: Events,
+    durations: Mapping[str, float],
+    decoders: Mapping[str, Decoder],
+    settings: Json,
+    annotated: Mapping[str, Sequence[str]] | None,
+) -> Json:
+    """What decoders tuned class by class reach, each by what it was tuned for, and which decoders they are."""
+    best = decoders["event_f1"]
+    found = best.decode(scores)
+    values = {"event_f1": event_f1(found, truth, scores.classes, **settings["event_f1"])}
+    counted = values["event_f1"]["per_class"]
+    values |= {
+        "false_alarms": false_alarms(found, truth, durations, scores.classes, counted, annotated),
+        "segment_f1": segment_f1(found, truth, durations, scores.classes, **settings["segment_f1"]),
+    }
+    for name in SCENARIOS if any(truth.values()) else ():
+        if name in decoders:
+            own = {name: SCENARIOS[name]}
+            psds = psds_of_scores(scores, truth, durations, own, decoders[name])[name]
+            values[name] = {"exact": psds.value, "per_class": psds.per_class}
+    return {
+        f"{name}_class_tuned": {**block, "decoder": decoders.get(name, best).settings()}
+        for name, block in values.items()
+    }
 
 
 def _known(
@@ -266,14 +293,14 @@ def _psds(
 def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
     """``{"student/event_f1/macro": 0.42, ...}`` of every defined number, for loggers and tables.
 
-    Those of other test subsets (``metrics["others"]``) have the subset's name in front.
+    Those of other test subsets (``metrics["others"]``) have the subset's name in front. A decoder's settings are none.
     """
     flat: dict[str, float] = {}
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for key, item in value.items():
-                if per_class or key != "per_class":
+                if key != "decoder" and (per_class or key != "per_class"):
                     walk(f"{prefix}/{key}" if prefix else key, item)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[prefix] = float(value)

@@ -13,10 +13,11 @@ _OF_A_SYSTEM = (
     r"event_f1(_tuned|_class_tuned|_optimistic)?/(macro|micro|error_rate|error_rate_macro)",
     r"event_f1_(tuned|optimistic)/threshold",
     rf"event_f1(_tuned|_class_tuned|_optimistic)?/per_class/[^/]+/({_RATES}|error_rate)",
-    rf"false_alarms/({_ALARMS})",
-    rf"false_alarms/per_class/[^/]+/({_ALARMS})",
-    r"segment_f1/(macro|micro|error_rate|error_rate_macro)",
-    rf"segment_f1/per_class/[^/]+/({_RATES}|error_rate)",
+    rf"false_alarms(_class_tuned)?/({_ALARMS})",
+    rf"false_alarms(_class_tuned)?/per_class/[^/]+/({_ALARMS})",
+    r"(event_f1|psds[12])_class_tuned/held_out/(configured|rival)",
+    r"segment_f1(_class_tuned)?/(macro|micro|error_rate|error_rate_macro)",
+    rf"segment_f1(_class_tuned)?/per_class/[^/]+/({_RATES}|error_rate)",
     r"(intersection_f1|tagging_f1|eer)/(macro|micro)",
     r"tagging_f1/exact_match|eer/macro_(low|high)",
     r"accuracy/(argmax|element_wise|precision|collapsed|reported)",
@@ -25,7 +26,8 @@ _OF_A_SYSTEM = (
     r"eer/per_class/[^/]+/(eer|low|high|n_reference)",
     r"ranking/per_class/[^/]+/(average_precision|auc|d_prime|n_reference)",
     r"psds[12]/(exact|operating_points)",
-    r"psds[12]/per_class/[^/]+",
+    r"psds[12]_class_tuned/exact",
+    r"psds[12](_class_tuned)?/per_class/[^/]+",
 )
 _OF_A_CLASS = "clips|events|seconds|mean_seconds|m_c|r_c|frame_share|V_c|source_clips|source_seconds"
 _OF_THE_DATA = (rf"dataset/per_class/[^/]+/({_OF_A_CLASS})",)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from sed_lab.decoder.base import GRID, Decoder
+from sed_lab.decoder.base import GRID, Decoder, Points
 from sed_lab.decoder.median import per_class
-from sed_lab.metric.exact import psds_of_scores
+from sed_lab.metric.exact import class_curves
 from sed_lab.metric.intersection import f1
-from sed_lab.metric.psds import SCENARIOS
+from sed_lab.metric.psds import SCENARIOS, area, psds_from_curves
 from sed_lab.metric.table import Events, EventTable, event_table
 from sed_lab.types import Scores
 
 D = TypeVar("D", bound=Decoder)
+
+
+class Rule(TypedDict):
+    """Which detections `event_f1` counts as right: collar in seconds, the offset's share, whether offsets count."""
+
+    collar: float
+    offset_share: float
+    onset_only: bool
 
 
 def tune_threshold(
@@ -28,50 +36,82 @@ def tune_threshold(
 
     The macro mean is over classes with reference events, as in `event_f1` with ``zero_score``; 0.5 without any event.
     """
-    scores = scores.select(truth)
-    grid = np.array(GRID)
-    values = _curves(
-        scores, truth, decoder, collar, offset_share, onset_only, np.tile(grid[:, None], len(scores.classes))
-    )
+    scores, grid = scores.select(truth), np.array(GRID)
+    levels = np.tile(grid[:, None], len(scores.classes))
+    reference = event_table([truth], scores.clip_id, scores.classes)
+    values = _curves(decoder.points(scores, levels), levels, reference, collar, offset_share, onset_only)
     there = ~np.isnan(values).all(axis=0)
-    return _best(values[:, there].mean(axis=1), grid) if there.any() else 0.5
+    return _best(values[:, there].mean(axis=1), grid)[1] if there.any() else 0.5
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[D]):
+    """A decoder tuned class by class, and the score that it has on the clips it was tuned on; nan without events."""
+
+    decoder: D
+    value: float
+
+
+def tune_by_class(
+    scores: Scores,
+    truth: Events,
+    durations: Mapping[str, float],
+    decoder: D,
+    rule: Rule | None,
+    psds: bool,
+) -> dict[str, Tuned[D]]:
+    """``decoder`` with the tunable settings that give each class its best score, for each score by its name.
+
+    ``event_f1`` (where its ``rule`` is given), also with each class's threshold, of those that the decoder proposes;
+    with ``psds``, ``psds1`` and ``psds2``, where a class's score is the area of its own curve. Of equally good ones the
+    settings nearest the decoder's own, then the threshold nearest 0.5; a class without reference events keeps its
+    settings and has threshold 0.5. Event F1 is the macro mean over classes with reference events. Class-wise windows
+    are common in the field (Huang et al. 2021, DCASE 2024 baseline).
+    """
+    scores, classes = scores.select(truth), scores.classes
+    scenarios = SCENARIOS if psds and any(truth.values()) else {}
+    reference = event_table([truth], scores.clip_id, classes)
+    names = [*(["event_f1"] if rule else []), *scenarios]
+    values: dict[str, list[list[float]]] = {name: [] for name in names}  # [settings, C] of each
+    thresholds: list[list[float]] = []
+    curves: list[dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]] = []
+    for tried in decoder.tried(scores):
+        if rule:
+            f1_at = _curves(tried.points, tried.levels, reference, **rule)
+            best = [_best(curve, own) for curve, own in zip(f1_at.T, tried.levels.T, strict=True)]
+            values["event_f1"].append([value for value, _ in best])
+            thresholds.append([threshold for _, threshold in best])
+        if scenarios:
+            curves.append(class_curves(tried.runs, classes, truth, durations, scenarios))
+        for name, scenario in scenarios.items():
+            areas = {label: area(*curve, scenario.max_efpr) for label, curve in curves[-1][name].items()}
+            values[name].append([areas.get(label, np.nan) for label in classes])
+    tuned = {}
+    for name, rows in values.items():
+        chosen = _chosen(decoder, classes, np.array(rows))
+        own = _with_settings(decoder, classes, chosen)
+        if name == "event_f1":
+            rows_of = {label: max(k, 0) for label, k in zip(classes, chosen, strict=True)}
+            own = _with(own, {"threshold": {label: thresholds[k][i] for i, (label, k) in enumerate(rows_of.items())}})
+            known = [rows[k][i] for i, k in enumerate(chosen) if k >= 0]
+            tuned[name] = Tuned(own, float(np.mean(known)) if known else float("nan"))
+        else:
+            kept = {label: curves[k][name][label] for label, k in zip(classes, chosen, strict=True) if k >= 0}
+            tuned[name] = Tuned(own, psds_from_curves(kept, scenarios[name]).value)
+    return tuned
 
 
 def tune_decoder(
     scores: Scores, truth: Events, decoder: D, *, collar: float, offset_share: float, onset_only: bool
 ) -> D:
-    """``decoder`` with the threshold and the tunable settings that give each class its best event F1.
-
-    Of the decoder's ``levels`` and its ``tunable`` settings; of equally good ones the settings nearest the decoder's
-    own, then the threshold nearest 0.5; a class without reference events keeps its settings and has threshold 0.5.
-    Class-wise windows are common in the field (Huang et al. 2021, DCASE 2024 baseline).
-    """
-    scores = scores.select(truth)
-    best, thresholds = [], []
-    for settings in decoder.tunable:
-        tried = _with(decoder, settings)
-        levels = tried.levels(scores)
-        values = _curves(scores, truth, tried, collar, offset_share, onset_only, levels)
-        best.append([np.nan if np.isnan(curve).all() else np.nanmax(curve) for curve in values.T])
-        thresholds.append(
-            [0.5 if np.isnan(curve).all() else _best(curve, own) for curve, own in zip(values.T, levels.T, strict=True)]
-        )
-    chosen = _chosen(decoder, scores.classes, np.array(best))
-    threshold = {
-        label: thresholds[max(k, 0)][i] for i, (label, k) in enumerate(zip(scores.classes, chosen, strict=True))
-    }
-    return _with(_with_settings(decoder, scores.classes, chosen), {"threshold": threshold})
+    """``decoder`` with each class's best threshold and settings for event F1, as `tune_by_class` chooses them."""
+    rule = Rule(collar=collar, offset_share=offset_share, onset_only=onset_only)
+    return tune_by_class(scores, truth, {}, decoder, rule, psds=False)["event_f1"].decoder
 
 
 def tune_for_psds(scores: Scores, truth: Events, durations: Mapping[str, float], decoder: D) -> D:
-    """``decoder`` with the tunable settings that give each class its best PSDS1, the area of its own curve."""
-    scores = scores.select(truth)
-    scenario = {"psds1": SCENARIOS["psds1"]}
-    best = []
-    for settings in decoder.tunable:
-        found = psds_of_scores(scores, truth, durations, scenario, _with(decoder, settings))["psds1"].per_class
-        best.append([found.get(label, np.nan) for label in scores.classes])
-    return _with_settings(decoder, scores.classes, _chosen(decoder, scores.classes, np.array(best)))
+    """``decoder`` with the tunable settings that give each class its best PSDS1."""
+    return tune_by_class(scores, truth, durations, decoder, None, psds=True)["psds1"].decoder
 
 
 def _chosen(decoder: Decoder, classes: Sequence[str], best: np.ndarray) -> list[int]:
@@ -108,25 +148,22 @@ def _with(decoder: D, settings: Mapping[str, Any]) -> D:
     return cast(D, replace(given, **settings))
 
 
-def _best(values: np.ndarray, thresholds: np.ndarray) -> float:
-    best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
-    return float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])
+def _best(curve: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
+    """The highest value of a curve and its threshold, of equals the one nearest 0.5; nan and 0.5 without values."""
+    if np.isnan(curve).all():
+        return float("nan"), 0.5
+    best = np.flatnonzero(curve >= np.nanmax(curve) - 1e-12)
+    return float(np.nanmax(curve)), float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])
 
 
 def _curves(
-    scores: Scores,
-    truth: Events,
-    decoder: Decoder,
-    collar: float,
-    offset_share: float,
-    onset_only: bool,
-    thresholds: np.ndarray,
+    points: Points, levels: np.ndarray, reference: EventTable, collar: float, offset_share: float, onset_only: bool
 ) -> np.ndarray:
-    """Each class's event F1 at each of ``thresholds [K, C]``: ``[K, C]``; nan for classes without reference events."""
-    found = EventTable(*decoder.points(scores, thresholds))
-    reference = event_table([truth], scores.clip_id, scores.classes)
-    true, detected = collar_hits(found, reference, thresholds.shape, collar, None if onset_only else offset_share)
-    events = np.bincount(reference.label, minlength=thresholds.shape[1])
+    """Each class's event F1 of the events at each of ``levels [K, C]``: ``[K, C]``; nan without reference events."""
+    true, detected = collar_hits(
+        EventTable(*points), reference, levels.shape, collar, None if onset_only else offset_share
+    )
+    events = np.bincount(reference.label, minlength=levels.shape[1])
     return np.where(events > 0, f1(true, detected - true, events), np.nan)
 
 

@@ -50,10 +50,14 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
 
 @styled
 def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
-    """Event F1 of each class and system as bars, rarest class at the bottom, with its number of reference events."""
-    systems = metrics.get("systems", {})
-    names = [name for name in systems if (systems[name].get("event_f1") or {}).get("per_class")]
-    tables = {name: systems[name]["event_f1"]["per_class"] for name in names}
+    """Event F1 of each class and system as bars, rarest class at the bottom, with its number of reference events.
+
+    It is that of decoders tuned class by class where the run has such.
+    """
+    systems, tuned = metrics.get("systems", {}), metrics.get("tuned") or {}
+    kinds = {name: "event_f1_class_tuned" if name in tuned.get("systems", {}) else "event_f1" for name in systems}
+    names = [name for name in systems if (systems[name].get(kinds[name]) or {}).get("per_class")]
+    tables = {name: systems[name][kinds[name]]["per_class"] for name in names}
     counts = {label: row.get("n_reference") or 0 for table in tables.values() for label, row in table.items()}
     labels = sorted(counts, key=lambda label: counts[label])
     figure = new_figure(6.4, 1.1 + 0.42 * max(1, len(labels)))
@@ -69,7 +73,8 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(labels)), [f"{label}  (n = {counts[label]:g})" for label in labels])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
-    axes.set(title="Event F1 per class", xlabel="F1 (n: reference events)", xlim=(0, 1))
+    how = ", decoders tuned class by class" if tuned else ""
+    axes.set(title="Event F1 per class", xlabel=f"F1{how} (n: reference events)", xlim=(0, 1))
     if len(names) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0.1)
     return figure
@@ -171,7 +176,9 @@ def curve_figures(run: RunFolder, analysis: Sequence[str] | None = None) -> dict
         figures["per_class_f1"] = per_class_f1(run.metrics), "Event F1 of each class, most frequent class at the top"
     if any(system.get(name) for system in run.curves.values() for name in ("psds1", "psds2")):
         words = "PSD-ROC of both scenarios: thick lines are the systems, thin lines the classes of the first system"
-        figures["psd_roc"] = psd_roc(run.curves, run.metrics), words
+        words += "; of the decoder as configured" if run.tuned else ""
+        curves = {name: run.curves[name] for name in dict.fromkeys((*run.systems, *run.curves)) if name in run.curves}
+        figures["psd_roc"] = psd_roc(curves, run.metrics), words
     for module in analyses(own_analyses(run.record) if analysis is None else analysis):
         if hasattr(module, "figures"):
             figures |= module.figures(run)

@@ -24,6 +24,7 @@ from sed_lab.errors import InputError, run_command
 from sed_lab.files import write_text
 from sed_lab.report.figure import curve_figures
 from sed_lab.report.page_clip import ClipCards, clip_cards
+from sed_lab.report.page_decoder import decoder_markup
 from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_markup, tiles_markup
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
@@ -90,7 +91,8 @@ def asset(name: str) -> str:
 
 
 def _sections(run: RunFolder, analysis: Sequence[str] | None) -> str:
-    parts = [("metrics", "Metrics", metrics_markup(run)), ("classes", "Per class", per_class_markup(run))]
+    parts = [("decoder", "Detections", decoder_markup(run)), ("metrics", "Metrics", metrics_markup(run))]
+    parts.append(("classes", "Per class", per_class_markup(run)))
     drawings = [
         f'<figure aria-label="{escape(caption)}">{page_svg(svg_text(figure), name)}'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -128,6 +130,7 @@ def _clips_note(run: RunFolder, cards: ClipCards) -> str:
             '<p class="note">The test clips have no strong labels: detections are shown without a verdict, by name.</p>'
         )
     onset, offset, share = run.collars()
+    made = "Detections are those of each system's best decoder, tuned class by class. " if run.tuned else ""
     rule = (
         f"An event is found when a detection of its class begins within {onset:g} s of its onset and ends within "
         f"{offset:g} s or {share:.0%} of its length of its offset. A clip without events"
@@ -141,7 +144,7 @@ def _clips_note(run: RunFolder, cards: ClipCards) -> str:
     return (
         f'<p class="note">{which} {cards.total} test clips, worst first: by the clip\'s event F1 over all classes, '
         f"2·found / (2·found + missed + false alarms); at equal F1 the clip with more errors first. {more}{quiet}"
-        f"{rule} scores 1 when nothing is detected, else 0.</p>"
+        f"{made}{rule} scores 1 when nothing is detected, else 0.</p>"
     )
 
 

@@ -13,11 +13,15 @@ from sed_lab.report.table_text import UNDEFINED, code_in_words, hardware_in_word
 from sed_lab.run.record import best_in_words
 
 NAMES = {
+    "event_f1_class_tuned": "Event F1, tuned class by class",
+    "segment_f1_class_tuned": "Segment F1, tuned class by class",
+    "false_alarms_class_tuned": "False alarms, tuned class by class",
+    "psds1_class_tuned": "PSDS scenario 1, tuned class by class",
+    "psds2_class_tuned": "PSDS scenario 2, tuned class by class",
     "psds1": "PSDS scenario 1",
     "psds2": "PSDS scenario 2",
     "event_f1": "Event F1",
     "event_f1_tuned": "Event F1, tuned threshold",
-    "event_f1_class_tuned": "Event F1, tuned class by class",
     "event_f1_optimistic": "Event F1, optimistic: threshold chosen on the test clips",
     "intersection_f1": "Intersection F1",
     "segment_f1": "Segment F1",
@@ -51,14 +55,14 @@ PARTS = {
 
 
 def tiles_markup(run: RunFolder) -> str:
-    """The few numbers one looks for first, of the first system."""
+    """The few numbers one looks for first, of the first system: those of its tuned decoders, where it has such."""
     name, system = next(iter(run.measured.items()), ("", {}))
+    how = ", tuned class by class" if run.is_tuned(name) else ""
     wanted = (
-        ("psds1", "exact", "PSDS1"),
-        ("psds2", "exact", "PSDS2"),
-        ("event_f1", "macro", "event F1, macro"),
-        ("event_f1_class_tuned", "macro", "event F1, tuned class by class"),
-        ("segment_f1", "macro", "segment F1, macro"),
+        (run.shown("event_f1", name), "macro", f"event F1, macro{how}"),
+        (run.shown("segment_f1", name), "macro", f"segment F1, macro{how}"),
+        (run.shown("psds1", name), "exact", f"PSDS1{how}"),
+        (run.shown("psds2", name), "exact", f"PSDS2{how}"),
         ("tagging_f1", "macro", "tagging F1, macro"),
         ("accuracy", "argmax", "argmax accuracy"),
         ("accuracy", "element_wise", "element-wise accuracy"),
@@ -79,7 +83,8 @@ def facts_markup(run: RunFolder) -> str:
     facts = {
         "Dataset": dataset.get("name") or target(config.get("dataset")),
         "Dataset fingerprint": dataset.get("fingerprint", "")[:12],
-        **{group.capitalize(): target(config.get(group)) for group in ("method", "model", "loss", "decoder")},
+        **{group.capitalize(): target(config.get(group)) for group in ("method", "model", "loss")},
+        "Decoder, as configured": target(config.get("decoder")),
         "Seed": record.get("seed", ""),
         "Config hash": record.get("config_hash", ""),
         "Status": f"{status}: {reason}" if reason else status,
@@ -109,7 +114,11 @@ def metrics_markup(run: RunFolder) -> str:
             title = NAMES.get(key, key) + (f", {PARTS.get(kind, kind.replace('_', ' '))}" if kind else "")
             rows.append([title, *(number(part(system, key, kind)) for system in systems)])
     settings = folded("Settings of these metrics", run.metrics.get("settings", {}))
-    return table(["Metric", *run.measured], rows) + settings if rows else ""
+    note = (
+        '<p class="note">Tuned class by class: each by the decoder that was best for it on held-out clips, every class'
+        " with its own settings. All others: by the decoder as configured.</p>"
+    )
+    return (note if run.tuned else "") + table(["Metric", *run.measured], rows) + settings if rows else ""
 
 
 def per_class_markup(run: RunFolder) -> str:
@@ -119,11 +128,13 @@ def per_class_markup(run: RunFolder) -> str:
     """
     name, system = next(iter(run.measured.items()), ("", {}))
     of_events = bool(part(system, "event_f1", "per_class"))
-    kind = "event_f1" if of_events else "tagging_f1"
-    first, *others = [part(one, kind, "per_class") or {} for one in run.measured.values()] or [{}]
+    kinds = [run.shown("event_f1", one) if of_events else "tagging_f1" for one in run.measured]
+    measured = zip(run.measured.values(), kinds, strict=True)
+    first, *others = [part(one, kind, "per_class") or {} for one, kind in measured] or [{}]
     if not first:
         return ""
-    psds = {key: part(system, key, "per_class") for key in ("psds1", "psds2") if part(system, key, "per_class")}
+    psds = {key: part(system, run.shown(key, name), "per_class") for key in ("psds1", "psds2")}
+    psds = {key: values for key, values in psds.items() if values}
     rates = {label: row.get("error_rate") for label, row in first.items()}
     if not of_events:
         rates = {label: row["eer"] for label, row in (part(system, "eer", "per_class") or {}).items()}
@@ -137,6 +148,7 @@ def per_class_markup(run: RunFolder) -> str:
         values += [other.get(label, {}).get("f1") for other in others] + [one.get(label) for one in psds.values()]
         rows.append(row + [number(value) for value in values])
     based = "Event based" if of_events else "Of whole clips"
+    based += ", decoders tuned class by class" if of_events and run.is_tuned(name) else ""
     note = f'<p class="note">{based}, {escape(name)}; a dash means not defined (no true events).</p>'
     return table(head, rows) + note
 

@@ -45,8 +45,8 @@ class RunFolder:
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """Systems with scores or detections, as the record orders them."""
-        first = self.record.get("systems", ())
+        """Systems with scores or detections: the best on the clips tuned on, then as the record orders them."""
+        first = (*((self.tuned["system"],) if self.tuned else ()), *self.record.get("systems", ()))
         there = sorted({*self.scores, *self.detections})
         return tuple(name for name in dict.fromkeys((*first, *there)) if name in there)
 
@@ -65,7 +65,21 @@ class RunFolder:
     @property
     def measured(self) -> dict[str, Any]:
         """What was measured of each system, the first one first."""
-        return self.metrics.get("systems", {})
+        found = self.metrics.get("systems", {})
+        return {name: found[name] for name in dict.fromkeys((*self.systems, *found)) if name in found}
+
+    @property
+    def tuned(self) -> dict[str, Any]:
+        """What was tuned class by class, as `sed_lab.run.tuned` says; empty where nothing was."""
+        return self.metrics.get("tuned") or {}
+
+    def is_tuned(self, system: str) -> bool:
+        """Whether the detections of ``system`` are those of a decoder tuned class by class."""
+        return system in self.tuned.get("systems", {})
+
+    def shown(self, score: str, system: str) -> str:
+        """The measure ``score`` that goes with the detections of ``system``: by a tuned decoder, where it has one."""
+        return f"{score}_class_tuned" if self.is_tuned(system) else score
 
     def collars(self) -> tuple[float, float, float]:
         """Onset collar [s], offset collar [s], offset share of the reference length, as the run's metrics state.
@@ -86,7 +100,9 @@ class RunFolder:
         return (None if scores.frame is None else scores.frame[at]), (None if scores.clip is None else scores.clip[at])
 
     def threshold(self) -> float | None:
-        """The run's one decision threshold, None where classes have their own."""
+        """The one threshold that shown detections have, None where classes have their own."""
+        if self.tuned:
+            return None
         value = self.config.get("decoder", {}).get("threshold")
         return float(value) if isinstance(value, int | float) else None
 

@@ -18,10 +18,13 @@ from sed_lab.files import read_json
 from sed_lab.metric.names import system_in
 from sed_lab.report.table_text import bullets, mean_sd, origin
 
-COLUMNS = {
+COLUMNS = {  # those that no run has are left out
+    "event F1, tuned class by class": "event_f1_class_tuned/macro",
+    "segment F1, tuned class by class": "segment_f1_class_tuned/macro",
+    "PSDS1, tuned class by class": "psds1_class_tuned/exact",
+    "PSDS2, tuned class by class": "psds2_class_tuned/exact",
     "event F1": "event_f1/macro",
     "event F1, tuned threshold": "event_f1_tuned/macro",
-    "event F1, tuned class by class": "event_f1_class_tuned/macro",
     "segment F1": "segment_f1/macro",
     "intersection F1": "intersection_f1/macro",
     "PSDS1": "psds1/exact",
@@ -47,15 +50,19 @@ def summary(folders: Iterable[Path]) -> str:
         raise InputError("no complete run among the folders given; name folders below runs/")
     complete = list({record["name"]: record for found in groups.values() for record in found}.values())
     commands = dict.fromkeys(_command(record["command"]) for record in complete)
+    there = {name for record in complete for name in record["metrics"]}
+    columns = {
+        title: name for title, name in COLUMNS.items() if any(f"{system}/{name}" in there for _, _, system in groups)
+    }
     lines = [bullets({"command": "`, `".join(commands), **origin(complete)})]
-    lines.append("| dataset | loss | system | seeds | " + " | ".join(COLUMNS) + " | training |")
-    lines.append("|" + " --- |" * (len(COLUMNS) + 5))
+    lines.append("| dataset | loss | system | seeds | " + " | ".join(columns) + " | training |")
+    lines.append("|" + " --- |" * (len(columns) + 5))
     for (dataset, loss, system), records in sorted(groups.items()):
         seeds = ", ".join(str(record["seed"]) for record in sorted(records, key=lambda record: record["seed"]))
         metrics = [record["metrics"] for record in records]
         cells = [
             mean_sd([m[f"{system}/{name}"] for m in metrics if m.get(f"{system}/{name}") is not None])
-            for name in COLUMNS.values()
+            for name in columns.values()
         ]
         seconds = np.mean([record["training_seconds"] for record in records])
         lines.append(f"| {dataset} | {loss} | {system} | {seeds} | {' | '.join(cells)} | {seconds:.0f} s |")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from sed_lab.method.base import SedMethod
     from sed_lab.types import ClassStatistics
 
-ALLOWED_TARGETS = ("sed_lab.", "torch.optim.")
+ROOMS = ("feature", "model", "loss", "method", "decoder", "dataset")  # of sed_lab, where a record may take classes from
+ALLOWED_TARGETS = (*(f"sed_lab.{room}." for room in ROOMS), "torch.optim.")
+OPTIONS = {"median": "default", "box": "box"}  # of group decoder, by what `sed-predict` calls them
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,14 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Detector(Assembly):
-    """A trained run, ready to score audio; times in seconds."""
+    """A trained run, ready to score audio; times in seconds. ``words`` say what its decoder is."""
 
     classes: tuple[str, ...]
     sample_rate: int
     clip_seconds: float
     threshold: Threshold
     system: str
+    words: str
 
 
 def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
@@ -101,6 +105,18 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     parts = Parts(feature, model, loss, facts.classes, weight, facts.weak_labels, seed)
     method = build({**config["method"], **(facts.decided or {})}, parts=parts)
     return Assembly(method, build(config["decoder"]), frame_hop, n_frames)
+
+
+def rival_of(config: Mapping[str, Any]) -> Decoder | None:
+    """The decoder that is tuned beside the configured one, where ``config`` names one.
+
+    Raises:
+        InputError: it is an option's name, and not that option's settings.
+    """
+    node = config.get("rival_decoder")
+    if isinstance(node, str):
+        raise InputError(f"rival_decoder={node}: an option is chosen by decoder@rival_decoder={node}")
+    return build(node) if node else None
 
 
 def build(node: Any, **given: Any) -> Any:
@@ -169,64 +185,85 @@ def _target(path: Path) -> str:
 def load_detector(
     folder: Path,
     system: str | None = None,
-    threshold: str = "run",
+    threshold: str | None = None,
     device: str = "cpu",
     vggish: Sequence[Path] | None = None,
     trusted: Sequence[str] = (),
     audio: bool = True,
+    decoder: str | None = None,
+    conf: Path | None = None,
 ) -> Detector:
-    """The best checkpoint of the run in ``folder``, its front end, decoder and threshold.
+    """The best checkpoint of the run in ``folder``, its front end, and of what it notes the best system and decoder.
 
+    ``decoder`` and ``threshold`` ask for others, as `sed_lab.run.decoding.choose` says; options lie in folder ``conf``.
     ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
     no recordings will come, only embeddings, and a front end's files are not needed.
 
-    Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, and every ``_target_`` of
-    the recorded configuration must belong to sed_lab, torch.optim or a ``trusted`` package.
+    Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, every ``_target_`` of the
+    record must belong to sed_lab, torch.optim or a ``trusted`` package, and tuned decoders are numbers.
 
     Raises:
-        InputError: no finished run, a foreign ``_target_``, an unknown system, or a threshold the run does not have.
+        InputError: no finished run, a foreign ``_target_``, or a system, decoder or threshold the run does not have.
     """
     import torch
 
+    from sed_lab.run.decoding import KINDS, choose, noted
     from sed_lab.run.record import read_record
 
     record = read_record(folder)
     checkpoint = folder / "detector.ckpt"
     if record is None or not checkpoint.exists():
         raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    config, facts = record["config"], record["detector"]
-    for group in ("feature", "model", "loss", "method", "decoder"):
-        check_targets(config[group], group, trusted)
-    if vggish:
-        config["feature"] = _vggish(config["feature"], vggish, folder)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    known = Facts(
-        tuple(facts["classes"]), facts["clip_seconds"], class_weight=state.get("class_weight"), decided=facts["decided"]
-    )
-    fitted = {name: value for name, value in facts["decoder"].items() if name != "decoder"}
-    made = assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
+    classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
+    made = _recorded(record, Facts(classes, clip_seconds, class_weight=state.get("class_weight")), vggish, trusted)
     made.method.load_detector_state(state)
     if audio and hasattr(made.method.feature, "open"):
         made.method.feature.open()  # a bad file is said now, not at the first recording
-    system = system or made.method.systems[0]
+    tuned = noted(record, made.decoder, classes, made.method.systems)
+    system = system or tuned.system
     if system not in made.method.systems:
         raise InputError(f"--system {system}: this run has {', '.join(made.method.systems)}")
+    if decoder in KINDS and made.method.clips_only:
+        raise InputError(f"--decoder {decoder}: this run scores whole clips, which have no onsets; leave it out")
+    chosen = choose(record, made.decoder, tuned, system, decoder, threshold, partial(_option, conf))
     return Detector(
         method=made.method.to(device).eval(),
-        decoder=made.decoder,
+        decoder=chosen.decoder,
         frame_hop=made.frame_hop,
         n_frames=made.n_frames,
-        classes=known.classes,
+        classes=classes,
         sample_rate=made.method.feature.sample_rate,
-        clip_seconds=known.clip_seconds,
-        threshold=_threshold(record, threshold, system, made.decoder),
+        clip_seconds=clip_seconds,
+        threshold=chosen.threshold,
         system=system,
+        words=chosen.words,
     )
 
 
-def _vggish(settings: dict[str, Any], vggish: Sequence[Path], folder: Path) -> dict[str, Any]:
+def _recorded(record: dict[str, Any], facts: Facts, vggish: Sequence[Path] | None, trusted: Sequence[str]) -> Assembly:
+    """What a record's configuration names, with what its method and decoder took from the data."""
+    config, taken = record["config"], record["detector"]
+    for group in ("feature", "model", "loss", "method", "decoder"):
+        check_targets(config[group], group, trusted)
+    for key in ("decided", "decoder"):
+        check_targets(taken[key], f"detector.{key}", trusted)
+    if vggish:
+        config = {**config, "feature": _vggish(config["feature"], vggish, record["name"])}
+    fitted = {name: value for name, value in taken["decoder"].items() if name != "decoder"}
+    known = replace(facts, decided=taken["decided"])
+    return assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
+
+
+def _option(conf: Path | None, kind: str) -> Decoder:
+    """The decoder of a kind as ``conf`` has it."""
+    assert conf is not None
+    return build(OmegaConf.load(conf / "decoder" / f"{OPTIONS[kind]}.yaml"))
+
+
+def _vggish(settings: dict[str, Any], vggish: Sequence[Path], name: str) -> dict[str, Any]:
     if not settings["_target_"].endswith(".VggishEmbedding"):
-        raise InputError(f"--vggish: {folder} was not trained on VGGish's embeddings; leave it out")
+        raise InputError(f"--vggish: {name} was not trained on VGGish's embeddings; leave it out")
     weights, pca = map(str, vggish)
     return {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
 
@@ -239,7 +276,9 @@ def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
     """
     if isinstance(node, dict):
         target = node.get("_target_")
-        if target is not None and not str(target).startswith((*ALLOWED_TARGETS, *(f"{name}." for name in trusted))):
+        if target is not None and not (
+            _is_own(target) or str(target).startswith(tuple(f"{name}." for name in trusted))
+        ):
             raise InputError(
                 f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it, or give"
                 f" --trust {str(target).split('.')[0]} (sed-evaluate: trust=[...]) if you trust that package"
@@ -251,18 +290,14 @@ def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
             check_targets(value, f"{where}[{number}]", trusted)
 
 
-def _threshold(record: dict[str, Any], asked: str, system: str, decoder: Decoder) -> Any:
-    tuned = record.get("metrics", {}).get(f"{system}/event_f1_tuned/threshold")
-    if asked == "tuned" and tuned is None:
-        raise InputError("--threshold tuned: this run tuned none; use --threshold fixed or a number")
-    if tuned is not None and (asked == "tuned" or (asked == "run" and not decoder.keeps_threshold)):
-        return tuned
-    if asked in ("run", "fixed"):
-        return decoder.threshold
+def _is_own(target: Any) -> bool:
+    """Whether ``target`` names something made where records may take it from, and not what is imported there."""
+    if not str(target).startswith(ALLOWED_TARGETS):
+        return False
     try:
-        return float(asked)
-    except ValueError:
-        raise InputError(f"--threshold {asked}: use a number between 0 and 1, tuned or fixed") from None
+        return f"{get_object(target).__module__}.".startswith(ALLOWED_TARGETS)
+    except Exception:  # it is not there; building says so
+        return True
 
 
 def _asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
 DATA = ("dataset", "feature", "method")  # groups whose values may name data of the user's
-CODE = ("method", "model", "loss", "feature", "dataset", "decoder")  # groups whose class's code can change a number
+# Groups whose class's code can change a number.
+CODE = ("method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder")
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
 
 
@@ -146,7 +147,10 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     counted = OmegaConf.masked_copy(config, [str(key) for key in config if key not in NOT_IDENTITY])
     resolved = OmegaConf.to_container(counted, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    named = {str(key): value for key, value in resolved.items()}
+    if named.get("rival_decoder") is None:  # no decoder, as in runs of before there were any
+        named.pop("rival_decoder", None)
+    return named
 
 
 def _data_keys(config: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:

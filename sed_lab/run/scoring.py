@@ -40,7 +40,7 @@ def score_run(
         raise InputError(f"device={device} is not there; use cpu{' or cuda' if torch.cuda.is_available() else ''}")
     if missing := sorted(OmegaConf.missing_keys(dataset)):
         raise InputError(f"dataset.{missing[0]} is not given; add dataset.{missing[0]}=...")
-    detector = load_detector(run, trusted=trusted)
+    detector = load_detector(run, trusted=trusted, decoder="run", threshold="fixed")
     record = read_json(run / "run.json")
     _refuse_other_results(run, target)
     corpus = build(dataset)
@@ -108,11 +108,19 @@ def _check_fit(run: Path, detector: Detector, corpus: Corpus) -> None:
 
 
 def note_measured(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Write what was measured of a scored run into its record; `sed-predict` takes the tuned threshold from there."""
+    """Write what was measured of a scored run into its record; `sed-predict` takes a tuned threshold from there."""
     record = read_json(folder / "run.json")
     decoder = metrics["settings"]["decoder"]
     record = {**record, "metrics": flatten(dict(metrics)), "detector": {**record["detector"], "decoder": decoder}}
     write_json(folder / "run.json", record)
+
+
+def note_tuned(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write which tuned decoders the run's new page shows into its record, from where `sed-predict` takes them."""
+    record = read_json(folder / "run.json")
+    if "detector" in record:
+        record["detector"] = {**record["detector"], "tuned": metrics.get("tuned")}
+        write_json(folder / "run.json", record)
 
 
 def _refuse_other_results(run: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.base import GRID
+from sed_lab.decoder.base import GRID, Decoder
 from sed_lab.metric.event import event_f1
+from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.table import event_table
-from sed_lab.metric.tune import collar_hits, tune_decoder, tune_threshold
+from sed_lab.metric.tune import collar_hits, tune_by_class, tune_decoder, tune_threshold
 from sed_lab.types import Event, Scores
 from tests.configured import configured
 from tests.metric.best_thresholds import exact_class_thresholds
 
+BoxDecoder = configured("decoder/box")
 MedianDecoder = configured("decoder/default")
 RULE = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
 
@@ -88,10 +91,31 @@ def test_the_tuned_decoder_has_each_class_s_best_threshold_and_window() -> None:
         assert f1[tuned.median_seconds[label], tuned.threshold[label]] == pytest.approx(max(f1.values()))
 
 
+@pytest.mark.parametrize("decoder", [MedianDecoder(), BoxDecoder()], ids=["median", "box"])
+def test_what_a_tuned_decoder_reaches_is_what_measuring_it_gives(decoder: Decoder) -> None:
+    """And no setting alone gives a class more."""
+    scores, truth = made()
+    durations = dict.fromkeys(truth, 5.0)
+    tuned = tune_by_class(scores, truth, durations, decoder, RULE, psds=True)
+    found = event_f1(tuned["event_f1"].decoder.decode(scores), truth, scores.classes)
+    assert tuned["event_f1"].value == pytest.approx(found["macro"])
+    for name in ("psds1", "psds2"):
+        best = psds_of_scores(scores, truth, durations, decoder=tuned[name].decoder)[name]
+        assert tuned[name].value == pytest.approx(best.value)
+        for own in decoder.tunable:
+            one = psds_of_scores(scores, truth, durations, decoder=replace(decoder, **own))[name]
+            assert all(one.per_class[label] <= best.per_class[label] + 1e-9 for label in "AB")
+    assert tuned["event_f1"].value > event_f1(decoder.decode(scores), truth, scores.classes)["macro"] + 0.05
+
+
 def test_nothing_to_tune_on_gives_one_half() -> None:
     scores, truth = made()
     silent = dict.fromkeys(truth, ())
     assert tune_threshold(scores, silent, MedianDecoder(), **RULE) == 0.5
+    tuned = tune_by_class(scores, silent, dict.fromkeys(truth, 5.0), BoxDecoder(), RULE, psds=True)
+    assert list(tuned) == ["event_f1"]
+    assert np.isnan(tuned["event_f1"].value)
+    assert tuned["event_f1"].decoder.threshold == dict.fromkeys("ABC", 0.5)
 
 
 def test_exact_thresholds_are_those_of_sed_scores_eval(material: Any, tmp_path: Any) -> None:

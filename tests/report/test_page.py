@@ -117,6 +117,36 @@ def test_a_run_on_wandb_links_there(run: Path, tmp_path: Path) -> None:
         assert "javascript:" not in text
 
 
+def test_the_best_decoder_comes_first_with_its_settings(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    metrics = read_json(folder / "metrics.json")
+    box = {"decoder": "BoxDecoder", "threshold": {"Dog": 0.123, "<i>": 0.5}, "step_seconds": {"Dog": 0.32, "<i>": 0.48},
+           "merge_abs": {"Dog": 2.0, "<i>": 0.15}, "merge_rel": {"Dog": 1.5, "<i>": 10000.0}}  # fmt: skip
+    median = {"decoder": "MedianDecoder", "threshold": {"Dog": 0.3, "<i>": 0.5}, "median_seconds": {"Dog": 1, "<i>": 2}}
+    pair = {"configured": {"event_f1": 0.611, "decoder": median}, "rival": {"event_f1": 0.655, "decoder": box}}
+    systems = {"student": {"best": "configured", **pair}, "teacher": {"best": "rival", **pair}}
+    tuned = {"on": "validation", "system": "teacher", "systems": systems}
+    per_class = {"Dog": {"f1": 0.777, "precision": 0.7, "recall": 0.8, "n_reference": 9, "n_detected": 10}}
+    for name, value in (("student", 0.444), ("teacher", 0.555)):
+        metrics["systems"][name]["event_f1_class_tuned"] = {"macro": value, "per_class": per_class, "decoder": box}
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "tuned": tuned}))
+    text = write_page(folder, max_clips=2).read_text(encoding="utf-8")
+    words = " ".join(" ".join(Reader(text).text).split())
+    assert words.index("0.555 event F1, macro, tuned class by class") < words.index("Full configuration")
+    assert (
+        "Detections of teacher are made by boxes, tuned class by class on validation; sed-predict uses the s" in words
+    )
+    assert "Event F1 on validation: student, median filter 0.611; student, boxes 0.655; teacher, median filter" in words
+    assert "Dog 0.123 0.320 no limit 1.500" in words
+    assert "<i> 0.500 0.480 0.150 no limit" in words
+    assert "Dog 9 10 0.777" in words  # the class-wise table is of the same detections
+    assert '"systems":["teacher","student"]' in text
+    assert '"threshold":null' in text
+    before = Reader((run / "page.html").read_text(encoding="utf-8"))
+    assert "Detections of" not in " ".join(before.text)
+
+
 @pytest.mark.parametrize("missing", ["curves.json", "history.csv", "audio", "scores/test/teacher.npz"])
 def test_optional_parts_may_be_absent(run: Path, tmp_path: Path, missing: str) -> None:
     folder = tmp_path / "copy"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sed_lab.errors import InputError
-from sed_lab.files import write_json
+from sed_lab.files import read_json, write_json
 from sed_lab.report.summary import summary
 
 
@@ -42,6 +42,18 @@ def test_groups_and_numbers(tmp_path: Path) -> None:
     assert lines[2].startswith("| mini_desed | Binary | student | 1, 2 | 0.300 ± 0.141 |")
     assert lines[2].endswith("| 15 s |")
     assert lines[3].startswith("| mini_desed | Focal | student | 1 | 0.300 |")
+
+
+def test_tuned_numbers_come_first_and_columns_that_no_run_has_are_left_out(tmp_path: Path) -> None:
+    folder = record(tmp_path / "a", 1, 0.2)
+    facts = read_json(folder / "run.json")
+    facts["metrics"]["student/event_f1_class_tuned/macro"] = 0.4
+    write_json(folder / "run.json", facts)
+    head, _, row = [line for line in summary([folder]).splitlines() if line.startswith("|")]
+    assert head == (
+        "| dataset | loss | system | seeds | event F1, tuned class by class | event F1 | PSDS1 | training |"
+    )
+    assert row.startswith("| mini_desed | Binary | student | 1 | 0.400 | 0.200 | 0.500 |")
 
 
 def test_no_run_is_refused(tmp_path: Path) -> None:

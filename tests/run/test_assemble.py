@@ -13,11 +13,10 @@ from omegaconf import OmegaConf
 from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, total_loss
-from sed_lab.run.assemble import Facts, _threshold, assemble, check_fit, check_targets, method_class
+from sed_lab.run.assemble import Facts, assemble, check_fit, check_targets, method_class
 from sed_lab.run.identity import register_resolvers
 from sed_lab.train import composition
 from sed_lab.types import Shares
-from tests.configured import configured
 
 METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
@@ -120,6 +119,9 @@ def test_classes_of_other_packages_are_built_only_if_trusted() -> None:
     with pytest.raises(InputError, match=r"run.json: model._target_=mine.Net is not sed_lab's own.*--trust mine"):
         check_targets(node, "model")
     check_targets(node, "model", ["mine"])
+    for foreign in ("sed_lab.decoder.median.np.load", "sed_lab.files.write_text", "sed_lab.run.record.subprocess.run"):
+        with pytest.raises(InputError, match=rf"decoder._target_={foreign} is not sed_lab's own"):
+            check_targets({"_target_": foreign}, "decoder")
     with pytest.raises(InputError, match="is not sed_lab's own"):
         check_targets({"_target_": "miner.Net"}, "model", ["mine"])
 
@@ -139,14 +141,3 @@ def test_means_of_parts_are_weighed_by_their_clips(over: str | None, of_class: i
     assert float(total_loss({"a": term, "b": LossTerm(torch.tensor(1.0), None)}, shares)) == pytest.approx(
         0.3 * factor + 1
     )
-
-
-def test_a_paper_s_own_thresholds_stay_unless_tuned_ones_are_asked_for() -> None:
-    record = {"metrics": {"ensemble/event_f1_tuned/threshold": 0.95}}
-    own = configured("decoder/amiriparian2018")()
-    median = configured("decoder/default")()
-    assert _threshold(record, "run", "ensemble", own) == {"babycry": 0.8, "glassbreak": 0.8, "gunshot": 0.5}
-    assert _threshold(record, "tuned", "ensemble", own) == 0.95
-    assert _threshold(record, "run", "ensemble", median) == 0.95
-    assert _threshold(record, "fixed", "ensemble", median) == 0.5
-    assert _threshold(record, "0.3", "ensemble", own) == 0.3

@@ -312,6 +312,15 @@ def test_passes_count_and_devices_do_not_where_clips_are_gathered(package: Path)
     assert [run.identity(one).get("passes") for one in (whole, devices, passes, both)] == [None, None, 2, 2]
 
 
+def test_a_decoder_s_rival_counts_and_papers_have_none() -> None:
+    other, none = (config(f"rival_decoder{words}") for words in (".step_seconds=0.3", "=null"))
+    assert len({run.config_hash(one) for one in (BASE, other, none)}) == 3
+    assert "rival_decoder" not in run.identity(none)  # as in runs of before there were any
+    primary = {file.stem for file in conf_folder().glob("*.yaml")} - {"config", "evaluate", "jobs"}
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        assert {name for name in primary if compose(name).get("rival_decoder")} == set()
+
+
 # Code
 
 
@@ -325,7 +334,7 @@ def test_changed_code_is_noticed_part_by_part(package: Path) -> None:
         return found
 
     before = hashes()
-    assert set(before) == {"method", "model", "loss", "feature", "dataset", "decoder", "shared"}
+    assert set(before) == {"method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder", "shared"}
     for file, part in (("net.py", "model"), ("method.py", "method"), ("pairs.py", "method")):
         (package / file).write_text((package / file).read_text() + "# changed\n")
         now = hashes()
