@@ -45,6 +45,34 @@ class ConvBlock(nn.Module):
         return gated_pool(x, self.gate.weight, self.gate.bias, dropout, self.pool)
 
 
+def convolutions(
+    filters: Sequence[int],
+    pooling: Sequence[tuple[int, int]],
+    n_mels: int,
+    dropout: float,
+    momentum: float,
+    eps: float,
+) -> nn.ModuleList:
+    """The blocks of a `CRNN`, whose arguments these are: ``[B, 1, F, M]`` -> ``[B, filters[-1], T, 1]``.
+
+    Raises:
+        InputError: ``filters`` and ``pooling`` differ in length, or frequency is not pooled to 1.
+    """
+    if len(filters) != len(pooling):
+        raise InputError(
+            f"model.filters has {len(filters)} entries and model.pooling {len(pooling)}; give one of each per block"
+        )
+    if math.prod(pool[1] for pool in pooling) != n_mels:
+        raise InputError(
+            f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
+            f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
+        )
+    return nn.ModuleList(
+        ConvBlock(n_in, n_out, (pool[0], pool[1]), dropout, momentum, eps)
+        for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
+    )
+
+
 class CRNN(nn.Module):
     """Seven gated convolution blocks, a two-layer bidirectional GRU, a frame head and an attention head.
 
@@ -87,15 +115,7 @@ class CRNN(nn.Module):
         attention_floor: float,
     ) -> None:
         super().__init__()
-        if len(filters) != len(pooling):
-            raise InputError(
-                f"model.filters has {len(filters)} entries and model.pooling {len(pooling)}; give one of each per block"
-            )
-        if math.prod(pool[1] for pool in pooling) != n_mels:
-            raise InputError(
-                f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
-                f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
-            )
+        blocks = convolutions(filters, pooling, n_mels, conv_dropout, batch_norm_momentum, batch_norm_eps)
         if not (0 <= conv_dropout < 1 and 0 <= dropout < 1):
             raise InputError(f"model.conv_dropout={conv_dropout} and model.dropout={dropout} must be in [0, 1)")
         if attention_over not in ("classes", "frames", None):
@@ -103,10 +123,7 @@ class CRNN(nn.Module):
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
         self.dropout = dropout
-        self.blocks = nn.ModuleList(
-            ConvBlock(n_in, n_out, (pool[0], pool[1]), conv_dropout, batch_norm_momentum, batch_norm_eps)
-            for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
-        )
+        self.blocks = blocks
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
         self.frame_head = nn.Linear(2 * gru_cells, n_classes)
         self.attention_head = nn.Linear(2 * gru_cells, n_classes) if attention_over else None
@@ -126,23 +143,29 @@ class CRNN(nn.Module):
         x, _ = self.gru(x.squeeze(3).transpose(1, 2))
         x = F.dropout(x, self.dropout, self.training)
         frame_logits = self.frame_head(x)
-        return frame_logits, self._pool(frame_logits, None if self.attention_head is None else self.attention_head(x))
+        attention = None if self.attention_head is None else self.attention_head(x)
+        return frame_logits, clip_logits(frame_logits, attention, self.attention_over, self.attention_floor)
 
-    def _pool(self, frame_logits: Tensor, attention_logits: Tensor | None) -> Tensor:
-        """Clip logits: the (attention-weighted) mean of frame probabilities, turned back into a logit."""
-        # Half precision cannot hold probabilities near 1, whose logits the losses need.
-        frame_logits = at_least_float32(frame_logits)
-        if attention_logits is None:
-            weight = torch.full_like(frame_logits, 1 / frame_logits.shape[1])
-        else:
-            attention = at_least_float32(attention_logits).softmax(-1 if self.attention_over == "classes" else -2)
-            attention = attention.clamp(self.attention_floor, 1)
-            weight = attention / attention.sum(1, keepdim=True)
-        # Both sides are sums of positive terms, so neither log loses digits the way log(1 - p) would.
-        present = (weight * frame_logits.sigmoid()).sum(1)
-        absent = (weight * (-frame_logits).sigmoid()).sum(1)
-        tiny = torch.finfo(present.dtype).tiny
-        return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
+
+def clip_logits(frame_logits: Tensor, attention_logits: Tensor | None, over: str | None, floor: float) -> Tensor:
+    """Clip logits ``[B, C]``: the (attention-weighted) mean of frame probabilities, turned back into a logit.
+
+    Args:
+        frame_logits, attention_logits: ``[B, T, C]``; without attention the mean is plain.
+        over, floor: `CRNN`'s ``attention_over`` and ``attention_floor``.
+    """
+    # Half precision cannot hold probabilities near 1, whose logits the losses need.
+    frame_logits = at_least_float32(frame_logits)
+    if attention_logits is None:
+        weight = torch.full_like(frame_logits, 1 / frame_logits.shape[1])
+    else:
+        attention = at_least_float32(attention_logits).softmax(-1 if over == "classes" else -2).clamp(floor, 1)
+        weight = attention / attention.sum(1, keepdim=True)
+    # Both sides are sums of positive terms, so neither log loses digits the way log(1 - p) would.
+    present = (weight * frame_logits.sigmoid()).sum(1)
+    absent = (weight * (-frame_logits).sigmoid()).sum(1)
+    tiny = torch.finfo(present.dtype).tiny
+    return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
 
 
 def gated_pool(x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tuple[int, int]) -> Tensor:
