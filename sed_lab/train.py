@@ -143,7 +143,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         **batch,
     )
     if cached:
-        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache))
+        device = "cuda" if cfg.trainer.accelerator in ("gpu", "cuda") else "cpu"
+        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache), device)
     return data, made
 
 

@@ -45,34 +45,6 @@ class ConvBlock(nn.Module):
         return gated_pool(x, self.gate.weight, self.gate.bias, dropout, self.pool)
 
 
-def convolutions(
-    filters: Sequence[int],
-    pooling: Sequence[tuple[int, int]],
-    n_mels: int,
-    dropout: float,
-    momentum: float,
-    eps: float,
-) -> nn.ModuleList:
-    """The blocks of a `CRNN`, whose arguments these are: ``[B, 1, F, M]`` -> ``[B, filters[-1], T, 1]``.
-
-    Raises:
-        InputError: ``filters`` and ``pooling`` differ in length, or frequency is not pooled to 1.
-    """
-    if len(filters) != len(pooling):
-        raise InputError(
-            f"model.filters has {len(filters)} entries and model.pooling {len(pooling)}; give one of each per block"
-        )
-    if math.prod(pool[1] for pool in pooling) != n_mels:
-        raise InputError(
-            f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
-            f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
-        )
-    return nn.ModuleList(
-        ConvBlock(n_in, n_out, (pool[0], pool[1]), dropout, momentum, eps)
-        for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
-    )
-
-
 class CRNN(nn.Module):
     """Seven gated convolution blocks, a two-layer bidirectional GRU, a frame head and an attention head.
 
@@ -115,7 +87,15 @@ class CRNN(nn.Module):
         attention_floor: float,
     ) -> None:
         super().__init__()
-        blocks = convolutions(filters, pooling, n_mels, conv_dropout, batch_norm_momentum, batch_norm_eps)
+        if len(filters) != len(pooling):
+            raise InputError(
+                f"model.filters has {len(filters)} entries and model.pooling {len(pooling)}; give one of each per block"
+            )
+        if math.prod(pool[1] for pool in pooling) != n_mels:
+            raise InputError(
+                f"model.pooling reduces frequency {math.prod(pool[1] for pool in pooling)}-fold, but the feature has"
+                f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
+            )
         if not (0 <= conv_dropout < 1 and 0 <= dropout < 1):
             raise InputError(f"model.conv_dropout={conv_dropout} and model.dropout={dropout} must be in [0, 1)")
         if attention_over not in ("classes", "frames", None):
@@ -123,7 +103,10 @@ class CRNN(nn.Module):
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
         self.dropout = dropout
-        self.blocks = blocks
+        self.blocks = nn.ModuleList(
+            ConvBlock(n_in, n_out, (pool[0], pool[1]), conv_dropout, batch_norm_momentum, batch_norm_eps)
+            for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
+        )
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
         self.frame_head = nn.Linear(2 * gru_cells, n_classes)
         self.attention_head = nn.Linear(2 * gru_cells, n_classes) if attention_over else None

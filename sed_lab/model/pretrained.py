@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.model.crnn import clip_logits, convolutions
+from sed_lab.model.crnn import CRNN, clip_logits
 from sed_lab.model.pretrained_encoder import Encoder, encoder_of
 from sed_lab.model.pretrained_files import describe, find, load_network
 from sed_lab.types import at_least_float32
@@ -86,10 +86,11 @@ class Pretrained(nn.Module):
             raise InputError(
                 "model.filters: these convolutions take mel, which this feature has not; use a log mel one"
             )
-        self.n_mels = feature.n_mels if filters else 0
-        block = (conv_dropout, batch_norm_momentum, batch_norm_eps)
-        self.blocks = convolutions(filters, pooling, self.n_mels, *block) if filters else nn.ModuleList()
-        self.time_pooling = math.prod(pool[0] for pool in pooling)
+        self.n_mels, self.blocks = feature.n_mels if filters else 0, nn.ModuleList()
+        if filters:  # a CRNN's; its GRU has no place for embeddings
+            recurrent = (dropout, 1, 1, batch_norm_momentum, batch_norm_eps, attention_over, attention_floor)
+            self.blocks = CRNN(n_classes, self.n_mels, filters, pooling, conv_dropout, *recurrent).blocks
+        self.time_pooling = math.prod(pool[0] for pool in pooling) if filters else 1
         hop, n_frames = _grid(frame_seconds, n_samples, rate)
         if filters:
             hop, n_frames = feature.hop_length, feature.frames(n_samples)
@@ -98,8 +99,8 @@ class Pretrained(nn.Module):
             framed.requires_grad_(False)
         for layer in own.top(train_layers) if train_layers is not None and not frozen else ():
             layer.requires_grad_(True)
-        fixed = framed.eval() if frozen else None
-        self._front_end = [EncoderFrontEnd(rate, hop, n_frames, log_mel, fixed, description)]
+        framed.train(not frozen)  # the library gives it for evaluation
+        self._front_end = [EncoderFrontEnd(rate, hop, n_frames, log_mel, framed if frozen else None, description)]
         self.encoder = None if frozen else framed
         self.norm = nn.LayerNorm(own.n_embedding)
         width = own.n_embedding + (filters[-1] if filters else 0)
@@ -201,6 +202,11 @@ class EncoderFrontEnd(nn.Module):
         self.log_mel, self.description = log_mel, description
         self.n_mels = 0 if log_mel is None else log_mel.n_mels
         self._encoder = [] if encoder is None else [encoder]  # a list hides it from the module
+
+    @property
+    def power(self) -> float:
+        """Of the mel columns, 1 for magnitudes, 2 for energies; 1 without them, as samples add up as they are."""
+        return 1.0 if self.log_mel is None else float(self.log_mel.power)
 
     @property
     def hop_seconds(self) -> float:

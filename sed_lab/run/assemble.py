@@ -119,8 +119,12 @@ def build(node: Any, **given: Any) -> Any:
         raise
 
 
-def use_cached_features(settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path) -> None:
+def use_cached_features(
+    settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path, device: str
+) -> None:
     """Give ``method`` the linear mel of its front end's ``settings``, kept below ``cache``, instead of audio.
+
+    It is computed on the CPU; an encoder's embeddings on ``device``, which then decides them too.
 
     Raises:
         InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
@@ -128,11 +132,16 @@ def use_cached_features(settings: Mapping[str, Any], data: SedData, method: SedM
     if not method.takes_features or not hasattr(method.feature, "mel"):
         word = "front end" if method.takes_features else "method"
         raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")
-    front_end = method.feature
+    front_end, more, mel = method.feature, {}, method.feature.mel
+    if hasattr(front_end, "decides"):
+        more = {**front_end.decides(), "device": device}
+
+        def mel(audio: torch.Tensor) -> torch.Tensor:
+            return front_end.to(device).mel(audio.to(device)).cpu()
+
     own = type(front_end).__module__
     code = code_hashes({"feature": settings["_target_"], "own": own, "audio": "sed_lab.clip.audio"}, ())
-    more = front_end.decides() if hasattr(front_end, "decides") else {}
-    data.use_cached_features(front_end.mel, {**settings, **more, "code": code}, cache)
+    data.use_cached_features(mel, {**settings, **more, "code": code}, cache)
 
 
 def method_class(config: Mapping[str, Any]) -> type[SedMethod]:

@@ -27,6 +27,7 @@ from sed_lab.run.sweep import gpu_pool
 NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
+NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
 DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder")  # groups whose class's code can change a number
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
@@ -50,7 +51,8 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
             resolved["parts"] = devices * passes
         elif getattr(method, "gathers", False) and passes > 1:
             resolved["passes"] = passes
-    for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
+    left_out = {"batch": NOT_IDENTITY_BATCH, "trainer": NOT_IDENTITY_TRAINER, "model": NOT_IDENTITY_MODEL}
+    for part, names in left_out.items():
         for name in names:
             resolved.get(part, {}).pop(name, None)
     return {key: _by_name(value) for key, value in resolved.items()}
