@@ -94,7 +94,7 @@ class Pretrained(nn.Module):
         hop, n_frames = _grid(frame_seconds, n_samples, rate)
         if filters:
             hop, n_frames = feature.hop_length, feature.frames(n_samples)
-        framed = _framed(own, encoder, n_samples / rate, n_frames, hop / rate)
+        framed = _framed(own, encoder, n_samples, n_frames, hop / rate)
         if frozen or train_layers is not None:
             framed.requires_grad_(False)
         for layer in own.top(train_layers) if train_layers is not None and not frozen else ():
@@ -202,6 +202,7 @@ class EncoderFrontEnd(nn.Module):
         self.log_mel, self.description = log_mel, description
         self.n_mels = 0 if log_mel is None else log_mel.n_mels
         self._encoder = [] if encoder is None else [encoder]  # a list hides it from the module
+        self.passes_samples = encoder is None  # so that there is nothing worth keeping
 
     @property
     def power(self) -> float:
@@ -283,13 +284,14 @@ def _opened(
     return encoder_of(description, rate, learning_rate, load_network(folder, description)), description
 
 
-def _framed(own: Encoder, name: str, seconds: float, n_frames: int, hop: float) -> FrameEncoder:
+def _framed(own: Encoder, name: str, n_samples: int, n_frames: int, hop: float) -> FrameEncoder:
+    seconds = n_samples / own.rate
     if own.max_seconds is not None and seconds > own.max_seconds:
         raise InputError(
             f"clips of {seconds:g} s are longer than the {own.max_seconds:g} s that model.encoder={name} takes; use a"
             " dataset of shorter clips, or another encoder"
         )
-    return FrameEncoder(own, onto_frames(own.centres(seconds), n_frames, hop, seconds))
+    return FrameEncoder(own, onto_frames(own.centres(n_samples), n_frames, hop, seconds))
 
 
 def _grid(frame_seconds: float, n_samples: int, rate: int) -> tuple[int, int]:

@@ -21,6 +21,9 @@ from torch.nn import functional as F
 
 from sed_lab.errors import InputError
 
+# Keys of config.json that name code, formats of weights or labels, not the network.
+LEFT_OUT = {"architectures", "auto_map", "quantization_config", "attn_implementation", "experts_implementation"}
+LEFT_OUT |= {"dtype", "torch_dtype", "transformers_version", "id2label", "label2id"}
 EXTRA = "pip install -c constraints.txt '.[pretrained]'"
 _WINDOW, _HOP, _N_FFT = 400, 160, 512  # samples: Kaldi's frames of 25 ms every 10 ms at 16 kHz
 
@@ -38,7 +41,7 @@ class Encoder(nn.Module):
 
     def __init__(self, network: Any, settings: Mapping[str, Any], rate: int, learning_rate: float | None) -> None:
         super().__init__()
-        self.network, self.learning_rate = network, learning_rate
+        self.network, self.rate, self.learning_rate = network, rate, learning_rate
         self.sample_rate = int(settings["sampling_rate"])
         self.resample = torchaudio.transforms.Resample(rate, self.sample_rate)
         self.n_embedding = self._length()
@@ -61,8 +64,8 @@ class Encoder(nn.Module):
         """Embeddings ``[B, E, D]`` of the network's input."""
 
     @abstractmethod
-    def centres(self, seconds: float) -> Tensor:
-        """The middle of what each embedding is made of directly, in seconds ``[E]``, for clips so long."""
+    def centres(self, n_samples: int) -> Tensor:
+        """The middle of what each embedding is made of directly, in seconds ``[E]``, of clips of N samples."""
 
     @abstractmethod
     def top(self, n_layers: int) -> list[nn.Module]:
@@ -90,8 +93,9 @@ class SpeechEncoder(Encoder):
     def embed(self, x: Tensor) -> Tensor:
         return self.network(x).last_hidden_state
 
-    def centres(self, seconds: float) -> Tensor:
-        config, left, hop, width = self.network.config, round(seconds * self.sample_rate), 1, 1
+    def centres(self, n_samples: int) -> Tensor:
+        config, hop, width = self.network.config, 1, 1
+        left = -(-n_samples * self.sample_rate // self.rate)  # as many as resampling gives
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             left, width, hop = (left - kernel) // stride + 1, width + (kernel - 1) * hop, hop * stride
         return (torch.arange(left).double() * hop + width / 2) / self.sample_rate
@@ -144,7 +148,7 @@ class SpectrogramEncoder(Encoder):
         high = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         return self.network(x).last_hidden_state[:, 2:].unflatten(1, (high, -1)).mean(1)
 
-    def centres(self, seconds: float) -> Tensor:
+    def centres(self, n_samples: int) -> Tensor:
         config = self.network.config
         wide = (config.max_length - config.patch_size) // config.time_stride + 1
         width = _HOP * (config.patch_size - 1) + _WINDOW  # samples of a patch
@@ -199,7 +203,7 @@ class ClapEncoder(Encoder):
         longer = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
         return self.network(input_features=x, is_longer=longer).last_hidden_state.mean(2).transpose(1, 2)
 
-    def centres(self, seconds: float) -> Tensor:
+    def centres(self, n_samples: int) -> Tensor:
         config = self.network.config
         width = config.spec_size * config.spec_size // config.num_mel_bins  # the frames are stretched to so many
         each = config.patch_stride[1] * 2 ** (len(config.depths) - 1)  # of which an embedding is made
@@ -242,12 +246,21 @@ def network_class(model_type: str) -> Any:
     return getattr(importlib.import_module("transformers"), KINDS[model_type][1])
 
 
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a ``config.json`` says what the network is, at any depth: nothing that could load code."""
+    return {
+        key: plain(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in LEFT_OUT and not key.startswith("_")
+    }
+
+
 def quietened(described: Mapping[str, Any]) -> Any:
     """The library's configuration of an encoder, without what drops layers or masks its input at random.
 
     Dropout stays; what is left out draws from numpy, or leaves layers without a gradient.
     """
-    config = network_class(described["model_type"]).config_class.from_dict(dict(described))
+    config = network_class(described["model_type"]).config_class.from_dict(plain(described))
     for name, value in {"layerdrop": 0.0, "apply_spec_augment": False, "add_adapter": False}.items():
         if hasattr(config, name):
             setattr(config, name, value)

@@ -13,11 +13,7 @@ from typing import Any
 import torch
 
 from sed_lab.errors import InputError
-from sed_lab.model.pretrained_encoder import KINDS, library, network_class, quietened
-
-# Keys of config.json that name code, formats of weights or labels, not the network.
-LEFT_OUT = {"architectures", "auto_map", "quantization_config", "attn_implementation", "experts_implementation"}
-LEFT_OUT |= {"dtype", "torch_dtype", "transformers_version", "id2label", "label2id"}
+from sed_lab.model.pretrained_encoder import KINDS, library, network_class, plain, quietened
 
 
 def find(encoder: str, download: bool) -> Path:
@@ -66,14 +62,14 @@ def describe(folder: Path) -> str:
     if not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{folder} holds no weights as .safetensors, the only ones that are read; where you trust its other files,"
-            " write them with the library's from_pretrained(...).save_pretrained(FOLDER, safe_serialization=True)"
+            " write them with the library's from_pretrained(...).save_pretrained(FOLDER)"
         )
     both = folder / "processor_config.json"
     if (folder / "preprocessor_config.json").is_file() or not both.is_file():
         extractor = _json(folder / "preprocessor_config.json")
     else:
         extractor = _json(both).get("feature_extractor", {})
-    kept = {key: value for key, value in config.items() if key not in LEFT_OUT and not key.startswith("_")}
+    kept = plain(config)
     return json.dumps({"config": kept, "extractor": _complete(extractor, kept["model_type"], folder)}, sort_keys=True)
 
 
@@ -97,7 +93,7 @@ def load_network(folder: Path, description: str) -> Any:
     """
     config, whole = json.loads(description)["config"], _json(folder / "config.json")
     if clap := whole["model_type"] == "clap":
-        kind, settings = library().ClapModel, library().ClapConfig.from_dict(_plain(whole))
+        kind, settings = library().ClapModel, library().ClapConfig.from_dict(plain(whole))
     else:
         kind, settings = network_class(config["model_type"]), quietened(config)
     given = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
@@ -114,15 +110,6 @@ def load_network(folder: Path, description: str) -> Any:
             " files that were saved from the whole encoder"
         )
     return (network.audio_model if clap else network).eval()
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """``config`` without `LEFT_OUT`, at any depth."""
-    return {
-        key: _plain(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key not in LEFT_OUT and not key.startswith("_")
-    }
 
 
 def _json(path: Path) -> dict[str, Any]:

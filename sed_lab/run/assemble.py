@@ -129,7 +129,8 @@ def use_cached_features(
     Raises:
         InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
     """
-    if not method.takes_features or not hasattr(method.feature, "mel"):
+    waveform = not hasattr(method.feature, "mel") or getattr(method.feature, "passes_samples", False)
+    if waveform or not method.takes_features:
         word = "front end" if method.takes_features else "method"
         raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")
     front_end, more, mel = method.feature, {}, method.feature.mel

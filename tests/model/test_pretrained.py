@@ -302,6 +302,14 @@ def test_fine_tuning_moves_the_encoder_and_the_teacher_follows(
     assert any(not torch.equal(teacher[name], start[name]) for name in start if name.startswith("encoder."))
 
 
+def test_the_samples_of_a_fine_tuned_encoder_are_not_kept(folders: dict[str, Path], tmp_path: Path) -> None:
+    method, data = method_of(*made(folders["ast"], frozen=False)), data_of(corpus_of(tmp_path), 16, 0.064)
+    with pytest.raises(
+        InputError, match=r"batch.cache_features=true: this front end works on the waveform itself; set"
+    ):
+        use_cached_features(option("feature/log_mel_small"), data, method, tmp_path, "cpu")
+
+
 def test_values_that_do_not_go_together_are_refused_before_data_is_read(folders: dict[str, Path]) -> None:
     given: dict[str, Any] = {"encoder": str(folders["ast"]), "download": False, "frozen": True}
     for changed, said in (

@@ -74,7 +74,7 @@ def test_each_embedding_has_a_time_and_all_that_trains_a_gradient(kind: str, tmp
     own = encoder(saved(tmp_path, kind), 16000).train()  # CLAP resamples
     before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
     made = own(torch.from_numpy(audio_of(1.0, 16000)))
-    assert made.shape == (3, len(own.centres(1.0)), own.n_embedding)
+    assert made.shape == (3, len(own.centres(16000)), own.n_embedding)
     made.square().sum().backward()
     assert [name for name, p in own.named_parameters() if p.requires_grad and p.grad is None] == []
     assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
@@ -100,7 +100,7 @@ def test_an_embeddings_time_is_the_middle_of_what_it_hears(kind: str, number: in
     changed = {"feat_extract_norm": "layer"} if kind == "wav2vec2" else {}  # one over time hears all of it
     own = encoder(saved(tmp_path, kind, **changed), 16000)
     start, end = heard_by(own, number, 1.0)
-    assert own.centres(1.0)[number].item() == pytest.approx((start + end) / 2, abs=2 / 16000)
+    assert own.centres(16000)[number].item() == pytest.approx((start + end) / 2, abs=2 / 16000)
 
 
 def test_published_sizes_have_the_times_that_their_papers_say() -> None:
@@ -115,7 +115,7 @@ def test_published_sizes_have_the_times_that_their_papers_say() -> None:
             shell = network(config)
         kinds = {"ast": "SpectrogramEncoder", "speech": "SpeechEncoder", "clap": "ClapEncoder"}
         cls = next(one for one in Encoder.__subclasses__() if one.__name__ == kinds[kind])
-        made[kind] = cls(shell, extractor.to_dict(), 16000, None).centres(10.0)
+        made[kind] = cls(shell, extractor.to_dict(), 16000, None).centres(160000)
     torch.testing.assert_close(made["ast"][:2].float(), torch.tensor([0.0875, 0.1875]))
     assert len(made["ast"]) == 101
     torch.testing.assert_close(made["speech"][:2].float(), torch.tensor([0.0125, 0.0325]))
@@ -133,7 +133,7 @@ def test_a_burst_changes_the_embeddings_of_its_time_most(kind: str, tmp_path: Pa
         saved(tmp_path, kind, extractor={"do_normalize": False} if kind == "wav2vec2" else {}, **changed), 16000
     )
     quiet = torch.from_numpy(audio_of(seconds, 16000)[1:2])
-    centres = own.centres(seconds)
+    centres = own.centres(round(seconds * 16000))
     for at in (0.3, 0.95, 1.7):
         loud = quiet.clone()
         loud[:, round((at - 0.03) * 16000) : round((at + 0.03) * 16000)] *= 60
@@ -146,7 +146,7 @@ def test_a_burst_changes_the_embeddings_of_its_time_most(kind: str, tmp_path: Pa
 @pytest.mark.parametrize("n_samples", [400, 719, 720, 16000, 159999])
 def test_a_speech_encoder_has_as_many_times_as_the_library_says(n_samples: int, tmp_path: Path) -> None:
     own = encoder(saved(tmp_path, "wav2vec2"), 16000)
-    assert len(own.centres(n_samples / 16000)) == int(own.network._get_feat_extract_output_lengths(n_samples))
+    assert len(own.centres(n_samples)) == int(own.network._get_feat_extract_output_lengths(n_samples))
 
 
 def test_only_the_last_layers_are_its_top(tmp_path: Path) -> None:
@@ -158,3 +158,9 @@ def test_only_the_last_layers_are_its_top(tmp_path: Path) -> None:
         own = encoder(saved(tmp_path / kind, kind), 16000)
         modules = {id(module): name for name, module in own.network.named_modules()}
         assert {modules[id(module)] for module in own.top(1)} == names
+
+
+@pytest.mark.parametrize("n_samples", [9920, 44100])  # 3599.09 samples at 16 kHz, with 3600 of which comes another one
+def test_resampled_clips_have_a_time_for_each_embedding(n_samples: int, tmp_path: Path) -> None:
+    own = encoder(saved(tmp_path, "wav2vec2"), 44100)
+    assert own(torch.zeros(1, n_samples)).shape[1] == len(own.centres(n_samples))

@@ -102,6 +102,9 @@ def test_code_beside_the_weights_is_not_run_and_settings_that_name_some_are_left
     assert type(network) is hf.ASTModel
     assert network.dtype == torch.float32
     assert "evil" not in description
+    named = json.loads(description)  # as a detector from elsewhere may have it
+    named["config"] |= {"_attn_implementation": "evil/kernels", "attn_implementation": "evil/kernels"}
+    assert "evil" not in encoder_of(json.dumps(named), 16000, None).network.config.to_json_string()
 
 
 def test_pickled_weights_are_not_read(copy: Path) -> None:
