@@ -3,7 +3,7 @@
 Corpora: soundscapes from the recordings in the folder that SED_LAB_BENCH_BANK names (ESC-10: rain, sea waves and fire
 are backgrounds, the rest are events), and mini_desed. A seed draws the corpus, the weights and the order of the clips.
 The yardstick (benchmarks/plain_crnn.py) gets the processor time that ``sed-train`` takes to train, with reading and
-validation. Detectors of the recordings are judged once more on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
+validation. Detectors of the recordings are judged again on soundscapes mixed otherwise: 0 to 20 dB, in rooms, denser.
 
 Every tuned number is tuned on the subset ``validation``, never on test clips. The yardstick's scores are decoded with a
 median filter, tuned class by class, and in a second row by boxes, so that a difference can be told from the decoder's.
@@ -128,7 +128,8 @@ def _yardstick(corpora: Mapping[str, Corpus], folder: Path, seconds: float, seed
             "truth": {clip.clip_id: clip.events or () for clip in clips},
             "durations": {clip.clip_id: clip.duration for clip in clips},
         }
-    options = ["--processor-seconds", str(seconds), "--seed", str(seed), "--threads", os.environ.get("OMP_NUM_THREADS", "2")]
+    threads = os.environ.get("OMP_NUM_THREADS", "2")
+    options = ["--processor-seconds", str(seconds), "--seed", str(seed), "--threads", threads]
     _run("benchmarks.plain_crnn", str(folder), *options)
     del known["train"]
     for name, of in known.items():

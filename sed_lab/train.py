@@ -22,7 +22,16 @@ from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command, some
 from sed_lab.run import record as run
 from sed_lab.run import sweep
-from sed_lab.run.assemble import Assembly, Facts, assemble, check_fit, method_class, rival_of, use_cached_features
+from sed_lab.run.assemble import (
+    Assembly,
+    Facts,
+    assemble,
+    check_fit,
+    check_network,
+    method_class,
+    rival_of,
+    use_cached_features,
+)
 from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import is_complete, notice, provenance
 
@@ -114,6 +123,7 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
     objective = objective_of(cfg)
     refuse_test_clips(cfg, objective)
     check_fit(cfg, conf_folder(), run.choices())
+    check_network(cfg)
     corpus = instantiate(cfg.dataset)
     facts = Facts(
         classes=corpus.classes,
@@ -143,7 +153,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         **batch,
     )
     if cached:
-        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache))
+        device = "cuda" if cfg.trainer.accelerator in ("gpu", "cuda") else "cpu"
+        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache), device)
     return data, made
 
 
@@ -279,8 +290,9 @@ def save_detector(method: SedMethod, folder: Path) -> None:
 
     from sed_lab.files import replacing
 
+    encoder = getattr(method.feature, "description", None)  # of a pretrained one: what makes it again
     with replacing(folder / "detector.ckpt") as beside:
-        torch.save({"state_dict": method.detector_state()}, beside)
+        torch.save({"state_dict": method.detector_state(), "encoder": encoder}, beside)
 
 
 def finish(

@@ -48,6 +48,7 @@ HYDRA_ALLOWED = COMMANDS | {"run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [*sorted(COMMANDS), "run.record", "run.sweep", "run.jobs"]
 HEAVY = {"torch", "pytorch_lightning", "wandb", "matplotlib", "scipy", "pandas", "sklearn", "sed_scores_eval"}
+OPTIONAL = {"transformers", "huggingface_hub", "safetensors"}  # of extras: only what needs them may ask for them
 
 
 @cache
@@ -178,6 +179,19 @@ def test_only_commands_and_runs_know_hydra() -> None:
             for path in MODULES
             for line, name in imports(path)
             if name.split(".")[0] in {"hydra", "omegaconf"} and dotted(path).split(".")[0] not in HYDRA_ALLOWED
+        ]
+    )
+
+
+def test_libraries_of_extras_are_imported_by_what_needs_them() -> None:
+    report(
+        [
+            f"{where(path, node.lineno)}: import it in the function that needs it"
+            for path in MODULES
+            for node in tree_of(path).body
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+            if name.split(".")[0] in OPTIONAL
         ]
     )
 

@@ -23,6 +23,7 @@ from sed_lab.method.gather import gather_rows
 from sed_lab.types import Batch, Input, Part, Shares
 
 BLOWN_UP = 1000.0  # a mean loss of an epoch so many times the untrained network's has diverged, though it is finite
+FIXED = "fixed."  # in front of names of a detector's state that its method's state lacks
 MakeOptimizer = Callable[..., torch.optim.Optimizer]
 
 
@@ -123,7 +124,7 @@ class SedMethod(pl.LightningModule):
     """Whether a step may leave parameters without a gradient, which processes that train together must know."""
 
     takes_features = False
-    """Whether it reads clips by :meth:`features` alone, so that linear mel may stand for audio."""
+    """Whether it reads clips by :meth:`mel` and :meth:`features` alone, so that linear mel may stand for audio."""
 
     training_only: tuple[str, ...] = ()
     """Names of the modules that :meth:`predict` does not use."""
@@ -163,9 +164,11 @@ class SedMethod(pl.LightningModule):
 
     def features(self, x: Input) -> Tensor:
         """The front end's features ``[B, F, M]``, from audio or from linear mel kept of it."""
-        if x.feature is None:
-            return self.feature(x.waveform)
-        return self.feature.scale(x.feature)
+        return self.feature(x.waveform) if x.feature is None else self.feature.scale(x.feature)
+
+    def mel(self, x: Input) -> Tensor:
+        """The front end's linear mel ``[B, F, M]``, of audio or kept."""
+        return self.feature.mel(x.waveform) if x.feature is None else x.feature
 
     def decided(self) -> dict[str, Any]:
         """Constructor arguments that the training data decided, to make the detector again without it."""
@@ -235,15 +238,19 @@ class SedMethod(pl.LightningModule):
             raise self.diverged(f"the weights {some(bad)} are not finite")
 
     def detector_state(self) -> dict[str, Tensor]:
-        """The state without modules that only training needs."""
+        """The state without modules that only training needs, with the front end's part that no checkpoint holds."""
         own = tuple(f"{name}." for name in self.training_only)
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(own)}
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith(own)}
+        fixed = self.feature.fixed_state() if hasattr(self.feature, "fixed_state") else {}
+        return {**state, **{f"{FIXED}{name}": value for name, value in fixed.items()}}
 
     def load_detector_state(self, state: dict[str, Tensor]) -> None:
         """Take what :meth:`detector_state` gave, and drop the modules that only training needs."""
         for name in self.training_only:
             setattr(self, name, None)
-        self.load_state_dict(state)
+        if fixed := {name.removeprefix(FIXED): value for name, value in state.items() if name.startswith(FIXED)}:
+            self.feature.load_fixed_state(fixed)
+        self.load_state_dict({name: value for name, value in state.items() if not name.startswith(FIXED)})
 
     def on_train_batch_start(self, part: Part, batch_idx: int) -> None:
         # Dropout, mixup and the like must not depend on how many numbers were drawn before: seeded by step, a resumed
@@ -303,7 +310,17 @@ class SedMethod(pl.LightningModule):
         return dict(self.trainer.strategy.broadcast(mine))
 
     def configure_optimizers(self) -> Any:
-        return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        return self.make_optimizer(self.parameter_groups())
+
+    def parameter_groups(self) -> list[Any]:
+        """The parameters to train; where modules have a ``learning_rate`` of their own, in groups, theirs last."""
+        rest = {id(p): p for p in self.parameters() if p.requires_grad}
+        groups = []
+        for module in self.modules():
+            if (rate := getattr(module, "learning_rate", None)) is not None:
+                own = [rest.pop(id(p)) for p in module.parameters() if id(p) in rest]
+                groups += [{"params": own, "lr": rate}] if own else []
+        return [{"params": list(rest.values())}, *groups] if groups else list(rest.values())
 
 
 def _seed(*words: int) -> int:

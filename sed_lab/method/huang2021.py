@@ -166,6 +166,7 @@ class WeakSynthetic(SedMethod):
     objective = ("validation/model/tagging_f1",)
     validation_losses = ("model/loss_weak", "model/pseudo_precision", "model/pseudo_recall")
     stops_early = True
+    takes_features = True
     gathers = True  # pairs are of all devices' clips
     training_only = ("projection", "detection")
 
@@ -201,7 +202,7 @@ class WeakSynthetic(SedMethod):
         self._frames: dict[tuple[int, int, int], tuple[bool, dict[str, np.ndarray]]] = {}
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        x = self.model.encode(self.feature(batch.waveform))
+        x = self.model.encode(self.features(batch))
         g, clip = self.model.pool(x)
         labelled = batch.has_weak | batch.has_strong
         weak = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
@@ -227,10 +228,10 @@ class WeakSynthetic(SedMethod):
         return (g.detach().sigmoid() >= self.pseudo_threshold) * batch.weak[:, None]  # section 2.2.2
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        return _probabilities(*self.model(self.feature(x.waveform)))
+        return _probabilities(*self.model(self.features(x)))
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        frame, clip = self.model(self.feature(batch.waveform))
+        frame, clip = self.model(self.features(batch))
         labelled = batch.has_weak | batch.has_strong
         mean = self.loss(clip, batch.weak, class_weight=self.class_weight, mask=labelled)
         self.add_validation_loss("model/loss_weak", mean, labelled.sum())
@@ -244,7 +245,7 @@ class WeakSynthetic(SedMethod):
         self._frames = {}
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        x = self.model.encode(self.feature(batch.waveform))
+        x = self.model.encode(self.features(batch))
         frame, clip = self.model.pool(x)
         spaces = {"embedding": x} if self.projection is None else {"embedding": x, "projection": self.projection(x)}
         vectors = {name: middle_frames(space, batch.strong) for name, space in spaces.items()}

@@ -50,6 +50,7 @@ class MeanTeacher(SedMethod):
     systems = ("student", "teacher")
     validation_losses = ("student/loss_strong", "student/loss_weak", "teacher/loss_strong", "teacher/loss_weak")
     depends_on_parts = True  # mixup finds its partners within a part
+    takes_features = True
 
     def __init__(
         self,
@@ -106,12 +107,12 @@ class MeanTeacher(SedMethod):
         return _probabilities(logits)
 
     def _logits(self, x: Input) -> dict[str, tuple[Tensor, Tensor]]:
-        feature = self.feature(x.waveform)
+        feature = self.features(x)
         return {"student": self.student(feature), "teacher": self.teacher(feature)}
 
     def _mixed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Linear mel and targets; with mixup, strong clips are mixed among themselves and weak clips likewise."""
-        mel = self.feature.mel(batch.waveform)
+        mel = self.mel(batch)
         strong, weak = batch.strong, batch.weak
         if torch.rand(()) < self.mixup_probability:
             beta = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha)

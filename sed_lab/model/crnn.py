@@ -117,7 +117,9 @@ class CRNN(nn.Module):
         self.blocks = nn.ModuleList(
             ConvBlock(n_in, n_out, (pool[0], pool[1]), gated, conv_dropout, batch_norm_momentum, batch_norm_eps)
             for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
-        ).to(memory_format=torch.channels_last)  # as the features: a convolution needs no copy of its weights
+        )
+        # As the features: a convolution needs no copy of its weights.
+        self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.gru = nn.GRU(filters[-1], gru_cells, gru_layers, batch_first=True, bidirectional=True)
         self.frame_head = nn.Linear(2 * gru_cells, n_classes)
         self.attention_head = nn.Linear(2 * gru_cells, n_classes) if attention_over else None
@@ -138,23 +140,29 @@ class CRNN(nn.Module):
         x, _ = self.gru(x)
         x = F.dropout(x, self.dropout, self.training)
         frame_logits = self.frame_head(x)
-        return frame_logits, self._pool(frame_logits, None if self.attention_head is None else self.attention_head(x))
+        attention = None if self.attention_head is None else self.attention_head(x)
+        return frame_logits, clip_logits(frame_logits, attention, self.attention_over, self.attention_floor)
 
-    def _pool(self, frame_logits: Tensor, attention_logits: Tensor | None) -> Tensor:
-        """Clip logits: the (attention-weighted) mean of frame probabilities, turned back into a logit."""
-        # Half precision cannot hold probabilities near 1, whose logits the losses need.
-        frame_logits = at_least_float32(frame_logits)
-        if attention_logits is None:
-            weight = torch.full_like(frame_logits, 1 / frame_logits.shape[1])
-        else:
-            attention = at_least_float32(attention_logits).softmax(-1 if self.attention_over == "classes" else -2)
-            attention = attention.clamp(self.attention_floor, 1)
-            weight = attention / attention.sum(1, keepdim=True)
-        # Both sides are sums of positive terms, so neither log loses digits the way log(1 - p) would.
-        present = (weight * frame_logits.sigmoid()).sum(1)
-        absent = (weight * (-frame_logits).sigmoid()).sum(1)
-        tiny = torch.finfo(present.dtype).tiny
-        return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
+
+def clip_logits(frame_logits: Tensor, attention_logits: Tensor | None, over: str | None, floor: float) -> Tensor:
+    """Clip logits ``[B, C]``: the (attention-weighted) mean of frame probabilities, turned back into a logit.
+
+    Args:
+        frame_logits, attention_logits: ``[B, T, C]``; without attention the mean is plain.
+        over, floor: `CRNN`'s ``attention_over`` and ``attention_floor``.
+    """
+    # Half precision cannot hold probabilities near 1, whose logits the losses need.
+    frame_logits = at_least_float32(frame_logits)
+    if attention_logits is None:
+        weight = torch.full_like(frame_logits, 1 / frame_logits.shape[1])
+    else:
+        attention = at_least_float32(attention_logits).softmax(-1 if over == "classes" else -2).clamp(floor, 1)
+        weight = attention / attention.sum(1, keepdim=True)
+    # Both sides are sums of positive terms, so neither log loses digits the way log(1 - p) would.
+    present = (weight * frame_logits.sigmoid()).sum(1)
+    absent = (weight * (-frame_logits).sigmoid()).sum(1)
+    tiny = torch.finfo(present.dtype).tiny
+    return present.clamp(min=tiny).log() - absent.clamp(min=tiny).log()
 
 
 def gated_pool(x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tuple[int, int]) -> Tensor:

@@ -39,7 +39,8 @@ class Facts:
 
     ``statistics`` counts the training clips on a grid of frames (hop in seconds, number); ``weak_labels [I, C]`` are
     those of subset ``weak``; ``embedded_by`` is the corpus's. A trained detector needs none of these: it has
-    ``class_weight``, and in ``decided`` what the method took from the data.
+    ``class_weight``, in ``decided`` what the method took from the data, and in ``description`` what its network's
+    pretrained encoder is, if it has one.
     """
 
     classes: tuple[str, ...]
@@ -50,6 +51,7 @@ class Facts:
     class_weight: torch.Tensor | None = None
     decided: Mapping[str, Any] | None = None
     embedded_by: str | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,11 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
             f"feature.sample_rate={feature.sample_rate} but dataset.sample_rate={facts.sample_rate}; set both alike"
         )
     n_samples = round(facts.clip_seconds * feature.sample_rate)
-    sizes = {"n_classes": len(facts.classes), **feature.sizes(n_samples)}
-    model = build(config["model"], **_asked_for(config["model"]["_target_"], sizes))
+    known = {"n_classes": len(facts.classes), "n_samples": n_samples, **feature.sizes(n_samples)}
+    known |= {"feature": feature, "description": facts.description}
+    model = build(config["model"], **_asked_for(config["model"]["_target_"], known))
+    if hasattr(model, "take_front_end"):  # it needs one of its own, made with the configuration's
+        feature = model.take_front_end()
     loss = build(config["loss"])
     n_frames = model.frames(feature.frames(n_samples))
     frame_hop = feature.hop_length * model.time_pooling / feature.sample_rate
@@ -131,17 +136,30 @@ def build(node: Any, **given: Any) -> Any:
         raise
 
 
-def use_cached_features(settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path) -> None:
+def use_cached_features(
+    settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path, device: str
+) -> None:
     """Give ``method`` the linear mel of its front end's ``settings``, kept below ``cache``, instead of audio.
+
+    It is computed on the CPU; an encoder's embeddings on ``device``, which then decides them too.
 
     Raises:
         InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
     """
-    if not method.takes_features or not hasattr(method.feature, "mel"):
+    waveform = not hasattr(method.feature, "mel") or getattr(method.feature, "passes_samples", False)
+    if waveform or not method.takes_features:
         word = "front end" if method.takes_features else "method"
         raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")
-    code = code_hashes({"feature": settings["_target_"], "audio": "sed_lab.clip.audio"}, ())
-    data.use_cached_features(method.feature.mel, {**settings, "code": code}, cache)
+    front_end, more, mel = method.feature, {}, method.feature.mel
+    if hasattr(front_end, "decides"):
+        more = {**front_end.decides(), "device": device}
+
+        def mel(audio: torch.Tensor) -> torch.Tensor:
+            return front_end.to(device).mel(audio.to(device)).cpu()
+
+    own = type(front_end).__module__
+    code = code_hashes({"feature": settings["_target_"], "own": own, "audio": "sed_lab.clip.audio"}, ())
+    data.use_cached_features(mel, {**settings, **more, "code": code}, cache)
 
 
 def method_class(config: Mapping[str, Any]) -> type[SedMethod]:
@@ -170,6 +188,16 @@ def check_fit(config: Mapping[str, Any], conf: Path, chosen: Mapping[str, str]) 
         f"method={method} needs a model with {takes}, but model={model} has {' and '.join(gives) or 'said nothing'};"
         f" {remedy}{''.join(f', or --config-name {name}' for name in primary)}"
     )
+
+
+def check_network(config: Mapping[str, Any]) -> None:
+    """Let the network that ``config`` names look at its values, where it has a ``check``, before any data is read.
+
+    Raises:
+        InputError: what it refuses.
+    """
+    if check := getattr(get_object(config["model"]["_target_"]), "check", None):
+        check(**_taken([check], config["model"]))
 
 
 def _gives(target: str) -> tuple[str, ...]:
@@ -214,9 +242,11 @@ def load_detector(
     checkpoint = folder / "detector.ckpt"
     if record is None or not checkpoint.exists():
         raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state, encoder = loaded["state_dict"], loaded.get("encoder")
     classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
-    made = _recorded(record, Facts(classes, clip_seconds, class_weight=state.get("class_weight")), vggish, trusted)
+    facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
+    made = _recorded(record, facts, vggish, trusted)
     made.method.load_detector_state(state)
     if audio and hasattr(made.method.feature, "open"):
         made.method.feature.open()  # a bad file is said now, not at the first recording
@@ -304,5 +334,9 @@ def _asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``known`` that the class or function called ``target`` takes, by its own signature and its bases'."""
     found = get_object(target)
     makers = found.__mro__ if isinstance(found, type) else (found,)
-    names = {name for maker in makers if maker is not object for name in inspect.signature(maker).parameters}
+    return _taken([maker for maker in makers if maker is not object], known)
+
+
+def _taken(makers: Sequence[Callable[..., Any]], known: Mapping[str, Any]) -> dict[str, Any]:
+    names = {name for maker in makers for name in inspect.signature(maker).parameters}
     return {name: value for name, value in known.items() if name in names}

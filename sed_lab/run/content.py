@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
 
 ANNOTATIONS = (".tsv", ".csv", ".json", ".jsonl", ".txt", ".yaml", ".yml", ".lab", ".jams")
+WEIGHTS = (".safetensors",)  # of the same size whatever they are
 DOCUMENTS = (".md", ".rst", ".html", ".pdf", ".log")  # which no corpus reads
 READ = 2**26  # bytes of an annotation file that count, beside its size
 SETTLED = 2.0  # seconds: what changed since may change again within one tick of the file system's clock
@@ -29,10 +30,11 @@ Entry = tuple[str, int, int]  # name relative to the folder, bytes, time of its 
 def content_key(path: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()) -> str:
     """Sixteen hexadecimal digits for what lies in ``path``, an absolute path: the same wherever it is moved to.
 
-    Of a folder: the names, relative to it, and sizes of its files, and the bytes of annotation files (`ANNOTATIONS`).
-    Hidden files, documents, what sed_lab made there itself, and the folders ``leave_out`` do not count. Of a single
-    file: its bytes. Annotations are read again only when a file of the folder was changed; until then the key is
-    kept in ``cache_folder``. Within one process a path is looked at once. Where there is nothing it is ``absent``.
+    Of a folder: the names, relative to it, and sizes of its files, and the bytes of annotation files (`ANNOTATIONS`)
+    and of networks' weights (`WEIGHTS`). Hidden files, documents, what sed_lab made there itself, and the folders
+    ``leave_out`` do not count. Of a single file: its bytes. They are read again only when a file of the folder was
+    changed; until then the key is kept in ``cache_folder``. Within one process a path is looked at once. Where there is
+    nothing it is ``absent``.
 
     Raises:
         InputError: the folder or a file cannot be read.
@@ -88,6 +90,9 @@ def _counted(path: Path, files: Iterable[Entry]) -> Iterator[str | bytes]:
         if not name or name.lower().endswith(ANNOTATIONS):
             with (path / name).open("rb") as file:
                 yield file.read(READ)
+        elif name.lower().endswith(WEIGHTS):
+            with (path / name).open("rb") as file:
+                yield from iter(partial(file.read, READ), b"")
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:

@@ -27,7 +27,8 @@ from sed_lab.run.sweep import gpu_pool
 NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
-DATA = ("dataset", "feature", "method")  # groups whose values may name data of the user's
+NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
+DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 # Groups whose class's code can change a number.
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder")
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
@@ -51,7 +52,8 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
             resolved["parts"] = devices * passes
         elif getattr(method, "gathers", False) and passes > 1:
             resolved["passes"] = passes
-    for part, names in (("batch", NOT_IDENTITY_BATCH), ("trainer", NOT_IDENTITY_TRAINER)):
+    left_out = {"batch": NOT_IDENTITY_BATCH, "trainer": NOT_IDENTITY_TRAINER, "model": NOT_IDENTITY_MODEL}
+    for part, names in left_out.items():
         for name in names:
             resolved.get(part, {}).pop(name, None)
     return {key: _by_name(value) for key, value in resolved.items()}
@@ -156,15 +158,18 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
 def _data_keys(config: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:
     """The user's data that a resolved configuration reads: content keys by path, as the configuration names it.
 
-    A path is a value of the dataset or the feature that holds a slash, belongs to a key ``*folder``, or is a file.
+    A path is a value of these groups that holds a slash, belongs to a key ``*folder``, or is a file. Of a network it is
+    a folder that exists: an encoder's name on a hub looks like a path too.
     """
     own = {name: Path(value).absolute() for name, value in config["paths"].items()}
     keys: dict[str, str] = {}
-    for key, value in (item for group in DATA for item in config.get(group, {}).items()):
+    for group, (key, value) in ((name, item) for name in DATA for item in config.get(name, {}).items()):
         if key == "_target_" or not isinstance(value, str) or Path(value).absolute() in own.values():
             continue
         path = Path(value).absolute()
-        if "/" in value or key.endswith("folder") or (path.suffix and path.is_file()):
+        if group == "model" and not path.is_dir():
+            continue
+        if group == "model" or "/" in value or key.endswith("folder") or (path.suffix and path.is_file()):
             keys[value] = kept[value] if value in kept else content_key(path, own["cache"], tuple(own.values()))
     return keys
 

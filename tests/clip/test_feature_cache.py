@@ -62,7 +62,7 @@ def batches(data: SedData) -> list[Batch]:
 
 def test_features_labels_and_lengths_are_those_of_the_audio_to_the_last_bit(tmp_path: Path) -> None:
     plain, kept, method = data_of(corpus_of(tmp_path / "a")), data_of(corpus_of(tmp_path / "a")), method_of()
-    use_cached_features(option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache")
+    use_cached_features(option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache", "cpu")
     fitted = [StandardLogMel(), StandardLogMel()]
     for feature, data in zip(fitted, (plain, kept), strict=True):
         method.feature = feature
@@ -123,9 +123,9 @@ def test_clips_that_change_from_epoch_to_epoch_are_not_kept(tmp_path: Path) -> N
 def test_a_method_that_wants_the_waveform_gets_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WeightedDetector, "takes_features", False)
     with pytest.raises(InputError, match=r"batch\.cache_features=true: this method works on the waveform itself"):
-        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method_of(), tmp_path)
+        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method_of(), tmp_path, "cpu")
     monkeypatch.setattr(WeightedDetector, "takes_features", True)
     method = method_of()
     method.feature = configured("feature/point")()
     with pytest.raises(InputError, match="this front end works on the waveform itself"):
-        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method, tmp_path)
+        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method, tmp_path, "cpu")

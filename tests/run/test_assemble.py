@@ -20,6 +20,7 @@ from sed_lab.types import Shares
 
 METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+FRAMES = {"crnn", "crnn_small", "attention_pool", "attention_pool_small", "pretrained", "pretrained_crnn"}
 FITTING = {
     "amiriparian2018": {
         "chunk_cnn",
@@ -33,9 +34,9 @@ FITTING = {
     "arora2019": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "arora2019_baseline": {"clip_cnn", "clip_cnn_small", "clip_lstm", "clip_lstm_small"},
     "aziz2020": {"embedding_cnn", "embedding_fnn", "embedding_mean"},
-    "huang2021": {"attention_pool", "attention_pool_small"},
-    "park2022": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
-    "park2022_short": {"crnn", "crnn_small", "attention_pool", "attention_pool_small"},
+    "huang2021": {"attention_pool", "attention_pool_small", "pretrained", "pretrained_crnn"},
+    "park2022": FRAMES,
+    "park2022_short": FRAMES,
 }
 
 
@@ -68,7 +69,8 @@ def test_the_refusal_names_the_configuration_that_has_it() -> None:
     with pytest.raises(
         InputError,
         match="method=huang2021 needs a model with encoded frames and their pooling, but model=crnn_small has frame and"
-        " clip logits; use model=attention_pool or model=attention_pool_small, or --config-name huang2021",
+        " clip logits; use model=attention_pool or model=attention_pool_small or model=pretrained or"
+        " model=pretrained_crnn, or --config-name huang2021",
     ):
         check_fit(
             config_of("method=huang2021", "model=crnn_small"),

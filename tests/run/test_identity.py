@@ -129,6 +129,24 @@ def test_the_same_data_in_two_folders_is_one_run(data: Path, tmp_path: Path, mon
     assert str(tmp_path) not in json.dumps(run.identity(asked(data)))
 
 
+def test_an_encoder_counts_by_the_bytes_of_its_weights_and_a_name_by_itself(tmp_path: Path) -> None:
+    def asked_with(encoder: Path | str, *overrides: str) -> str:
+        content.content_key.cache_clear()
+        return run.config_hash(config("model=pretrained", f"model.encoder={encoder}", *overrides))
+
+    for name, byte in (("one", b"a"), ("same", b"a"), ("other", b"b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(b"x" * content.READ + byte)  # the last of many bytes
+    assert asked_with(tmp_path / "one") == asked_with(tmp_path / "same") != asked_with(tmp_path / "other")
+    assert asked_with(tmp_path / "one", "model.frozen=false") != asked_with(tmp_path / "one")
+    assert asked_with(tmp_path / "one", "model.download=true") == asked_with(tmp_path / "one")
+    assert asked_with("lab/ast") != asked_with("lab/hubert")
+    assert str(tmp_path) not in json.dumps(
+        run.identity(config("model=pretrained", f"model.encoder={tmp_path / 'one'}"))
+    )
+
+
 @pytest.mark.parametrize(
     "change",
     [
