@@ -38,6 +38,7 @@ class Supervised(SedMethod):
     """
 
     trains_on = ("synthetic", "weak")
+    objective = ("synthetic_validation/model/intersection_f1",)
     validation_losses = ("loss_strong",)
     takes_features = True
     depends_on_parts = True  # clips find their partners within a part
