@@ -106,7 +106,7 @@ def main() -> None:
         if path.stem != "train":
             with np.load(path) as file, torch.inference_mode():
                 features = ((mel(file["audio"]) + 1e-4).log() - mean) / deviation
-            scores = torch.cat([network(part).sigmoid() for part in features.split(50)])
+                scores = torch.cat([network(part).sigmoid() for part in features.split(50)])
             np.save(path.with_suffix(".scores.npy"), scores.numpy())
 
 
