@@ -74,7 +74,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     keep_freed_memory()
     import pytorch_lightning as pl
 
-    from sed_lab.run.keep import best_epoch
+    from sed_lab.run.keep import best_epoch, save_detector
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
@@ -282,17 +282,6 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise
     if trainer.interrupted:
         raise KeyboardInterrupt
-
-
-def save_detector(method: SedMethod, folder: Path) -> None:
-    """Write detector.ckpt: the weights that predict, without what only training needs."""
-    import torch
-
-    from sed_lab.files import replacing
-
-    encoder = getattr(method.feature, "description", None)  # of a pretrained one: what makes it again
-    with replacing(folder / "detector.ckpt") as beside:
-        torch.save({"state_dict": method.detector_state(), "encoder": encoder}, beside)
 
 
 def finish(

@@ -223,14 +223,14 @@ def another_default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("another") / "conf"
     shutil.copytree(CONF, folder)
     root = plain(CONF / "config.yaml")
-    root["trainer"] = {"max_epochs": 7, "check_val_every_n_epoch": 5, **root.get("trainer", {})}
     for key in root.keys() - COMMON - {"defaults", "batch"}:
         root[key] = otherwise(root[key])
     root["batch"] |= {key: otherwise(root["batch"][key]) for key in root["batch"].keys() - {*NOT_IDENTITY_BATCH}}
     for entry in (entry for entry in root["defaults"] if isinstance(entry, dict)):
         ((group, chosen),) = entry.items()
         if group not in COMMON:
-            entry[group] = next(name for place, name in OPTIONS if place == group and name != chosen)
+            options = group.partition("@")[0]
+            entry[group] = next(name for place, name in OPTIONS if place == options and name != chosen)
     OmegaConf.save(root, folder / "config.yaml")
     return folder
 

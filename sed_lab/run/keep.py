@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+
+from sed_lab.files import replacing
+
+if TYPE_CHECKING:
+    from sed_lab.method.base import SedMethod
 
 
 def validated(trainer: pl.Trainer) -> bool:
@@ -50,3 +55,10 @@ class BestWeights(ModelCheckpoint):
 def best_epoch(checkpoint: Path) -> int:
     """The epoch, counted from 1, at whose end a checkpoint was written."""
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
+
+
+def save_detector(method: SedMethod, folder: Path) -> None:
+    """Write detector.ckpt: the weights that predict, without what only training needs."""
+    encoder = getattr(method.feature, "description", None)  # of a pretrained one: what makes it again
+    with replacing(folder / "detector.ckpt") as beside:
+        torch.save({"state_dict": method.detector_state(), "encoder": encoder}, beside)

@@ -20,7 +20,7 @@ from sed_lab.types import Shares
 
 METHODS = sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
-FRAMES = {"crnn", "crnn_small", "attention_pool", "attention_pool_small", "pretrained", "pretrained_crnn"}
+FRAMES = {"crnn", "crnn_plain", "crnn_small", "attention_pool", "attention_pool_small", "pretrained", "pretrained_crnn"}
 FITTING = {
     "amiriparian2018": {
         "chunk_cnn",
@@ -37,6 +37,7 @@ FITTING = {
     "huang2021": {"attention_pool", "attention_pool_small", "pretrained", "pretrained_crnn"},
     "park2022": FRAMES,
     "park2022_short": FRAMES,
+    "supervised": FRAMES,
 }
 
 

@@ -331,11 +331,12 @@ def test_passes_count_and_devices_do_not_where_clips_are_gathered(package: Path)
 
 
 def test_a_decoder_s_rival_counts_and_papers_have_none() -> None:
-    other, none = (config(f"rival_decoder{words}") for words in (".step_seconds=0.3", "=null"))
-    assert len({run.config_hash(one) for one in (BASE, other, none)}) == 3
-    assert "rival_decoder" not in run.identity(none)  # as in runs of before there were any
     primary = {file.stem for file in conf_folder().glob("*.yaml")} - {"config", "evaluate", "jobs"}
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        words = ([], ["rival_decoder.step_seconds=0.3"], ["rival_decoder=null"])
+        given, other, none = (compose("config", overrides=["logger=[]", *more]) for more in words)
+        assert len({run.config_hash(one) for one in (given, other, none)}) == 3
+        assert "rival_decoder" not in run.identity(none)  # as in runs of before there were any
         assert {name for name in primary if compose(name).get("rival_decoder")} == set()
 
 
@@ -343,7 +344,9 @@ def test_a_decoder_s_rival_counts_and_papers_have_none() -> None:
 
 
 def test_changed_code_is_noticed_part_by_part(package: Path) -> None:
-    cfg = config("method._target_=theirs.method.Plain", "model._target_=theirs.net.Without")
+    cfg = config(
+        "method._target_=theirs.method.Plain", "model._target_=theirs.net.Without", "+decoder@rival_decoder=box"
+    )
 
     def hashes() -> dict[str, str]:
         content._sources.cache_clear()
