@@ -70,7 +70,7 @@ class Supervised(SedMethod):
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``; weakly labelled clips are only filtered."""
-        mel = self.feature.mel(batch.waveform) if batch.feature is None else batch.feature
+        mel = self.mel(batch)
         strong, rows, given = batch.strong, batch.has_strong.nonzero().squeeze(1), self.augment
         power = getattr(self.feature, "power", 2.0)
         some, labels = mel[rows], strong[rows]
@@ -79,8 +79,10 @@ class Supervised(SedMethod):
         if given["add_probability"] and len(rows) > 1:
             some, labels = add_clips(some, labels, given["add_probability"], given["add_db"], power)
         mel, strong = mel.index_copy(0, rows, some), strong.index_copy(0, rows, labels)
-        if given["filter_db"]:
-            mel = random_filter(mel, given["filter_db"], int(given["filter_points"]), power)
+        bands = getattr(self.feature, "n_mels", mel.shape[2])  # what a pretrained encoder gives stands behind them
+        if given["filter_db"] and bands:
+            filtered = random_filter(mel[..., :bands], given["filter_db"], int(given["filter_points"]), power)
+            mel = torch.cat([filtered, mel[..., bands:]], 2)
         return mel, strong
 
     def predict(self, x: Input) -> dict[str, Prediction]:

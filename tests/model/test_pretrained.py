@@ -21,8 +21,9 @@ from sed_lab.errors import InputError
 from sed_lab.loss import Binary
 from sed_lab.method.base import Parts
 from sed_lab.method.park2022 import MeanTeacher
-from sed_lab.model.pretrained import EncoderFrontEnd, Pretrained, onto_frames
+from sed_lab.model.pretrained import Pretrained
 from sed_lab.model.pretrained_encoder import Encoder
+from sed_lab.model.pretrained_frames import EncoderFrontEnd, onto_frames
 from sed_lab.run.assemble import Facts, assemble, use_cached_features
 from sed_lab.types import Clip, Corpus, Event
 from tests.configured import configured, option
@@ -138,6 +139,20 @@ def test_the_mel_beside_it_is_that_of_the_front_end_and_mixing_mixes_all_columns
     model.eval()
     expected = model(passing(0.3 * x + 0.7 * x.flip(0)))
     torch.testing.assert_close(model(passing.scale(mixed)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_front_end_with_statistics_is_fitted_beside_an_encoder_as_alone(folders: dict[str, Path]) -> None:
+    standard = configured("feature/standardised_mel")
+    alone, x, seconds_ = standard(), audio_of(), torch.tensor([1.0, 0.5, 1.0])
+    alone.fit([(alone.mel(x), seconds_)])
+    model = Beside(2, RATE, standard(), str(folders["ast"]))
+    front = model.take_front_end()
+    assert not front.fitted
+    front.fit([(front.mel(x), seconds_)])
+    assert front.fitted
+    torch.testing.assert_close(front(x)[..., :64], alone(x), rtol=0, atol=0)
+    assert set(front.state_dict()) == {f"log_mel.{name}" for name in alone.state_dict()}  # in checkpoints
+    assert made(folders["ast"])[1].fitted  # there is no mel
 
 
 def test_an_event_in_the_audio_moves_the_frames_of_its_time(tmp_path: Path) -> None:
