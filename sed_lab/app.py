@@ -96,6 +96,12 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(sentence(error, config_name)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise InputError(
+            "GROUP=null: a group takes the name of an option; ~GROUP leaves it out, as ~decoder@rival_decoder"
+        ) from error
     if errors:
         raise errors[0]
 

@@ -53,6 +53,7 @@ def test_help_is_quick() -> None:
         ),
         ("sed_lab.train", ["los=bce"], "unknown key 'los' on the command line, did you mean 'loss'?"),
         ("sed_lab.train", ["loss=bec"], "loss=bec is unknown, did you mean 'bce'?; known: bce,"),
+        ("sed_lab.train", ["decoder@rival_decoder=null"], "a group takes the name of an option; ~GROUP leaves it out"),
         (
             "sed_lab.train",
             ["batch.clips={foo: 3}"],

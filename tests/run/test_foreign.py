@@ -73,6 +73,22 @@ def test_scores_of_another_system_are_measured_as_they_are(sed_evaluate: Evaluat
     assert smoothed["psds1"]["exact"] != pytest.approx(found["psds1"]["exact"], abs=1e-3)  # where it is asked for
 
 
+def test_boxes_of_another_system_s_scores_are_those_of_the_authors_tool(sed_evaluate: Evaluate, tmp_path: Path) -> None:
+    with zipfile.ZipFile(DATA / "scores_made/scores.zip") as archive:
+        archive.extractall(tmp_path / "made")
+    place = DATA / "scores_made"
+    given = {"scores": next(path.parent for path in (tmp_path / "made").rglob("*.tsv")), "truth":
+             place / "ground_truth.tsv", "durations": place / "durations.tsv"}  # fmt: skip
+    code, _, error = sed_evaluate(*words(**given), SHOWN, "decoder=box", "output=boxes")
+    assert code == 0, error
+    metrics = read_json(Path("boxes/metrics.json"))
+    assert "tuned" not in metrics
+    assert metrics["settings"]["decoder"]["decoder"] == "BoxDecoder"
+    expected = read_json(DATA / "sebbs/scores_made.json")["settings"][0]  # filter of .5 s, limits 1 and 2
+    for name in ("psds1", "psds2"):
+        assert metrics["systems"]["system"][name]["exact"] == pytest.approx(expected[name], abs=0.001)
+
+
 CLASSES = ("Dog", "Speech")
 
 
