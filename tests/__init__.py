@@ -1,0 +1,1 @@
+"""The tests; a package, since dcase_util installs one of the same name."""
