@@ -152,9 +152,9 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
         seed=cfg.seed,
         **batch,
     )
-    if cached:
+    if cached is not False:
         device = "cuda" if cfg.trainer.accelerator in ("gpu", "cuda") else "cpu"
-        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache), device)
+        use_cached_features(config["feature"], data, made.method, Path(cfg.paths.cache), device, cached)
     return data, made
 
 

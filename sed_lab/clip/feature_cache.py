@@ -21,7 +21,7 @@ from sed_lab.clip.audio import ClipFiles
 from sed_lab.clip.audio_folder import in_threads, track
 from sed_lab.errors import InputError
 from sed_lab.files import locked, replacing
-from sed_lab.types import Clip, Corpus
+from sed_lab.types import Clip, Corpus, Subset
 
 Mel = Callable[[torch.Tensor], torch.Tensor]  # audio [B, N] -> linear mel [B, F, M]
 
@@ -45,6 +45,11 @@ class CachedFeatures:
         return self.files.heard(index, 0, float(self.seconds[index])), np.array(self.mel[index])
 
 
+def unchanging(subset: Subset) -> bool:
+    """Whether a subset is of recordings that are the same in every epoch, so that their features can be kept."""
+    return isinstance(subset, ClipFiles) and subset.fixed
+
+
 def cached_features(corpus: Corpus, subset: str, mel: Mel, settings: Mapping[str, Any], cache: Path) -> CachedFeatures:
     """``subset`` of ``corpus`` with its spectrograms, computed on the CPU where ``cache`` has none yet.
 
@@ -56,7 +61,7 @@ def cached_features(corpus: Corpus, subset: str, mel: Mel, settings: Mapping[str
         InputError: the clips are not the same in every epoch, a recording cannot be used, the disk is full.
     """
     files = corpus.subsets[subset]
-    if not isinstance(files, ClipFiles) or not files.fixed:
+    if not isinstance(files, ClipFiles) or not unchanging(files):
         raise InputError(
             f"batch.cache_features=true: {subset} clips are not recordings that are the same in every epoch; set it to"
             " false"

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from sed_lab.clip.batch import CompositionSampler, CorpusLoader, as_is, evaluation_requests
 from sed_lab.clip.compose import by_class, whole_subsets
-from sed_lab.clip.feature_cache import Mel, cached_features
+from sed_lab.clip.feature_cache import Mel, cached_features, unchanging
 from sed_lab.errors import InputError
 from sed_lab.types import Batch, Corpus, Part
 
@@ -63,9 +63,18 @@ class SedData(pl.LightningDataModule):
         Raises:
             InputError: as `cached_features`.
         """
-        used = dict.fromkeys((*(name for name, count in self.clips.items() if count), *self.validation, *self.test))
-        kept = {name: cached_features(self.corpus, name, mel, settings, cache) for name in used}
+        kept = {name: cached_features(self.corpus, name, mel, settings, cache) for name in self._used}
         self.loader.subsets = {**self.loader.subsets, **kept}
+
+    @property
+    def _used(self) -> list[str]:
+        trained = (name for name, count in self.clips.items() if count)
+        return list(dict.fromkeys((*trained, *self.validation, *self.test)))
+
+    @property
+    def unchanging(self) -> bool:
+        """Whether all clips that are used are the same in every epoch."""
+        return all(unchanging(self.corpus.subsets[name]) for name in self._used if name in self.corpus.subsets)
 
     def load_training_clips(self, load: bool) -> None:
         """Whether training batches bring more than labels, from the next epoch on."""

@@ -107,7 +107,7 @@ class MeanTeacher(SedMethod):
         return _probabilities(logits)
 
     def _logits(self, x: Input) -> dict[str, tuple[Tensor, Tensor]]:
-        feature = self.features(x)
+        feature = self.feature(x.waveform) if x.feature is None else self.feature.scale(x.feature)
         return {"student": self.student(feature), "teacher": self.teacher(feature)}
 
     def _mixed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

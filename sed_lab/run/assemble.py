@@ -137,16 +137,19 @@ def build(node: Any, **given: Any) -> Any:
 
 
 def use_cached_features(
-    settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path, device: str
+    settings: Mapping[str, Any], data: SedData, method: SedMethod, cache: Path, device: str, wanted: bool | None
 ) -> None:
     """Give ``method`` the linear mel of its front end's ``settings``, kept below ``cache``, instead of audio.
 
-    It is computed on the CPU; an encoder's embeddings on ``device``, which then decides them too.
+    It is computed on the CPU; an encoder's embeddings on ``device``, which then decides them too. ``wanted`` None does
+    so where method, front end and clips allow it, and nothing elsewhere.
 
     Raises:
         InputError: method or front end work on the waveform itself, or as `sed_lab.clip.feature_cache.cached_features`.
     """
     waveform = not hasattr(method.feature, "mel") or getattr(method.feature, "passes_samples", False)
+    if wanted is None and (waveform or not method.takes_features or not data.unchanging):
+        return
     if waveform or not method.takes_features:
         word = "front end" if method.takes_features else "method"
         raise InputError(f"batch.cache_features=true: this {word} works on the waveform itself; set it to false")

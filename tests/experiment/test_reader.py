@@ -61,7 +61,8 @@ def test_large_experiments_compose_at_every_scale(path: Path) -> None:
 def composes(experiment: Experiment, scales: list[str]) -> None:
     assert experiment.name == f"{experiment.path.parent.name}/{experiment.path.stem}"
     for scale in scales:
-        assert experiment.scale(scale).config != "config", "a paper names its own: the default may change"
+        own = experiment.scale(scale).config != "config"
+        assert own or experiment.paper == "default", "a paper names its own: the default may change"
         jobs = expand(experiment.at(scale), scale)
         own = [row for row in experiment.at(scale).rows.values() if not row.mean_of]
         assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)
@@ -329,6 +330,8 @@ def test_estimates_of_a_paper_are_of_one_speed() -> None:
     """Where nothing was measured, steps of the same network take the same time at every scale."""
     for path in EXPERIMENTS.glob("*/scale.yaml"):
         scales = yaml.safe_load(path.read_text())["scales"]
+        if path.parent.name == "default":  # which is for small machines alone
+            continue
         assert len({scales[name]["step_seconds"] for name in ("medium", "full")}) == 1, path
         assert all("minutes" not in scales[name] and scales[name]["steps"] for name in ("medium", "full")), path
 
