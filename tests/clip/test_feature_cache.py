@@ -62,7 +62,7 @@ def batches(data: SedData) -> list[Batch]:
 
 def test_features_labels_and_lengths_are_those_of_the_audio_to_the_last_bit(tmp_path: Path) -> None:
     plain, kept, method = data_of(corpus_of(tmp_path / "a")), data_of(corpus_of(tmp_path / "a")), method_of()
-    use_cached_features(option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache", "cpu")
+    use_cached_features(option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache", "cpu", True)
     fitted = [StandardLogMel(), StandardLogMel()]
     for feature, data in zip(fitted, (plain, kept), strict=True):
         method.feature = feature
@@ -123,9 +123,24 @@ def test_clips_that_change_from_epoch_to_epoch_are_not_kept(tmp_path: Path) -> N
 def test_a_method_that_wants_the_waveform_gets_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WeightedDetector, "takes_features", False)
     with pytest.raises(InputError, match=r"batch\.cache_features=true: this method works on the waveform itself"):
-        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method_of(), tmp_path, "cpu")
+        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method_of(), tmp_path, "cpu", True)
     monkeypatch.setattr(WeightedDetector, "takes_features", True)
     method = method_of()
     method.feature = configured("feature/point")()
     with pytest.raises(InputError, match="this front end works on the waveform itself"):
-        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method, tmp_path, "cpu")
+        use_cached_features(SETTINGS, data_of(corpus_of(tmp_path / "a")), method, tmp_path, "cpu", True)
+
+
+@pytest.mark.parametrize(
+    ("clips", "takes", "kept"),
+    [({}, True, True), ({}, False, False), ({"seconds": 0.5, "random_crop": True}, True, False)],
+    ids=["possible", "method", "clips"],
+)
+def test_where_nothing_is_said_features_are_kept_if_method_and_clips_allow_it(
+    clips: dict[str, Any], takes: bool, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WeightedDetector, "takes_features", takes)
+    data = data_of(corpus_of(tmp_path / "a", **clips))
+    use_cached_features(SETTINGS, data, method_of(), tmp_path / "cache", "cpu", None)
+    assert (data.loader.subsets["weak"] is not data.corpus.subsets["weak"]) == kept
+    assert (tmp_path / "cache").exists() == kept
