@@ -62,7 +62,9 @@ def batches(data: SedData) -> list[Batch]:
 
 def test_features_labels_and_lengths_are_those_of_the_audio_to_the_last_bit(tmp_path: Path) -> None:
     plain, kept, method = data_of(corpus_of(tmp_path / "a")), data_of(corpus_of(tmp_path / "a")), method_of()
-    use_cached_features(option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache", "cpu", True)
+    use_cached_features(
+        option("feature/standardised_mel_small") | SETTINGS, kept, method, tmp_path / "cache", "cpu", True
+    )
     fitted = [StandardLogMel(), StandardLogMel()]
     for feature, data in zip(fitted, (plain, kept), strict=True):
         method.feature = feature

@@ -241,7 +241,7 @@ def trained(folder: Path, corpus: Corpus, cache: Path | None, calls: list[int], 
     method = method_of(model, front)
     data = data_of(corpus, model.frames(front.n_frames), front.hop_seconds * model.time_pooling)
     if cache is not None:
-        use_cached_features(option("feature/log_mel_small"), data, method, cache, "cpu:0")
+        use_cached_features(option("feature/log_mel_small"), data, method, cache, "cpu:0", True)
     seen: list[int] = []
     before = len(calls)
 
@@ -296,7 +296,7 @@ def test_embeddings_are_computed_once_and_not_for_other_weights_or_grids(
     ):
         calls.clear()
         method, data = method_of(*made(folder, **changed)), data_of(corpus, 16, 0.064)
-        use_cached_features(settings, data, method, cache, "cpu")
+        use_cached_features(settings, data, method, cache, "cpu", True)
         assert sum(calls) == computed, changed
 
 
@@ -322,7 +322,7 @@ def test_the_samples_of_a_fine_tuned_encoder_are_not_kept(folders: dict[str, Pat
     with pytest.raises(
         InputError, match=r"batch.cache_features=true: this front end works on the waveform itself; set"
     ):
-        use_cached_features(option("feature/log_mel_small"), data, method, tmp_path, "cpu")
+        use_cached_features(option("feature/log_mel_small"), data, method, tmp_path, "cpu", True)
 
 
 def test_values_that_do_not_go_together_are_refused_before_data_is_read(folders: dict[str, Path]) -> None:
