@@ -37,7 +37,7 @@ scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_s
 @given(scores)
 def test_the_interval_is_that_of_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
-    if np.ptp(a - b) < 1e-6:
+    if np.ptp(a - b) < 1e-6 or {*a, *b} <= {0, 1}:  # such are counted, not measured
         return
     ours = compare("a", dict(enumerate(a)), "b", dict(enumerate(b)))
     expected = ttest_rel(a, b).confidence_interval(0.95)
