@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class CachedFeatures:
         return self.files.heard(index, 0, float(self.seconds[index])), np.array(self.mel[index])
 
 
-def unchanging(subset: Subset) -> bool:
+def unchanging(subset: Subset) -> TypeGuard[ClipFiles]:
     """Whether a subset is of recordings that are the same in every epoch, so that their features can be kept."""
     return isinstance(subset, ClipFiles) and subset.fixed
 
@@ -61,7 +61,7 @@ def cached_features(corpus: Corpus, subset: str, mel: Mel, settings: Mapping[str
         InputError: the clips are not the same in every epoch, a recording cannot be used, the disk is full.
     """
     files = corpus.subsets[subset]
-    if not isinstance(files, ClipFiles) or not unchanging(files):
+    if not unchanging(files):
         raise InputError(
             f"batch.cache_features=true: {subset} clips are not recordings that are the same in every epoch; set it to"
             " false"
