@@ -25,19 +25,6 @@ def roll_in_time(mel: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([turned, mel[:, pooled * frames :]], 1), rolled
 
 
-def add_clips(mel: Tensor, target: Tensor, probability: float, level_db: float, power: float) -> tuple[Tensor, Tensor]:
-    """Add to each clip, with ``probability``, another one of the batch, louder or quieter by up to ``level_db``.
-
-    Both are heard, so labels ``target [B, ...]`` are the union.
-    """
-    clips = len(mel)
-    partner = torch.randperm(clips).to(mel.device)
-    chosen = (torch.rand(clips) < probability).to(mel.device)
-    factor = chosen * _ratio((2 * torch.rand(clips) - 1) * level_db, power).to(mel)
-    both = torch.maximum(target, target[partner])
-    return mel + factor[:, None, None] * mel[partner], torch.where(_like(chosen, target), both, target)
-
-
 def random_filter(mel: Tensor, limit_db: float, points: int, power: float) -> Tensor:
     """Give each clip a random frequency response: ``points`` levels within ``limit_db``, linear in between.
 
@@ -50,7 +37,3 @@ def random_filter(mel: Tensor, limit_db: float, points: int, power: float) -> Te
 
 def _ratio(level_db: Tensor, power: float) -> Tensor:
     return 10 ** (level_db * power / 20)
-
-
-def _like(chosen: Tensor, target: Tensor) -> Tensor:
-    return chosen.view(-1, *[1] * (target.dim() - 1))

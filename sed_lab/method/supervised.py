@@ -1,8 +1,8 @@
 """Plain supervised training on frame labels: what a method of a paper has to beat, and what `sed-train` does by itself.
 
-The loss is that of the frames of strongly labelled clips, and of the clip scores of all labelled ones. Clips are turned
-around in time, filtered and added to one another at random; the rate rises over the first steps and falls as a cosine.
-docs/default.md says what each part is worth.
+The loss is that of the frames of strongly labelled clips and of the clip scores of all labelled ones. Clips are turned
+around in time and filtered at random; the rate rises over the first steps and falls as a cosine. docs/default.md says
+what each part is worth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sed_lab.errors import InputError
-from sed_lab.feature.augment import add_clips, random_filter, roll_in_time
+from sed_lab.feature.augment import random_filter, roll_in_time
 from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
 from sed_lab.types import Batch, Input, at_least_float32
 
@@ -27,10 +27,10 @@ class Supervised(SedMethod):
 
     Args:
         parts: of the method; ``optimizer``: its learning rate is the schedule's highest.
-        augment: of strongly labelled clips ``roll`` (whether they are turned around in time), ``add_probability`` of
-            adding another one within ``add_db`` of its level; of all clips ``filter_db``, the limits of a random
-            frequency response with ``filter_points`` points. 0 is none.
-        clip_weight: of the clip loss, beside the frame loss; 0 leaves it out.
+        augment: ``roll``, whether clips are turned around in time; ``filter_db``, the limits of a random frequency
+            response with ``filter_points`` points, 0 for none.
+        clip_weight: of the clip loss, beside the frame loss: of strongly labelled clips, and as much of weakly labelled
+            ones, however few there are.
         warmup_share: part of all steps in which the rate rises.
 
     Raises:
@@ -41,7 +41,6 @@ class Supervised(SedMethod):
     objective = ("synthetic_validation/model/intersection_f1",)
     validation_losses = ("loss_strong",)
     takes_features = True
-    depends_on_parts = True  # clips find their partners within a part
 
     def __init__(
         self,
@@ -63,24 +62,21 @@ class Supervised(SedMethod):
         w = self.class_weight
         terms = {"loss_strong": LossTerm(self.loss(frame, strong, class_weight=w, mask=batch.has_strong), "strong")}
         if self.clip_weight:
-            weak = torch.where(batch.has_strong[:, None], strong.amax(1), batch.weak)
-            terms["loss_clip"] = LossTerm(self.loss(clip, weak, class_weight=w), "all", self.clip_weight)
+            of_strong = self.loss(clip, strong.amax(1), class_weight=w, mask=batch.has_strong)
+            of_weak = self.loss(clip, batch.weak, class_weight=w, mask=batch.has_weak)
+            terms["loss_clip"] = LossTerm(of_strong, "strong", self.clip_weight)
+            terms["loss_weak"] = LossTerm(of_weak, "weak", self.clip_weight)
         self.note("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch)
         return terms
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``; weakly labelled clips are only filtered."""
-        mel = self.mel(batch)
-        strong, rows, given = batch.strong, batch.has_strong.nonzero().squeeze(1), self.augment
-        power = getattr(self.feature, "power", 2.0)
-        some, labels = mel[rows], strong[rows]
+        """Linear mel ``[B, F, M]`` and frame labels ``[B, T, C]``."""
+        mel, strong, given = self.mel(batch), batch.strong, self.augment
         if given["roll"]:
-            some, labels = roll_in_time(some, labels)
-        if given["add_probability"] and len(rows) > 1:
-            some, labels = add_clips(some, labels, given["add_probability"], given["add_db"], power)
-        mel, strong = mel.index_copy(0, rows, some), strong.index_copy(0, rows, labels)
+            mel, strong = roll_in_time(mel, strong)
         bands = getattr(self.feature, "n_mels", mel.shape[2])  # what a pretrained encoder gives stands behind them
         if given["filter_db"] and bands:
+            power = getattr(self.feature, "power", 2.0)
             filtered = random_filter(mel[..., :bands], given["filter_db"], int(given["filter_points"]), power)
             mel = torch.cat([filtered, mel[..., bands:]], 2)
         return mel, strong
@@ -115,8 +111,8 @@ def _probabilities(frame: Tensor, clip: Tensor) -> dict[str, Prediction]:
 
 
 def _check(augment: Mapping[str, float], clip_weight: float, warmup_share: float) -> None:
-    if not (0 <= augment["add_probability"] <= 1 and augment["add_db"] >= 0 and augment["filter_db"] >= 0):
-        raise InputError(f"method.augment={dict(augment)}: a probability is 0..1, decibels are at least 0")
+    if augment["filter_db"] < 0:
+        raise InputError(f"method.augment.filter_db={augment['filter_db']:g}: decibels are at least 0")
     if augment["filter_db"] and augment["filter_points"] < 2:
         raise InputError(f"method.augment.filter_points={augment['filter_points']:g}: a response has at least 2 points")
     if not (clip_weight >= 0 and 0 <= warmup_share < 1):

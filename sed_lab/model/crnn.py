@@ -30,14 +30,29 @@ class ConvBlock(nn.Module):
     """Convolution 3x3, batch norm, gate ``Linear(x) * sigmoid(x)`` over channels, dropout, average pooling.
 
     Without ``gated``: convolution, average pooling, batch norm, ReLU, dropout. Pooled first, what follows works on a
-    fraction of the memory.
+    fraction of the memory. ``strided``: instead of being pooled, the convolution moves by ``pool`` and sees half as
+    much again on either side, so that an output frame's centre is that of the frames it stands for.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, pool: tuple[int, int], gated: bool, dropout: float, momentum: float, eps: float
+        self,
+        n_in: int,
+        n_out: int,
+        pool: tuple[int, int],
+        gated: bool,
+        strided: bool,
+        dropout: float,
+        momentum: float,
+        eps: float,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=gated)
+        self.strided = strided
+        if strided:
+            half = pool[0] // 2, pool[1] // 2
+            kernel = pool[0] + 2 * half[0], pool[1] + 2 * half[1]
+            self.conv = nn.Conv2d(n_in, n_out, kernel, stride=pool, padding=half, bias=gated)
+        else:
+            self.conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=gated)
         self.norm = nn.BatchNorm2d(n_out, eps=eps, momentum=momentum)
         self.gate = nn.Linear(n_out, n_out) if gated else None
         self.pool, self.dropout = pool, dropout
@@ -46,7 +61,8 @@ class ConvBlock(nn.Module):
         """``[B, C, F, M]`` -> ``[B, C', F // pool[0], M // pool[1]]``."""
         dropout = self.dropout if self.training else 0.0
         if self.gate is None:
-            return F.dropout(self.norm(F.avg_pool2d(self.conv(x), self.pool)).relu(), dropout)
+            y = self.conv(x) if self.strided else F.avg_pool2d(self.conv(x), self.pool)
+            return F.dropout(self.norm(y).relu(), dropout)
         return gated_pool(self.norm(self.conv(x)), self.gate.weight, self.gate.bias, dropout, self.pool)
 
 
@@ -60,6 +76,7 @@ class CRNN(nn.Module):
         n_classes, n_mels: C and M.
         filters, pooling: channels and (time, frequency) pooling of each block; frequency must be pooled to 1.
         gated: the kind of block, see `ConvBlock`.
+        strided: whether the first convolution moves by its pooling; on a CPU that is a quarter of a step.
         conv_dropout, input_dropout, dropout: in each block, on the GRU's input and on its output.
         gru_cells, gru_layers: cells of one direction, layers.
         batch_norm_momentum: torch's convention. The baseline's 0.99 keeps practically the last batch's statistics for
@@ -71,7 +88,7 @@ class CRNN(nn.Module):
 
     Raises:
         InputError: ``filters`` and ``pooling`` differ in length, frequency is not pooled to 1, a dropout is outside
-            [0, 1), or ``attention_over`` is unknown.
+            [0, 1), ``attention_over`` is unknown, or a gated network is to be ``strided``.
     """
 
     gives = ("frame and clip logits",)
@@ -84,6 +101,7 @@ class CRNN(nn.Module):
         filters: Sequence[int],
         pooling: Sequence[tuple[int, int]],
         gated: bool,
+        strided: bool,
         conv_dropout: float,
         input_dropout: float,
         dropout: float,
@@ -109,14 +127,19 @@ class CRNN(nn.Module):
                 f"model.conv_dropout={conv_dropout}, input_dropout={input_dropout} and dropout={dropout} must be in"
                 " [0, 1)"
             )
+        if gated and strided:
+            raise InputError("model.strided=true: a gated block is pooled behind its gate; use model.gated=false")
         if attention_over not in ("classes", "frames", None):
             raise InputError(f"model.attention_over={attention_over!r} is unknown; use classes, frames or null")
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
         self.input_dropout, self.dropout = input_dropout, dropout
         self.blocks = nn.ModuleList(
-            ConvBlock(n_in, n_out, (pool[0], pool[1]), gated, conv_dropout, batch_norm_momentum, batch_norm_eps)
-            for n_in, n_out, pool in zip((1, *filters), filters, pooling, strict=False)
+            ConvBlock(
+                *(n_in, n_out, (pool[0], pool[1]), gated, strided and i == 0),
+                *(conv_dropout, batch_norm_momentum, batch_norm_eps),
+            )
+            for i, (n_in, n_out, pool) in enumerate(zip((1, *filters), filters, pooling, strict=False))
         )
         # As the features: a convolution needs no copy of its weights.
         self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -174,6 +174,7 @@ def _convolutions(
         filters=filters,
         pooling=pooling,
         gated=True,
+        strided=False,
         conv_dropout=dropout,
         input_dropout=0.0,
         dropout=0.0,

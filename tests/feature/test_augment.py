@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sed_lab.feature.augment import add_clips, random_filter, roll_in_time
+from sed_lab.feature.augment import random_filter, roll_in_time
 
 
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(1, 4), st.integers(0, 3), st.integers(0, 2**31))
@@ -33,32 +32,6 @@ def test_every_shift_comes_and_clips_are_shifted_by_themselves() -> None:
     _, labels = roll_in_time(torch.zeros(600, 6, 1), target)
     shifts = labels[:, 0].argmax(1)
     assert torch.bincount(shifts, minlength=6).min() > 60
-
-
-@pytest.mark.parametrize("power", [1.0, 2.0])
-def test_an_added_clip_is_one_of_the_batch_within_its_level(power: float) -> None:
-    torch.manual_seed(1)
-    mel, target = torch.rand(40, 5, 4).double() + 0.1, (torch.rand(40, 3) < 0.3).double()
-    mixed, labels = add_clips(mel, target, 0.5, 6.0, power)
-    added = (mixed - mel).abs().amax((1, 2)) > 0
-    assert 8 < added.sum() < 32
-    torch.testing.assert_close(labels[~added], target[~added])
-    levels = []
-    for row in added.nonzero().flatten().tolist():
-        ratio = (mixed[row] - mel[row])[None] / mel  # to each clip: constant for the one that was added
-        partner = (ratio.amax((1, 2)) - ratio.amin((1, 2))).argmin()
-        torch.testing.assert_close(ratio[partner], ratio[partner, 0, 0].expand(5, 4))
-        levels.append(20 / power * ratio[partner, 0, 0].log10())
-        assert torch.equal(labels[row], torch.maximum(target[row], target[partner]))
-    assert all(abs(level) <= 6 for level in levels)
-    assert max(levels) - min(levels) > 6
-
-
-def test_nothing_is_added_with_probability_0() -> None:
-    mel, target = torch.rand(4, 5, 4), torch.eye(4)
-    mixed, labels = add_clips(mel, target, 0.0, 6.0, 2.0)
-    assert torch.equal(mixed, mel)
-    assert torch.equal(labels, target)
 
 
 def test_a_filter_is_straight_between_its_points_and_the_same_in_all_frames() -> None:

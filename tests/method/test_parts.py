@@ -86,7 +86,7 @@ def parts_of(model: nn.Module, loss: Any, weighted: bool = False, **given: Any) 
 
 
 def park() -> SedMethod:
-    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), True, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "classes", 1e-7)
+    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), True, False, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "classes", 1e-7)
     mixup = {"probability": 0.0, "alpha": 0.2, "labels": "soft"}
     method = MeanTeacher(parts_of(model, TimeBalancedFocal(k=1000), True), ADAM, mixup, 2.0, 0, 0.999, False, True)
     for p in method.teacher.parameters():
@@ -95,8 +95,8 @@ def park() -> SedMethod:
 
 
 def supervised() -> SedMethod:
-    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), False, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "frames", 1e-7)
-    augment = {"roll": False, "add_probability": 0.0, "add_db": 0.0, "filter_db": 0.0, "filter_points": 2}
+    model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), False, False, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "frames", 1e-7)
+    augment = {"roll": False, "filter_db": 0.0, "filter_points": 2}
     return Supervised(parts_of(model, Binary(), True), ADAM, augment, 0.5, 0.1)
 
 

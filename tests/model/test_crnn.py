@@ -227,12 +227,33 @@ def test_batch_norm_can_be_shared_between_devices() -> None:
 
 def test_an_ungated_block_is_pooled_before_norm_and_relu() -> None:
     torch.manual_seed(0)
-    block = ConvBlock(3, 5, (2, 4), False, 0.0, 0.1, 1e-5)
+    block = ConvBlock(3, 5, (2, 4), False, False, 0.0, 0.1, 1e-5)
     x = torch.randn(6, 3, 8, 12)
     got = block(x)
     y = F.conv2d(x, block.conv.weight, padding=1).unflatten(2, (4, 2)).unflatten(4, (3, 4)).mean((3, 5))
     y = (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
     torch.testing.assert_close(got, y.clamp(min=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", [(4, 2), (3, 1), (2, 5)])
+def test_a_strided_block_sees_what_its_frame_stands_for_and_half_as_much_around(
+    pool: tuple[int, int],
+) -> None:
+    block = ConvBlock(1, 1, pool, False, True, 0.0, 0.1, 1e-5).eval()
+    nn.init.ones_(block.conv.weight)
+    seen = torch.zeros(1, 1, 26, 21, requires_grad=True)
+    got = block(seen + 1.0)
+    assert got.shape == (1, 1, 26 // pool[0], 21 // pool[1])
+    i, j = 2, 2
+    got[0, 0, i, j].backward()
+    rows, columns = (seen.grad[0, 0].sum(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
+    for found, at, size in ((rows, i, pool[0]), (columns, j, pool[1])):
+        assert found.tolist() == [*range(at * size - size // 2, (at + 1) * size + size // 2)]
+
+
+def test_gates_and_a_strided_convolution_exclude_each_other() -> None:
+    with pytest.raises(InputError, match=r"model\.strided=true"):
+        small(strided=True)
 
 
 def test_the_gru_s_input_is_dropped_in_training_alone() -> None:
