@@ -47,6 +47,10 @@ OTHERWISE = ("dataset.snr=[uniform,0,20]", "dataset.real_snr=[uniform,0,20]", "d
 TEST_CLIPS = 400  # with the shipped 150, most of the spread is the test's
 COLLARS = {"collar": 0.2, "offset_share": 0.2, "onset_only": False}
 COLUMNS = ("event_f1_fixed", "event_f1_class_tuned", "segment_f1_fixed", "segment_f1_class_tuned", "psds1", "psds2")
+NAMES = {"event_f1_fixed": "event F1 at 0.5", "event_f1_class_tuned": "event F1, class-tuned",
+         "segment_f1_fixed": "segment F1 at 0.5", "segment_f1_class_tuned": "segment F1, class-tuned",
+         "psds1": "PSDS1", "psds2": "PSDS2"}  # fmt: skip
+SHOWN = ("event_f1_fixed", "event_f1_class_tuned", "segment_f1_fixed", "psds1", "psds2")
 Measured = dict[str, float]
 Subsets = dict[str, dict[str, Any]]  # of a system: scores, truth and durations by subset
 
@@ -215,6 +219,37 @@ def _intervals(seeds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 found.append({"corpus": corpus, "test": test, "side": side, "number": column, "mean": fmean(values),
                               "difference": fmean(apart), "interval": interval, "values": values})  # fmt: skip
     return found
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The tables of docs/default.md: means over the seeds, and what `sed-train` is ahead by, with its interval."""
+    cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for one in result["intervals"]:
+        cells.setdefault((one["corpus"], one["test"], one["side"]), {})[one["number"]] = one
+    head = "".join(f" {NAMES[column]} |" for column in SHOWN)
+    rule = "| --- | --- |" + " --- |" * len(SHOWN)
+    lines = [f"| test | detector |{head}", rule]
+    for (corpus, test, side), of in cells.items():
+        lines.append(f"| {_called(corpus, test)} | {side} |" + "".join(f" {of[c]['mean']:.3f} |" for c in SHOWN))
+    lines += ["", f"| test | sed-train ahead of |{head}", rule]
+    for (corpus, test, side), of in cells.items():
+        if side.startswith("plain"):
+            ours = cells[corpus, test, "sed-train"]
+            apart = [_apart(ours[column]["values"], of[column]["values"]) for column in SHOWN]
+            lines.append(f"| {_called(corpus, test)} | {side} |" + "".join(f" {one} |" for one in apart))
+    return "\n".join(lines) + "\n"
+
+
+def _called(corpus: str, test: str) -> str:
+    return f"{corpus}, mixed otherwise" if test == "otherwise" else corpus
+
+
+def _apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Mean and 95 % interval of paired differences, in points."""
+    apart = [100 * (mine - other) for mine, other in zip(ours, theirs, strict=True)]
+    interval = t_interval(apart)
+    words = f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else ""
+    return f"{fmean(apart):+.1f}{words}"
 
 
 if __name__ == "__main__":
