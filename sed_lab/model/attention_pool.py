@@ -51,7 +51,7 @@ class AttentionPool(SameFrames):
         for n_in, n_out, kernel, pool in zip((1, *filters), filters, kernels, pooling, strict=False):
             layers += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2), nn.BatchNorm2d(n_out), nn.ReLU()]
             layers += [nn.MaxPool2d((1, pool))]
-        self.blocks = nn.Sequential(*layers)
+        self.blocks = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.attention = nn.Linear(self.n_hidden, n_classes)
         nn.init.zeros_(self.attention.weight)
         nn.init.zeros_(self.attention.bias)

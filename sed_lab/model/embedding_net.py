@@ -49,6 +49,7 @@ class RowCNN(SameFrames):
         layers += [same, nn.Conv2d(32, 32, (1, 6)), nn.ReLU()]
         layers += [nn.MaxPool2d(2, stride=1)] if last_pooling else []
         self.layers = nn.Sequential(*layers, nn.Flatten()).apply(keras_start)
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             self.n_features = self.layers(torch.zeros(1, 1, n_rows, n_values)).shape[1]
 

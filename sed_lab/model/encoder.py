@@ -82,7 +82,7 @@ class CNNEncoder(SameFrames):
                 f"the CNN encoder leaves nothing of {n_frames} frames x {n_mels} mel bins; use longer clips, more bins"
                 " or a smaller model.pooling"
             )
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.n_embedding = channels * size[0] * size[1]
 
     def forward(self, feature: Tensor) -> Tensor:
