@@ -122,7 +122,7 @@ def timed(work: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
 def _tune(scores: Scores, truth: Truth) -> None:
     rule = Rule(collar=0.2, offset_share=0.2, onset_only=False)
     for decoder in (MedianDecoder(), BoxDecoder()):
-        tune_by_class(scores, truth, dict.fromkeys(truth, LENGTH), decoder, rule, psds=True)
+        tune_by_class(scores, truth, dict.fromkeys(truth, LENGTH), decoder, rule, psds=True, class_share=0.5)
 
 
 def _warm_up() -> None:

@@ -66,6 +66,7 @@ def measure(
     cttc: float,
     exact_psds: bool,
     operating_points: int,
+    class_share: float,
     tagging_threshold: float,
     eer_rule: Rule,
     bootstrap: int,
@@ -79,7 +80,8 @@ def measure(
     (``event_f1``, ``psds1``, ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have
     ``event_f1_optimistic``, best on these very clips. ``annotated``: the classes that a clip's annotation is about,
     where not all. The keywords after it are those of `event_f1` and so on; ``accuracy`` adds that block;
-    ``operating_points`` K: thresholds (i + 0.5) / K, 0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
+    ``operating_points`` K: thresholds (i + 0.5) / K, 0 none; ``class_share``: how decoders were tuned. Metrics:
+    ``{"subset", "settings", "systems": {...}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -91,6 +93,7 @@ def measure(
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
         "psds": {"exact": exact_psds, "operating_points": operating_points}, "accuracy": {"reported": accuracy},
+        "class_tuned": {"class_share": class_share},
         "tagging_f1": {"threshold": tagging_threshold}, "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
     known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from sed_lab.decoder.base import GRID, Decoder, Points
 from sed_lab.decoder.median import per_class
+from sed_lab.errors import InputError
 from sed_lab.metric.exact import class_curves
 from sed_lab.metric.intersection import f1
 from sed_lab.metric.psds import SCENARIOS, area, psds_from_curves
@@ -59,59 +60,87 @@ def tune_by_class(
     decoder: D,
     rule: Rule | None,
     psds: bool,
+    class_share: float,
 ) -> dict[str, Tuned[D]]:
-    """``decoder`` with the tunable settings that give each class its best score, for each score by its name.
+    """``decoder`` with the tunable settings that are best for each class, for each score by its name.
 
     ``event_f1`` (where its ``rule`` is given), also with each class's threshold, of those that the decoder proposes;
-    with ``psds``, ``psds1`` and ``psds2``, where a class's score is the area of its own curve. Of equally good ones the
-    settings nearest the decoder's own, then the threshold nearest 0.5; a class without reference events keeps its
-    settings and has threshold 0.5. Event F1 is the macro mean over classes with reference events. Class-wise windows
-    are common in the field (Huang et al. 2021, DCASE 2024 baseline).
+    with ``psds``, ``psds1`` and ``psds2``, where a class's score is the area of its own curve. What is best for a class
+    is ``class_share`` times its own score plus the rest times the mean over all classes with the same settings and
+    threshold: held-out clips hold few events of a class, and what is best on these alone is partly chance. Of equally
+    good ones the settings nearest the decoder's own, then the threshold nearest 0.5; a class without reference events
+    keeps its settings and has threshold 0.5. Event F1 is the macro mean over classes with reference events. Class-wise
+    windows are common in the field (Huang et al. 2021, DCASE 2024 baseline).
+
+    Raises:
+        InputError: ``class_share`` is not within 0 and 1.
     """
+    if not 0 <= class_share <= 1:
+        raise InputError(
+            f"metric.class_share={class_share} must be within 0 (all classes alike) and 1 (each by itself)"
+        )
     scores, classes = scores.select(truth), scores.classes
     scenarios = SCENARIOS if psds and any(truth.values()) else {}
     reference = event_table([truth], scores.clip_id, classes)
-    names = [*(["event_f1"] if rule else []), *scenarios]
-    values: dict[str, list[list[float]]] = {name: [] for name in names}  # [settings, C] of each
-    thresholds: list[list[float]] = []
+    areas: dict[str, list[list[float]]] = {name: [] for name in scenarios}  # [settings, C] of each
     curves: list[dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]] = []
+    thresholds: list[list[float]] = []
+    own_f1, f1s = [], []  # [settings, C]: at those thresholds, and with the other classes' share
     for tried in decoder.tried(scores):
         if rule:
             f1_at = _curves(tried.points, tried.levels, reference, **rule)
-            best = [_best(curve, own) for curve, own in zip(f1_at.T, tried.levels.T, strict=True)]
-            values["event_f1"].append([value for value, _ in best])
-            thresholds.append([threshold for _, threshold in best])
+            shared = _with_others(f1_at, tried.levels, class_share)
+            best = [_best(curve, levels) for curve, levels in zip(shared.T, tried.levels.T, strict=True)]
+            thresholds.append([threshold for _, threshold, _ in best])
+            f1s.append([value for value, _, _ in best])
+            own_f1.append([float(f1_at[at, i]) for i, (_, _, at) in enumerate(best)])
         if scenarios:
             curves.append(class_curves(tried.runs, classes, truth, durations, scenarios))
         for name, scenario in scenarios.items():
-            areas = {label: area(*curve, scenario.max_efpr) for label, curve in curves[-1][name].items()}
-            values[name].append([areas.get(label, np.nan) for label in classes])
+            found = {label: area(*curve, scenario.max_efpr) for label, curve in curves[-1][name].items()}
+            areas[name].append([found.get(label, np.nan) for label in classes])
     tuned = {}
-    for name, rows in values.items():
-        chosen = _chosen(decoder, classes, np.array(rows))
-        own = _with_settings(decoder, classes, chosen)
-        if name == "event_f1":
-            rows_of = {label: max(k, 0) for label, k in zip(classes, chosen, strict=True)}
-            own = _with(own, {"threshold": {label: thresholds[k][i] for i, (label, k) in enumerate(rows_of.items())}})
-            known = [rows[k][i] for i, k in enumerate(chosen) if k >= 0]
-            tuned[name] = Tuned(own, float(np.mean(known)) if known else float("nan"))
-        else:
-            kept = {label: curves[k][name][label] for label, k in zip(classes, chosen, strict=True) if k >= 0}
-            tuned[name] = Tuned(own, psds_from_curves(kept, scenarios[name]).value)
+    if rule:
+        chosen = _chosen(decoder, classes, np.array(f1s))
+        levels_of = {label: thresholds[max(k, 0)][i] for i, (label, k) in enumerate(zip(classes, chosen, strict=True))}
+        own = _with(_with_settings(decoder, classes, chosen), {"threshold": levels_of})
+        known = [own_f1[k][i] for i, k in enumerate(chosen) if k >= 0]
+        tuned["event_f1"] = Tuned(own, float(np.mean(known)) if known else float("nan"))
+    for name, rows in areas.items():
+        of_class = np.array(rows)
+        chosen = _chosen(decoder, classes, class_share * of_class + (1 - class_share) * _class_mean(of_class))
+        kept = {label: curves[k][name][label] for label, k in zip(classes, chosen, strict=True) if k >= 0}
+        value = psds_from_curves(kept, scenarios[name]).value
+        tuned[name] = Tuned(_with_settings(decoder, classes, chosen), value)
     return tuned
+
+
+def _with_others(f1_at: np.ndarray, levels: np.ndarray, class_share: float) -> np.ndarray:
+    """``class_share`` of each class's F1 ``[K, C]`` at its ``levels``, and the rest of the mean over classes there."""
+    grid = np.array(GRID)
+    order = levels.argsort(0)
+    at = [np.interp(grid, levels[o, i], f1_at[o, i]) for i, o in enumerate(order.T)]
+    mean = _class_mean(np.array(at).T)[:, 0]
+    return class_share * f1_at + (1 - class_share) * np.interp(levels, grid, mean)
+
+
+def _class_mean(values: np.ndarray) -> np.ndarray:
+    """Mean ``[..., 1]`` of ``values [..., C]`` over the classes that have any; nan without such."""
+    known = values[:, ~np.isnan(values).all(0)]
+    return known.mean(1, keepdims=True) if known.size else np.full((len(values), 1), np.nan)
 
 
 def tune_decoder(
     scores: Scores, truth: Events, decoder: D, *, collar: float, offset_share: float, onset_only: bool
 ) -> D:
-    """``decoder`` with each class's best threshold and settings for event F1, as `tune_by_class` chooses them."""
+    """``decoder`` with each class's best threshold and settings for its own event F1 (`tune_by_class`)."""
     rule = Rule(collar=collar, offset_share=offset_share, onset_only=onset_only)
-    return tune_by_class(scores, truth, {}, decoder, rule, psds=False)["event_f1"].decoder
+    return tune_by_class(scores, truth, {}, decoder, rule, psds=False, class_share=1.0)["event_f1"].decoder
 
 
 def tune_for_psds(scores: Scores, truth: Events, durations: Mapping[str, float], decoder: D) -> D:
-    """``decoder`` with the tunable settings that give each class its best PSDS1."""
-    return tune_by_class(scores, truth, durations, decoder, None, psds=True)["psds1"].decoder
+    """``decoder`` with the tunable settings that give each class its own best PSDS1."""
+    return tune_by_class(scores, truth, durations, decoder, None, psds=True, class_share=1.0)["psds1"].decoder
 
 
 def _chosen(decoder: Decoder, classes: Sequence[str], best: np.ndarray) -> list[int]:
@@ -148,12 +177,14 @@ def _with(decoder: D, settings: Mapping[str, Any]) -> D:
     return cast(D, replace(given, **settings))
 
 
-def _best(curve: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
-    """The highest value of a curve and its threshold, of equals the one nearest 0.5; nan and 0.5 without values."""
+def _best(curve: np.ndarray, thresholds: np.ndarray) -> tuple[float, float, int]:
+    """The highest value of a curve, its threshold, of equals the one nearest 0.5, and its place; nan, 0.5 and 0 without
+    values."""
     if np.isnan(curve).all():
-        return float("nan"), 0.5
+        return float("nan"), 0.5, 0
     best = np.flatnonzero(curve >= np.nanmax(curve) - 1e-12)
-    return float(np.nanmax(curve)), float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])
+    at = int(best[np.argmin(np.abs(thresholds[best] - 0.5))])
+    return float(np.nanmax(curve)), float(thresholds[at]), at
 
 
 def _curves(

@@ -81,7 +81,7 @@ def tune_systems(
         if scores.frame is not None:
             held_out = load_scores(tuning / f"{name}.npz")
             tried = {
-                which: tune_by_class(held_out, truth, durations, one, rule, metric["exact_psds"])
+                which: tune_by_class(held_out, truth, durations, one, rule, metric["exact_psds"], metric["class_share"])
                 for which, one in given.items()
                 if one.tunable
             }

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sed_lab.decoder.base import GRID, Decoder
+from sed_lab.errors import InputError
 from sed_lab.metric.event import event_f1
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.table import event_table
@@ -96,7 +97,7 @@ def test_what_a_tuned_decoder_reaches_is_what_measuring_it_gives(decoder: Decode
     """And no setting alone gives a class more."""
     scores, truth = made()
     durations = dict.fromkeys(truth, 5.0)
-    tuned = tune_by_class(scores, truth, durations, decoder, RULE, psds=True)
+    tuned = tune_by_class(scores, truth, durations, decoder, RULE, psds=True, class_share=1.0)
     found = event_f1(tuned["event_f1"].decoder.decode(scores), truth, scores.classes)
     assert tuned["event_f1"].value == pytest.approx(found["macro"])
     for name in ("psds1", "psds2"):
@@ -108,11 +109,35 @@ def test_what_a_tuned_decoder_reaches_is_what_measuring_it_gives(decoder: Decode
     assert tuned["event_f1"].value > event_f1(decoder.decode(scores), truth, scores.classes)["macro"] + 0.05
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_class_s_own_score_counts_by_its_share(share: float) -> None:
+    scores, truth = made()
+    decoder = MedianDecoder()
+    tuned = tune_by_class(scores, truth, {}, decoder, RULE, psds=False, class_share=share)["event_f1"].decoder
+    by_window = {own["median_seconds"]: replace(decoder, **own) for own in decoder.tunable}
+    f1 = {
+        (window, t): {label: found["f1"] for label, found in per_class.items() if label in "AB"}
+        for window, one in by_window.items()
+        for t in GRID
+        if (per_class := event_f1(one.decode(scores, t), truth, scores.classes)["per_class"])
+    }
+    for label in "AB":
+        value = {at: share * own[label] + (1 - share) * (own["A"] + own["B"]) / 2 for at, own in f1.items()}
+        assert value[tuned.median_seconds[label], tuned.threshold[label]] == pytest.approx(max(value.values()))
+    alike = tuned.threshold["A"] == tuned.threshold["B"] and tuned.median_seconds["A"] == tuned.median_seconds["B"]
+    assert alike or share
+
+
+def test_a_share_beyond_1_is_refused() -> None:
+    with pytest.raises(InputError, match=r"metric\.class_share=1\.5"):
+        tune_by_class(*made(), {}, MedianDecoder(), RULE, psds=False, class_share=1.5)
+
+
 def test_nothing_to_tune_on_gives_one_half() -> None:
     scores, truth = made()
     silent = dict.fromkeys(truth, ())
     assert tune_threshold(scores, silent, MedianDecoder(), **RULE) == 0.5
-    tuned = tune_by_class(scores, silent, dict.fromkeys(truth, 5.0), BoxDecoder(), RULE, psds=True)
+    tuned = tune_by_class(scores, silent, dict.fromkeys(truth, 5.0), BoxDecoder(), RULE, psds=True, class_share=0.5)
     assert list(tuned) == ["event_f1"]
     assert np.isnan(tuned["event_f1"].value)
     assert tuned["event_f1"].decoder.threshold == dict.fromkeys("ABC", 0.5)
