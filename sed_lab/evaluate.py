@@ -87,6 +87,11 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, An
     if former:
         said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
         print(f"settings of an older version that are no more and left out: {said}")
+    newer = {key: value for key, value in cfg.metric.items() if key not in merged["metric"]}
+    if newer:
+        said = ", ".join(f"metric.{key}={value}" for key, value in newer.items())
+        print(f"settings that the run's version did not have yet: {said}")
+        merged["metric"] = OmegaConf.create({**merged["metric"], **newer})
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0].rpartition("@")[2]  # of decoder@rival_decoder, where it stands
         group, _, inner = key.partition(".")

@@ -203,6 +203,7 @@ def test_a_run_is_measured_by_its_own_settings(
         scored(tmp_path / "run", subset, seed)
     own = {"_target_": "sed_lab.decoder.median.MedianDecoder", **option("decoder/default"), "median_seconds": 0.3}
     metric = {**METRIC, "collar": 0.4, "psds_method": "interpolated"}
+    del metric["class_share"]
     record = {"config": {"decoder": own, "metric": metric, "analysis": [], "tune_on": "synthetic_validation"}}
     write_json(tmp_path / "run/run.json", record)
 
@@ -215,6 +216,7 @@ def test_a_run_is_measured_by_its_own_settings(
     code, said, error = sed_evaluate()
     assert code == 0, error
     assert "no more and left out: metric.psds_method=interpolated\n" in said
+    assert "did not have yet: metric.class_share=0.5\n" in said
     measured = read_json(tmp_path / "out/metrics.json")
     assert measured["settings"]["event_f1"]["collar"] == 0.4
     decoder = MedianDecoder(median_seconds=0.3)
