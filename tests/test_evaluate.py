@@ -98,7 +98,8 @@ def test_the_decoder_that_is_better_on_held_out_events_makes_the_detections(tmp_
     for seed, subset in enumerate(("test", "validation")):
         blurred(tmp_path, subset, seed)
     pair = {"configured": MedianDecoder(), "rival": BoxDecoder()}
-    metrics = measure_run(tmp_path, pair["configured"], METRIC, "validation", rival=pair["rival"])
+    metric = {**METRIC, "class_share": 1.0}  # as `tune_decoder`
+    metrics = measure_run(tmp_path, pair["configured"], metric, "validation", rival=pair["rival"])
     tuned = metrics["tuned"]
     assert (tuned["on"], tuned["system"]) == ("validation", "b")
     for system in ("a", "b"):
@@ -124,11 +125,11 @@ def test_the_decoder_that_is_better_on_held_out_events_makes_the_detections(tmp_
         assert metrics["systems"][system]["segment_f1_class_tuned"]["macro"] == pytest.approx(found["macro"])
     assert all(is_metric(name) for name in flatten(metrics, per_class=True))
     write_strong(tmp_path / "scores/test/ground_truth.tsv", {f"test{i}.wav": () for i in range(20)})
-    again = measure_run(tmp_path, pair["configured"], METRIC, "validation", rival=pair["rival"])
+    again = measure_run(tmp_path, pair["configured"], metric, "validation", rival=pair["rival"])
     assert again["tuned"] == tuned  # whatever the test's events are
-    alone = measure_run(tmp_path, pair["configured"], METRIC, "validation")
+    alone = measure_run(tmp_path, pair["configured"], metric, "validation")
     assert {*alone["tuned"]["systems"]["a"]} == {"best", "configured"}
-    untuned = measure_run(tmp_path, pair["configured"], METRIC, None, rival=pair["rival"])
+    untuned = measure_run(tmp_path, pair["configured"], metric, None, rival=pair["rival"])
     assert "tuned" not in untuned
     assert not (tmp_path / "detections/test_fixed").exists()
 
