@@ -73,8 +73,8 @@ class Table:
     def missing(self) -> list[str]:
         """Rows with a run that is not complete, and why."""
         own = [row for row, one in self.experiment.rows.items() if not one.mean_of]
-        reasons = {row: next(iter(self.cells[row].values())).missing for row in own}
-        return [f"{row}: {reason}" for row, reason in {**self.failed, **reasons}.items() if reason]
+        reasons = {row: next(iter(self.cells[row].values())).missing or self.failed.get(row) for row in own}
+        return [f"{row}: {reason}" for row, reason in reasons.items() if reason]
 
     @property
     def asked(self) -> set[Path]:
