@@ -17,7 +17,7 @@ from sed_lab.app import conf_folder, sentence, shipped, whole_mappings
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete, register_resolvers, run_name
+from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete_run, register_resolvers, run_names
 from sed_lab.run.record import analyses
 from sed_lab.run.sweep import jobs_at_once, needed_gpus
 
@@ -76,9 +76,9 @@ def experiment_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
 def expand(
     experiment: Experiment, scale_name: str, kept: Mapping[str, str] | None = None, words: tuple[str, ...] = ()
 ) -> list[Job]:
-    """Every run of the experiment at a scale, composed as ``sed-train`` would; ``kept`` are content keys of data.
+    """Every run of the experiment at a scale, of all its looks, composed as ``sed-train`` would.
 
-    ``words`` are overrides of all runs, as `placing_words` gives them.
+    ``kept`` are content keys of data. ``words`` are overrides of all runs, as `placing_words` gives them.
 
     Raises:
         InputError: an override names an unknown key or option, or two rows are the same run; with file and line.
@@ -98,16 +98,15 @@ def expand(
                 raise InputError(f"{changing} makes another run of it: {PLACING}")
             runs, gpus = Path(str(cfg.paths.runs)), _gpus(cfg)
             minutes = scale.minutes_a_run if gpus == _gpus(_composed(scale.config, overrides)) else None
-            for seed in scale.seeds:
-                cfg.seed = seed
-                folder = runs / run_name(cfg, kept)
+            for seed, run in zip(scale.every, run_names(cfg, scale.every, kept), strict=True):
+                folder = runs / run
                 if (folder.name, row.system) in met:
                     twin = met[folder.name, row.system]
                     raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                 met[folder.name, row.system] = name
                 arguments = ("--config-name", scale.config, *overrides, *words, f"seed={seed}")
                 parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
-                complete = is_complete(folder, cfg, kept)
+                complete = is_complete_run(folder, run.rpartition("-")[2])
                 jobs.append(Job(name, seed, arguments, folder, complete, *parts, gpus, minutes))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)

@@ -35,12 +35,14 @@ from sed_lab.plan import (
     total,
 )
 from sed_lab.run.sweep import end_with_parent, gpu_pool, jobs_at_once
+from sed_lab.until import Planned, run_until_decided
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
 
 LAUNCHERS = {"basic": "basic", "joblib": "joblib", "submitit": "submitit_slurm", "submitit_local": "submitit_local"}
 FOLDER_HELP = "where the experiment files lie (default: experiments here, or those that come with sed_lab)"
+UNTIL_HELP = "look by look, give the rows that an undecided claim needs more seeds, those that cost least first"
 COMMANDS = {
     "list": "every table: scale, runs, complete ones, estimated time",
     "site": "write the report site of runs, and of kept records where there is no run",
@@ -73,14 +75,15 @@ def reproduce(arguments: list[str]) -> int:
     )
     parser.add_argument("experiment", nargs="*", help="as PAPER/ITEM, or PAPER for all of a paper; default: all")
     parser.add_argument("--scale", choices=SCALES, default="mini", help="which size of it (default: mini)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: as the experiment says)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: the first look)")
+    parser.add_argument("--until", choices=["decided"], help=UNTIL_HELP)
+    parser.add_argument("--minutes", type=float, metavar="M", help="start no run that would end after M minutes")
     parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, and the time")
     parser.add_argument("--folder", type=Path, default=experiments_folder(), help=FOLDER_HELP)
     options = parser.parse_intermixed_args(arguments)  # names and words for Hydra may stand anywhere
     words = [word for word in options.experiment if "=" in word]
     names = [word for word in options.experiment if "=" not in word]
-    if options.seeds is not None and options.seeds < 1:
-        raise InputError(f"--seeds {options.seeds}: a table needs at least one run a row")
+    _check(options)
     seeds = None if options.seeds is None else tuple(range(options.seeds))
     files = [read_experiment(path) for path in experiment_files(options.folder, names)]
     experiments = [
@@ -95,14 +98,16 @@ def reproduce(arguments: list[str]) -> int:
         raise InputError(f"{'; '.join(lacking)}; docs/data.md says what these folders hold")
     planned = [(experiment, expand(experiment, options.scale, None, placing)) for experiment in experiments]
     if options.dry_run:
-        for experiment, jobs in planned:
-            show_plan(experiment, options.scale, jobs)
-        if len(planned) > 1:
-            print(total([job for _, jobs in planned for job in jobs]))
-        return 0
+        return _dry_run(planned, options.scale, options.until, options.minutes)
     for experiment, jobs in planned:
         check_columns(experiment, [job for job in jobs if not job.complete])
-    if run_missing([job for _, jobs in planned for job in jobs], launching) == 2:
+    if options.until:
+        code = run_until_decided(
+            planned, options.scale, options.minutes, lambda jobs, end: run_missing(jobs, launching, end)
+        )
+    else:
+        code = run_missing([job for one in planned for job in asked(*one, options.scale)], launching)
+    if code == 2:
         return 2  # the launcher's words were bad: said already, and nothing ran
     missing = 0
     for experiment, jobs in planned:
@@ -110,6 +115,34 @@ def reproduce(arguments: list[str]) -> int:
         missing += len(table.missing)
         print(f"table: {place}")
     return 1 if missing else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse numbers and options that do not go together."""
+    if options.seeds is not None and options.seeds < 1:
+        raise InputError(f"--seeds {options.seeds}: a table needs at least one run a row")
+    if options.minutes is not None and not options.until:
+        raise InputError("--minutes goes with --until decided; a table by itself trains all its runs")
+    if options.minutes is not None and not options.minutes > 0:
+        raise InputError(f"--minutes {options.minutes:g}: give a number above 0")
+    if options.until and options.seeds is not None:
+        raise InputError("--seeds says how many runs a row has, --until decided lets the claims say it; drop one")
+
+
+def asked(experiment: Experiment, jobs: list[Job], scale: str) -> list[Job]:
+    """The jobs of the seeds that run without ``--until``: the first look's, or the ones given."""
+    return [job for job in jobs if job.seed in experiment.scale(scale).seeds]
+
+
+def _dry_run(planned: Planned, scale: str, until: str | None, minutes: float | None) -> int:
+    """Print what would run."""
+    for experiment, jobs in planned:
+        show_plan(experiment, scale, asked(experiment, jobs, scale))
+    if len(planned) > 1:
+        print(total([job for one in planned for job in asked(*one, scale)]))
+    if until:
+        run_until_decided(planned, scale, minutes, None)
+    return 0
 
 
 def _command(name: str, *arguments: str) -> int:
@@ -164,10 +197,11 @@ def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
     print(f"{experiment.name}: {len(waiting)} of {len(jobs)} runs to do{estimate(experiment, scale_name, waiting)}")
 
 
-def run_missing(jobs: list[Job], hydra: list[str]) -> int:
+def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> int:
     """Train what is not complete, as one multirun; its exit code. A failed job stays in its record and in the table.
 
-    A run on the CPU has one thread, however many run beside it: its numbers then do not depend on that.
+    A run that by its minutes would end after ``end`` (seconds since the epoch) is not started. A run on the CPU has one
+    thread, however many run beside it: its numbers then do not depend on that.
 
     Raises:
         InputError: the launcher is unknown, or runs need GPUs that this machine does not have.
@@ -189,7 +223,9 @@ def run_missing(jobs: list[Job], hydra: list[str]) -> int:
             f"runs need {gpus} GPU{'s' if gpus > 1 else ''} each, and this machine offers {len(gpu_pool())};"
             " launcher=submitit runs them on a cluster, trainer=cpu without any, slowly"
         )
-    write_json(place / "jobs.json", [{**asdict(job), "folder": str(job.folder)} for job in waiting])
+    latest = {job.folder: None if end is None else end - 60 * (job.minutes or 0.0) for job in waiting}
+    listed = [{**asdict(job), "folder": str(job.folder), "latest": latest[job.folder]} for job in waiting]
+    write_json(place / "jobs.json", listed)
     if launcher == "joblib":
         words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), jobs_at_once(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))

@@ -42,7 +42,8 @@ def list_tables(experiments: list[Experiment], only: str | None, results: Path) 
                 there = experiment.at(name)
                 runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
                 known = kept_data(results / name, absent=True)
-                complete = sum(job.complete for job in distinct(expand(there, name, known))) if some else 0
+                jobs = distinct(expand(there, name, known)) if some else []
+                complete = sum(job.complete for job in jobs if job.seed in scale.seeds)
                 minutes = (runs - complete) * (scale.minutes_a_run or 0)
                 time = f"{minutes:,.0f} min, {scale.cost}" if minutes else ""
                 printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
@@ -137,10 +138,11 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
 def _block(
     kind: str, words: str, experiments: dict[str, Experiment], results: Path, beside: Path, draw_figures: bool
 ) -> str:
+    from sed_lab.report.claim_text import claims_of, counts_of, expectation
     from sed_lab.report.drawing import draw
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
-    from sed_lab.report.table_text import claims_of, counts_of, markdown, markdown_grid, to_be_run
+    from sed_lab.report.table_text import markdown, markdown_grid, to_be_run
 
     if kind == "summary":
         return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))
@@ -150,7 +152,8 @@ def _block(
         found = [kept_table(experiment, scale, results) for experiment in chosen]
         if not found:
             raise InputError(f"<!-- verdicts: {words} --> names no paper and scale; write PAPER SCALE, or SCALE")
-        return markdown_grid(claims_of(found) if name else counts_of(found, results / "README.md", beside))
+        shown = claims_of(found) if name else counts_of(found, results / "README.md", beside)
+        return markdown_grid(shown) + expectation(found)
     if name not in experiments:
         raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
     experiment = experiments[name].at(scale)

@@ -253,13 +253,17 @@ class _Reader:
             easiest = options.pop("easiest")
             self.known(easiest, self.read.classes, f"claim {claim.id} names class", *place)
             chosen.sort(key=lambda key: self.columns[key].event_label != easiest)  # it first
-        rows = dict.fromkeys([*claim.rows, *(self.rows if claim.kind == "best" and len(claim.rows) == 1 else ())])
-        return claim.model_copy(update={"columns": tuple(chosen), "rows": tuple(rows), "options": options})
+        rows = claim.rows
+        if claim.kind == "best":
+            rows = tuple(dict.fromkeys([*rows, *(self.rows if len(rows) == 1 else ())]))
+        return claim.model_copy(update={"columns": tuple(chosen), "rows": rows, "options": options})
 
 
 def _merged(shared: Any, own: Any, key: str = "") -> Any:
-    """``own`` over ``shared``: mappings key by key, lists of overrides one after the other."""
+    """``own`` over ``shared``: mappings key by key, lists of overrides one after the other; seeds stand for looks."""
     if isinstance(shared, dict) and isinstance(own, dict):
+        instead = {"seeds": "looks", "looks": "seeds"}
+        shared = {name: value for name, value in shared.items() if instead.get(name) not in own}
         return {**shared, **{name: _merged(shared.get(name), value, name) for name, value in own.items()}}
     return [*shared, *own] if key in ("base", "overrides") and type(shared) is type(own) is list else own
 

@@ -20,33 +20,36 @@ from typing_extensions import TypedDict
 from sed_lab.errors import InputError
 
 SCALES = ("smoke", "mini", "medium", "full")
+SMOKE = SCALES[0]  # its numbers mean nothing
 SHARED = "scale.yaml"  # the file of what a paper's tables share
 SYSTEM = "{system}"
 
 
 class Kind(NamedTuple):
-    """A kind of claim: keys that name its rows, in order, others it needs or may have; ``wide``: of all classes."""
+    """A kind of claim: keys that name its rows, in order, others it needs or may have; ``wide``: of all classes;
+    ``plain``: it says that there is an effect, and may have a ``margin`` within which there is none to speak of."""
 
     rows: tuple[str, ...]
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
     wide: bool = False
+    plain: bool = True
 
 
 CLAIMS = {
     "better": Kind(("better", "than")),  # row a is better than row b
     "best": Kind(("best", "among"), may=("among",)),  # row a is better than each of the others
     "order": Kind(("order",)),  # rows from best to worst
-    "within": Kind(("row",), may=("value",)),  # this near to the paper's number (or to value)
+    "within": Kind(("row",), may=("value",), plain=False),  # this near to the paper's number (or to value)
     "above": Kind(("above",), ("value",)),  # the row's number lies above value
     "below": Kind(("below",), ("value",)),
     "most": Kind(("most", "than"), wide=True),  # a is better than b in more than half of the classes
     "each": Kind(("each", "than"), wide=True),  # a is better than b in every class
     "trades": Kind(("trades", "than"), ("against",)),  # a is better than b in the column or in another, not in both
-    "near": Kind(("near", "to"), ("within",)),  # row a minus row b lies this near to 0
+    "near": Kind(("near", "to"), ("within",), plain=False),  # row a minus row b lies this near to 0
     "gains": Kind(("gains", "over", "more_than_row", "over_row")),  # a gains more over b than row c over row d
     "easiest": Kind(("row",), wide=True),  # in this row, a class is better than each other of a class-wise column
-    "follows": Kind(("of", "to"), ("way", "rather_than"), wide=True),  # a over b goes with one column, not another
+    "follows": Kind(("of", "to"), ("way", "rather_than"), wide=True, plain=False),  # a over b goes with one column
 }
 
 
@@ -91,8 +94,16 @@ class Part(BaseModel):
         return value
 
 
+def _looks(value: tuple[int, ...]) -> tuple[int, ...]:
+    rising = all(a < b for a, b in pairwise(value)) and value[:1] > (1,)
+    return value if rising else refuse("looks must be rising numbers of seeds from 2 on, such as [5, 10, 20]")
+
+
 class Scale(Part):
     """Seeds and overrides of one size; ``minutes`` one run takes on ``hardware``, measured.
+
+    Instead of ``seeds`` there may be ``looks``, the numbers of seeds after which claims are judged: the first of them
+    are run, the others where they are needed. ``fixed`` seeds were given on the command line: all rows have all.
 
     Where that was not measured, ``steps`` of ``step_seconds`` each are an estimate of them.
 
@@ -100,7 +111,10 @@ class Scale(Part):
     those at scale full do.
     """
 
+    made = ("fixed",)
     seeds: Annotated[tuple[StrictInt, ...], AfterValidator(_seeds)]
+    looks: Annotated[tuple[StrictInt, ...], AfterValidator(_looks)] = ()
+    fixed: bool = False
     overrides: Words = ()
     minutes: StrictFloat | None = None
     steps: StrictInt | None = None
@@ -108,6 +122,30 @@ class Scale(Part):
     hardware: str = ""
     config: str = "config"
     papers_data: StrictBool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_of_looks(cls, value: Any) -> Any:
+        looks = value.get("looks") if isinstance(value, dict) else None
+        if looks is not None and "seeds" in value:
+            refuse("a scale has looks or seeds, not both", "looks")
+        first = looks[0] if isinstance(looks, list) and looks and isinstance(looks[0], int) else 1
+        return value if looks is None else {**value, "seeds": tuple(range(first))}
+
+    @property
+    def every(self) -> tuple[int, ...]:
+        """The seeds of all looks."""
+        return self.seeds if self.fixed or not self.looks else tuple(range(self.looks[-1]))
+
+    @property
+    def planned(self) -> tuple[int, ...]:
+        """The looks, or one look at all seeds."""
+        return self.looks or (len(self.seeds),)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many seeds a row may have."""
+        return (len(self.seeds),) if self.fixed else self.planned
 
     @property
     def minutes_a_run(self) -> float | None:
@@ -195,12 +233,14 @@ class Claim(Part):
             refuse(f"a claim is one of {', '.join(CLAIMS)}; this one has {', '.join(found) or 'none'}")
         kind = CLAIMS[found[0]]
         needed = [key for key in ("id", "say", found[0], *kind.rows, *kind.needs, "column") if key not in kind.may]
-        check_keys(given, {*needed, *kind.may, "ours"})
+        check_keys(given, {*needed, *kind.may, "ours", *(["margin"] if kind.plain else [])})
         for key in {*needed} - {*given}:
             refuse(f"claim {given.get('id', '')} needs {key!r}")
-        for key in {*given} & {"value", "within"}:
+        for key in {*given} & {"value", "within", "margin"}:
             if isinstance(given[key], bool) or not isinstance(given[key], int | float):
                 refuse(f"claim {given['id']}: {key} must be a number, not {given[key]!r}", key)
+        if given.get("margin", 1) <= 0:
+            refuse(f"claim {given['id']}: margin must be above 0, not {given['margin']!r}", "margin")
         if given.get("way", "up") not in ("up", "down"):
             refuse(f"claim {given['id']}: way must be up or down, not {given['way']!r}", "way")
         named = [given[key] for key in kind.rows if key in given]
@@ -285,7 +325,7 @@ class Experiment(Part):
         Raises:
             InputError: there is no such scale.
         """
-        asked = self.scale(scale).model_copy(update={} if seeds is None else {"seeds": seeds})
+        asked = self.scale(scale).model_copy(update={} if seeds is None else {"seeds": seeds, "fixed": True})
         rows = {}
         for name, row in self.rows.items():
             means = tuple(one for one in row.mean_of if scale in self.rows[one].scales)

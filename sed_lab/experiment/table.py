@@ -1,7 +1,8 @@
 """A table of a paper from run records alone: its cells and what the claims come to.
 
 A cell is the mean and standard deviation over all seeds of its row. A run that failed or is missing leaves its cell
-empty with the reason: an average over fewer runs than were asked for is never shown.
+empty with the reason: an average over fewer runs than were asked for is never shown. Where seeds come in looks, a row
+has as many as its last complete look, and runs of a look that is not complete do not count yet.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.experiment import claim as judge
-from sed_lab.experiment.claim import Verdict
-from sed_lab.experiment.spec import Claim, Experiment
+from sed_lab.experiment.comparison import Rule, Verdict
+from sed_lab.experiment.look import margins, over_looks
+from sed_lab.experiment.spec import SMOKE, Claim, Experiment
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 
+NOT_RUN = "not run"
+NOT_JUDGED = f"{SMOKE}: not judged"  # what stands for a verdict where numbers mean nothing
 Folders = Mapping[str, Mapping[int, Path]]  # a run's folder by row and seed
 
 
@@ -36,6 +40,11 @@ class Cell:
         """The values by seed, none where one of them is not there."""
         return {} if self.missing or self.undefined else self.values
 
+    def of(self, seeds: Sequence[int]) -> Mapping[int, float]:
+        """The values of ``seeds``, none where one of them is not there."""
+        there = not self.missing and all(seed in self.values for seed in seeds)
+        return {seed: self.values[seed] for seed in seeds} if there else {}
+
     @property
     def mean(self) -> float | None:
         return statistics.fmean(self.whole.values()) if self.whole else None
@@ -47,7 +56,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """``cells[row][column]``, the verdict of each claim, and the ``records`` of the complete runs by row and seed."""
+    """``cells[row][column]``, the verdict of each claim, and the ``records`` of the complete runs by row and seed.
+
+    ``folders`` are those of the runs that count; ``failed`` says which runs of a look that is not complete failed.
+    """
 
     experiment: Experiment
     scale: str
@@ -55,12 +67,13 @@ class Table:
     verdicts: Mapping[str, Verdict]
     records: Mapping[str, Mapping[int, Mapping[str, Any]]]
     folders: Folders
+    failed: Mapping[str, str]
 
     @property
     def missing(self) -> list[str]:
         """Rows with a run that is not complete, and why."""
         own = [row for row, one in self.experiment.rows.items() if not one.mean_of]
-        reasons = {row: next(iter(self.cells[row].values())).missing for row in own}
+        reasons = {row: next(iter(self.cells[row].values())).missing or self.failed.get(row) for row in own}
         return [f"{row}: {reason}" for row, reason in reasons.items() if reason]
 
     @property
@@ -75,21 +88,24 @@ class Table:
 
 
 def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
-    """Collect the runs of ``folders[row][seed]`` into cells and judge the claims."""
+    """Collect the runs of ``folders[row][seed]`` into cells and judge the claims; at smoke scale no claim is judged."""
     cells: dict[str, dict[str, Cell]] = {}
     records: dict[str, dict[int, Any]] = {}
+    counting: dict[str, dict[int, Path]] = {}
+    failed: dict[str, str] = {}
+    lengths = experiment.scale(scale).lengths
     for row, by_seed in folders.items():
-        records[row] = {}
+        records[row], counting[row] = {}, {}
         if experiment.rows[row].mean_of:
             continue
         found = {seed: _read(folder) for seed, folder in by_seed.items()}
-        records[row] = {seed: one for seed, one in found.items() if isinstance(one, dict)}
+        length = _length([isinstance(one, dict) for one in found.values()], lengths)
+        counting[row] = dict([*by_seed.items()][:length])
+        beyond = [(seed, one) for seed, one in [*found.items()][length:] if isinstance(one, str) and one != NOT_RUN]
+        failed |= {row: _reasons(beyond)} if beyond else {}
+        records[row] = {seed: found[seed] for seed in counting[row] if isinstance(found[seed], dict)}
         numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
-        reasons: dict[str, list[str]] = {}
-        for seed, one in found.items():
-            if isinstance(one, str):
-                reasons.setdefault(one, []).append(str(seed))
-        missing = "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
+        missing = _reasons([(seed, one) for seed in counting[row] if isinstance(one := found[seed], str)])
         cells[row] = {}
         for name, column in experiment.columns.items():
             metric = experiment.rows[row].metric(column)
@@ -102,8 +118,21 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         if parts:
             cells[row] = {name: _mean_cell([part[name] for part in parts]) for name in experiment.columns}
     cells = {row: cells[row] for row in experiment.rows}
-    verdicts = {claim.id: judge_claim(experiment, cells, claim) for claim in experiment.claims}
-    return Table(experiment, scale, cells, verdicts, records, folders)
+    verdicts = {claim.id: judge_claim(experiment, scale, cells, claim) for claim in experiment.claims}
+    return Table(experiment, scale, cells, verdicts, records, counting, failed)
+
+
+def _length(complete: Sequence[bool], lengths: Sequence[int]) -> int:
+    """How many seeds of a row count: those of its last look whose runs are all complete, at least of the first."""
+    return max([n for n in lengths if n <= len(complete) and all(complete[:n])], default=min(lengths))
+
+
+def _reasons(missing: Sequence[tuple[int, str]]) -> str:
+    """Why runs are not there, with their seeds."""
+    reasons: dict[str, list[str]] = {}
+    for seed, reason in missing:
+        reasons.setdefault(reason, []).append(str(seed))
+    return "; ".join(f"seed {', '.join(seeds)}: {reason}" for reason, seeds in reasons.items())
 
 
 def _mean_cell(parts: Sequence[Cell]) -> Cell:
@@ -114,39 +143,57 @@ def _mean_cell(parts: Sequence[Cell]) -> Cell:
     return Cell(values, missing, next((part.undefined for part in parts if part.undefined), ""))
 
 
-def judge_claim(experiment: Experiment, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:
-    """The verdict on one claim; a row with a missing run counts with no seed at all, which leaves it undecided."""
+def judge_claim(experiment: Experiment, scale: str, cells: Mapping[str, Mapping[str, Cell]], claim: Claim) -> Verdict:
+    """The verdict on one claim, look by look; a row with a missing run counts with no seed at all."""
+    if scale == SMOKE:
+        return Verdict(NOT_JUDGED, ())
+    size = experiment.scale(scale)
+    return over_looks(
+        lambda n: _judged(experiment, cells, claim, size.every[:n], size.planned), size.planned, len(size.every)
+    )
+
+
+def _judged(
+    experiment: Experiment,
+    cells: Mapping[str, Mapping[str, Cell]],
+    claim: Claim,
+    seeds: Sequence[int],
+    looks: tuple[int, ...],
+) -> Verdict:
+    """The verdict on the first ``seeds``, as one of ``looks``."""
     lower = experiment.columns[claim.columns[0]].better == "lower"
     labels = [experiment.columns[column].event_label for column in claim.columns]
-    classes = [{name: cells[name][column].whole for name in claim.rows} for column in claim.columns]
+    classes = [{name: cells[name][column].of(seeds) for name in claim.rows} for column in claim.columns]
     rows, options, names = classes[0], claim.options, claim.rows
     first, last = names[0], names[-1]
+    limits = margins(claim, experiment)
+    rule = Rule(looks, margin=limits[0])
     if claim.kind in ("better", "best", "order"):
-        return judge.better(rows, claim.pairs, lower, welch=experiment.welch is not None)
+        return judge.better(rows, claim.pairs, lower, experiment.welch is not None, looks, limits)
     if claim.kind in ("above", "below"):
-        return judge.above(rows[first], first, options["value"], claim.kind == "below")
+        return judge.above(rows[first], first, options["value"], claim.kind == "below", rule)
     if claim.kind == "most":
-        return judge.most(classes, first, last, lower)
+        return judge.most(classes, first, last, lower, rule)
     if claim.kind == "each":
-        return judge.each(dict(zip(labels, classes, strict=True)), first, last, lower)
+        return judge.each(dict(zip(labels, classes, strict=True)), first, last, lower, looks, limits)
     if claim.kind == "trades":
-        other = {name: cells[name][options["against"]].whole for name in claim.rows}
-        return judge.trades(rows, other, first, last)
+        other = {name: cells[name][options["against"]].of(seeds) for name in claim.rows}
+        return judge.trades(rows, other, first, last, rule)
     if claim.kind == "near":
-        return judge.near(rows[first], rows[last], (first, last), options["within"])
+        return judge.near(rows[first], rows[last], (first, last), options["within"], looks)
     if claim.kind == "gains":
-        return judge.gains([rows[name] for name in names], names, lower)
+        return judge.gains([rows[name] for name in names], names, lower, rule)
     if claim.kind == "easiest":
         own = {label: one[first] for label, one in zip(labels, classes, strict=True)}
         easiest, *others = own
-        return judge.better(own, [(easiest, other) for other in others], lower)
+        return judge.better(own, [(easiest, other) for other in others], lower, looks=looks, margins=limits)
     if claim.kind == "follows":
         asked = (options["follows"], options["rather_than"])
-        means = [{i: cells[last][f"{name}/{label}"].mean for i, label in enumerate(labels)} for name in asked]
-        x, y = ({i: value for i, value in found.items() if value is not None} for found in means)
-        return judge.follows(classes, first, last, x, y, asked, options["way"] == "down")
+        cellwise = [{i: cells[last][f"{name}/{label}"].of(seeds) for i, label in enumerate(labels)} for name in asked]
+        x, y = ({i: statistics.fmean(one.values()) for i, one in found.items() if one} for found in cellwise)
+        return judge.follows(classes, first, last, x, y, asked, options["way"] == "down", looks)
     target = options["value"] if "value" in options else experiment.rows[first].paper[claim.columns[0]][0]
-    return judge.within(rows[first], first, target, options["within"])
+    return judge.within(rows[first], first, target, options["within"], looks)
 
 
 def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
@@ -169,7 +216,7 @@ def _read(folder: Path) -> dict[str, Any] | str:
     if not (folder / "run.json").exists():
         log = folder / "output.log"  # of a run that was refused before it had a record
         said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        return "; ".join(["not run", *[line for line in said if line.startswith("error: ")][-1:]])
+        return "; ".join([NOT_RUN, *[line for line in said if line.startswith("error: ")][-1:]])
     record: dict[str, Any] = read_json(folder / "run.json")
     if record["status"] != "complete":
         return f"{record['status']}: {record['reason']}" if record.get("reason") else str(record["status"])

@@ -12,14 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from sed_lab.experiment.claim import FAILS, HOLDS, UNDECIDED
+from sed_lab.experiment.comparison import WORDS
 from sed_lab.experiment.table import Table
 from sed_lab.files import write_text
+from sed_lab.report.claim_text import claims_grid
 from sed_lab.report.drawing import draw
 from sed_lab.report.page import asset, page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
-from sed_lab.report.table_text import claims_grid, grid, notes, provenance, write_table
+from sed_lab.report.table_text import grid, notes, provenance, write_table
 
 RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and bytes of sound in it
 
@@ -84,10 +85,15 @@ def section(table: Table, runs: str = "", downloads: str = "") -> str:
 
 def _claims(table: Table) -> str:
     rows = "".join(
-        f'<li><span class="verdict {verdict}">{verdict}</span> {escape(claim)}<br><small>{escape(why)}</small></li>'
-        for claim, verdict, why in claims_grid(table)[1]
+        f'<li><span class="verdict {_style(word)}">{word}</span> {escape(claim)}<br><small>{escape(why)}</small></li>'
+        for claim, word, why in claims_grid(table)[1]
     )
     return f'<ul class="claims">{rows}</ul>'
+
+
+def _style(word: str) -> str:
+    """The class of a verdict in the style sheet."""
+    return word.replace(" ", "-") if word in WORDS else "none"
 
 
 def _run_links(table: Table, runs: str) -> str:
@@ -103,16 +109,15 @@ def _run_links(table: Table, runs: str) -> str:
 
 def _index(papers: Mapping[str, Iterable[Table]]) -> str:
     parts = ['<p class="note">Every table at every scale of which there is a run. A claim is judged by paired']
-    parts.append("differences over seeds with a 95 % interval: it holds, fails, or is undecided.</p>")
+    parts.append("differences over seeds with a 95 % interval: it holds or fails, there is no difference, or it is")
+    parts.append("undecided.</p>")
     for paper, tables in papers.items():
         rows = []
         for table in tables:
             there, asked = len(table.complete), len(table.asked)
             counts = Counter(verdict.word for verdict in table.verdicts.values())
             chips = "".join(
-                f'<span class="verdict {word}">{counts[word]} {word}</span> '
-                for word in (HOLDS, FAILS, UNDECIDED)
-                if counts[word]
+                f'<span class="verdict {_style(word)}">{counts[word]} {word}</span> ' for word in WORDS if counts[word]
             )
             words = escape(f"{table.experiment.item}: {table.experiment.title}")
             link = f'<a href="{escape(paper)}.html#{anchor(table)}">{words}</a>'

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from sed_lab.experiment.claim import FAILS, HOLDS, UNDECIDED, Verdict, welch_t
-from sed_lab.experiment.spec import Claim, Experiment
+from sed_lab.experiment.comparison import ERROR
+from sed_lab.experiment.interval import nominal
+from sed_lab.experiment.spec import SMOKE
 from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
+from sed_lab.report.claim_text import Grid, claims_grid
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
-EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
-Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
 def mean_sd(values: Sequence[float], digits: int = 3) -> str:
@@ -109,81 +106,32 @@ def _words(table: Table, row: str, key: str, with_paper: bool) -> list[str]:
     return words
 
 
-def claims_grid(table: Table) -> Grid:
-    """The claims as words: sentence, verdict and what it rests on."""
-    lines = []
-    for claim in table.experiment.claims:
-        verdict, ours = table.verdicts[claim.id], " (our question, not the paper's)" if claim.ours else ""
-        why = evidence(verdict) + printed(table.experiment, claim)
-        lines.append([f"{claim.id}. {claim.say}{ours}", verdict.word, why])
-    return ["claim", "verdict", EVIDENCE], lines
-
-
-def claims_of(tables: Sequence[Table]) -> Grid:
-    """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
-    lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
-    return ["table", "claim", "verdict", EVIDENCE], lines
-
-
-def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
-    """A line a paper: tables, complete runs, claims by verdict and those of tables without any run, and a link.
-
-    It leads to the paper's section of the file ``results``.
-
-    Links start from the folder ``beside``.
-    """
-    text = results.read_text(encoding="utf-8") if results.exists() else ""
-    lines = []
-    for paper in dict.fromkeys(table.experiment.paper for table in tables):
-        its = [table for table in tables if table.experiment.paper == paper]
-        words = Counter(verdict.word for table in its if table.complete for verdict in table.verdicts.values())
-        waiting = sum(len(table.verdicts) for table in its if not table.complete)
-        runs = {folder for table in its for folder in table.complete}
-        headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
-        title = headings[-1] if headings else paper
-        anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
-        link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
-        counts = [len(its), len(runs), *(words[word] for word in (HOLDS, FAILS, UNDECIDED)), waiting]
-        lines.append([title, *map(str, counts), link])
-    return ["paper", "tables", "runs", "claims that hold", "fail", "undecided", "to be run", "results"], lines
-
-
-def printed(experiment: Experiment, claim: Claim) -> str:
-    """Welch's t from the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
-    if experiment.welch is None or claim.kind not in ("better", "best", "order"):
-        return ""
-    sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
-    values = []
-    for a, b in claim.pairs:
-        x, y = (experiment.rows[name].paper.get(claim.columns[0]) for name in (a, b))
-        if x is None or y is None or x[1] is None or y[1] is None:
-            return ""
-        values.append(f"{sign * welch_t((x[0], x[1]), (y[0], y[1]), experiment.welch):.1f}")
-    return f"; t from the published values {', '.join(values)}"
-
-
-def evidence(verdict: Verdict) -> str:
-    """The differences a verdict rests on, in words."""
-    parts = []
-    for item in verdict.comparisons:
-        text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
-        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
-        text += f"{bounds(item.interval)}, {item.seeds}" + (f" ({item.by})" if item.by else "")
-        parts.append(text + (f"; unpaired{bounds(item.welch)}" if item.welch else ""))
-    return "; ".join(parts)
-
-
-def bounds(interval: tuple[float, float] | None) -> str:
-    """`` [-0.103, +0.214]``, or nothing."""
-    return "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
-
-
 def provenance(table: Table) -> dict[str, str]:
-    """How the numbers came about: command, runs and seeds, and `origin` of their records."""
-    seeds = ", ".join(map(str, table.experiment.scale(table.scale).seeds))
+    """How the numbers came about: command, runs and seeds, looks at the claims, and `origin` of their records."""
     command = f"sed-reproduce {table.experiment.name} --scale {table.scale}"
-    runs = f"{len(table.complete)} of {len(table.asked)} complete; seeds {seeds}"
-    return {"command": command, "runs": runs, **origin([*table.complete.values()])}
+    runs = f"{len(table.complete)} of {len(table.asked)} complete; {_seeds_in_words(table)}"
+    looks = {"looks": _looks_in_words(table)} if table.experiment.claims and table.scale != SMOKE else {}
+    return {"command": command, "runs": runs, **looks, **origin([*table.complete.values()])}
+
+
+def _seeds_in_words(table: Table) -> str:
+    """The seeds that all rows have, and how many those rows have that got more."""
+    lengths = {row: len(by_seed) for row, by_seed in table.folders.items() if by_seed}
+    size = table.experiment.scale(table.scale)
+    shortest = min(lengths.values(), default=len(size.seeds))
+    text = f"seeds {', '.join(map(str, size.every[:shortest]))}"
+    for n in sorted({*lengths.values()} - {shortest}):
+        rows = [table.experiment.rows[row].label for row in lengths if lengths[row] == n]
+        text += f"; {n} seeds of {', '.join(rows)}"
+    return text
+
+
+def _looks_in_words(table: Table) -> str:
+    """After how many seeds claims are judged, at which level, and how many looks were taken."""
+    looks = table.experiment.scale(table.scale).planned
+    longest = max([len(one) for one in table.records.values() if one], default=0)
+    level, numbers = 2 * nominal(ERROR / 2, looks), ", ".join(map(str, looks))
+    return f"at {numbers} seeds, two-sided level {level:.3g} at each; {sum(n <= longest for n in looks)} taken"
 
 
 def origin(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -314,7 +262,7 @@ def print_table(table: Table) -> None:
     needed = Console(width=1000).measure(printed).maximum
     Console(width=max(needed, console.width)).print(printed)
     for claim, verdict, why in claims_grid(table)[1]:
-        console.print(f"[bold]{verdict:<9}[/] {claim} [dim]({why})[/]", highlight=False)
+        console.print(f"[bold]{verdict:<13}[/] {claim} [dim]({why})[/]", highlight=False)
     if length := training_length(table):
         console.print(length, highlight=False)
     for reason in table.missing:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
 DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 # Groups whose class's code can change a number.
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder")
+ELSEWHERE: Any = object()  # stands for a value that depends on the seed in another way than being it
 SHARED = ("sed_lab.method.base", "sed_lab.clip.module", "sed_lab.run.collect")  # code that all runs pass
 
 
@@ -61,14 +62,54 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
 
 def config_hash(config: DictConfig, kept: Mapping[str, str] | None = None) -> str:
     """Twelve hexadecimal digits that stand for :func:`identity`."""
-    text = json.dumps(identity(config, kept), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _hash(identity(config, kept))
 
 
 def run_name(_root_: DictConfig, kept: Mapping[str, str] | None = None) -> str:
     """The folder's name: dataset, method, loss, seed and hash (the resolver ``${run_name:}`` of conf/config.yaml)."""
-    names = [_root_[group]["_target_"].rsplit(".", 1)[-1] for group in ("dataset", "method", "loss") if group in _root_]
-    return "-".join([*names, f"seed{_root_.seed}", config_hash(_root_, kept)])
+    return _name(_root_, _root_.seed, config_hash(_root_, kept))
+
+
+def run_names(config: DictConfig, seeds: Sequence[int], kept: Mapping[str, str] | None = None) -> list[str]:
+    """:func:`run_name` with each of ``seeds``, which is left at the last.
+
+    To resolve a configuration takes hundredths of a second, so only two are: where their identities differ in the seed
+    alone, it is put into those of the others.
+    """
+    found = []
+    for seed in seeds[:2]:
+        config.seed = seed
+        found.append(identity(config, kept))
+    made = [_seeded(found[0], found[1], seeds[0], seeds[1], seed) for seed in seeds[2:]]
+    for i, seed in enumerate(seeds[2:]):
+        if made[i] is ELSEWHERE:
+            config.seed = seed
+            made[i] = identity(config, kept)
+    config.seed = seeds[-1]
+    return [_name(config, seed, _hash(one)) for seed, one in zip(seeds, [*found, *made], strict=True)]
+
+
+def _seeded(a: Any, b: Any, seed_a: int, seed_b: int, seed: int) -> Any:
+    """What is ``a`` with one seed and ``b`` with another, with ``seed``; `ELSEWHERE` where it is not the seed."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        made: Any = {key: _seeded(a[key], b[key], seed_a, seed_b, seed) for key in a}
+        return ELSEWHERE if any(value is ELSEWHERE for value in made.values()) else made
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        made = [_seeded(x, y, seed_a, seed_b, seed) for x, y in zip(a, b, strict=True)]
+        return ELSEWHERE if any(value is ELSEWHERE for value in made) else made
+    if a == b or (a, b) == (seed_a, seed_b):
+        return a if a == b else seed
+    return ELSEWHERE
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _name(config: DictConfig, seed: int, digits: str) -> str:
+    groups = [group for group in ("dataset", "method", "loss") if group in config]
+    return "-".join([*(config[group]["_target_"].rsplit(".", 1)[-1] for group in groups), f"seed{seed}", digits])
 
 
 def register_resolvers() -> None:
@@ -78,8 +119,13 @@ def register_resolvers() -> None:
 
 def is_complete(folder: Path, config: DictConfig, kept: Mapping[str, str] | None = None) -> bool:
     """Whether ``folder`` holds the finished run of this very configuration."""
+    return is_complete_run(folder, config_hash(config, kept))
+
+
+def is_complete_run(folder: Path, digits: str) -> bool:
+    """Whether ``folder`` holds the finished run of the configuration with this hash."""
     record = read_record(folder)
-    return bool(record and record["status"] == "complete" and record["config_hash"] == config_hash(config, kept))
+    return bool(record and record["status"] == "complete" and record["config_hash"] == digits)
 
 
 def divided(config: Mapping[str, Any]) -> tuple[int, int]:

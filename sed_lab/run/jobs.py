@@ -6,6 +6,7 @@ sweeps over their numbers, with any launcher: ``python -m sed_lab.run.jobs -m li
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -17,8 +18,11 @@ from sed_lab.run import sweep
 
 
 def task(cfg: DictConfig) -> float | None:
-    """What Hydra calls for each job: item ``cfg.job`` of the list, in a fresh process."""
+    """What Hydra calls for each job: item ``cfg.job`` of the list, in a fresh process; none that would end too late."""
     job = read_json(Path(cfg.list))[cfg.job]
+    if job["latest"] is not None and time.time() > job["latest"]:
+        sweep.note(Path(job["folder"]), cfg.job, sweep.LEFT, "it would end too late")
+        return None
     return sweep.run_process(job["arguments"], Path(job["folder"]), cfg.job, job["gpus"])
 
 

@@ -33,6 +33,7 @@ from sed_lab.run.record import read_record
 RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
                   "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
+LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 outcome = {"failed": 0}
 
@@ -177,7 +178,7 @@ class SweepReport(Callback):
                 said = _last_line(Path(job["folder"]) / "output.log")
                 last = f"killed, the last line of its output.log: {said}" if said else "killed without a word"
                 job.update(status="missing", reason=last)
-        outcome["failed"] = sum(job["status"] != "done" for job in jobs.values())
+        outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
         _print_jobs([jobs[number] for number in sorted(jobs)])
 
 
@@ -201,7 +202,9 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
         table.add_row(str(job["job"]), job["status"], Path(job["folder"]).name, job["reason"])
     console = Console(stderr=True)
     console.print(table)
-    counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing")}
+    counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing", LEFT)}
+    if not counts[LEFT]:
+        del counts[LEFT]
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

@@ -11,10 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_ind, ttest_rel
 
 from sed_lab.experiment.claim import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Verdict,
     above,
     better,
     compare,
@@ -27,6 +23,7 @@ from sed_lab.experiment.claim import (
     welch_t,
     within,
 )
+from sed_lab.experiment.comparison import FAILS, HOLDS, UNDECIDED, Rule, Verdict
 from sed_lab.experiment.interval import permuted, rank_correlation
 from sed_lab.experiment.spec import Claim
 
@@ -103,7 +100,7 @@ def test_every_comparison_is_needed() -> None:
 def test_what_refutes_is_corrected_for_the_number_of_comparisons() -> None:
     a, b = dict(enumerate([0.50, 0.51, 0.52])), dict(enumerate([0.55, 0.57, 0.62]))
     alone = compare("a", a, "b", b)
-    one_of_four = compare("a", a, "b", b, parts=4)
+    one_of_four = compare("a", a, "b", b, rule=Rule(parts=4))
     assert alone.word == FAILS
     assert one_of_four.word == UNDECIDED
     assert alone.interval is not None

@@ -65,7 +65,7 @@ def composes(experiment: Experiment, scales: list[str]) -> None:
         assert own or experiment.paper == "default", "a paper names its own: the default may change"
         jobs = expand(experiment.at(scale), scale)
         own = [row for row in experiment.at(scale).rows.values() if not row.mean_of]
-        assert len(jobs) == len(own) * len(experiment.scale(scale).seeds)
+        assert len(jobs) == len(own) * len(experiment.scale(scale).every)
         shown = {(job.folder, experiment.rows[job.row].system) for job in jobs}
         assert len(shown) == len(jobs)
         check_columns(experiment.at(scale), jobs)

@@ -14,8 +14,9 @@ from sed_lab.errors import InputError
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import Cell, build_table, ratio_of
 from sed_lab.files import read_json, write_json
+from sed_lab.report.claim_text import claims_grid
 from sed_lab.report.drawing import draw, write_figure
-from sed_lab.report.table_text import claims_grid, grid, markdown, print_table, write_table
+from sed_lab.report.table_text import grid, markdown, print_table, write_table
 
 FILE = """\
 paper: p
@@ -221,9 +222,12 @@ def test_a_class_wise_table_has_a_line_a_class(tmp_path: Path, classwise: dict[s
     # Cat's mean rises, Dog's is the same, Cow has none; Cat rises by .1, .2, .15; Dog is .5 in all three seeds
     assert words == {"1": "undecided", "2": "holds", "3": "undecided", "4": "undecided"}
     lines = claims_grid(table)[1]
-    assert lines[0][2] == "tbfl - bce: +0.075 [-0.033, +0.183], 3 (better in 1 of 1 classes, sign test p = 1.000)"
+    assert lines[0][2] == (
+        "tbfl - bce: +0.075 [-0.033, +0.183], 3 (better in 1 of 1 classes, sign test p = 1.000); 3 seeds can show 0.108"
+    )
     assert lines[1][0] == "2. Cat is comparable (our question, not the paper's)"
-    assert lines[2][2] == "tbfl - 0.3: +0.200 [-0.083, +0.200], 3 (+0.200 in every seed, sign test p = 0.250)"
+    assert lines[2][2].startswith("tbfl - 0.3: +0.200 [-0.083, +0.200], 3 (+0.200 in every seed, sign test p = 0.250)")
+    assert lines[2][2].endswith("; margin 0.1; 3 more would decide")  # half of 0.5 - 0.3; six coins fall alike
 
 
 def test_a_class_wise_column_may_have_two_totals(tmp_path: Path, classwise: dict[str, dict[int, Path]]) -> None:
@@ -348,4 +352,4 @@ def test_the_terminal_table_keeps_names_whole(
     print_table(build_table(experiment(tmp_path), "mini", folders))
     out = capsys.readouterr().out
     assert "0.700 ± 0.141" in out
-    assert "holds     1. A beats B" in out
+    assert "holds         1. A beats B" in out

@@ -25,7 +25,7 @@ title: A table
 place: table 1
 base: [trainer=smoke]
 scales:
-  smoke: {config: park2022, seeds: [0, 1], minutes: 3, hardware: one core}
+  mini: {config: park2022, seeds: [0, 1], minutes: 3, hardware: one core}
 columns:
   f1: {label: F1, metric: student/event_f1/macro}
 rows:
@@ -51,7 +51,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
     """The same with its four runs complete; their numbers are 0.4, 0.5 and 0.6, 0.7."""
     toy = make_run()
-    for number, job in enumerate(expand(read_experiment(lab / "experiments/p/t.yaml"), "smoke")):
+    for number, job in enumerate(expand(read_experiment(lab / "experiments/p/t.yaml"), "mini")):
         shutil.copytree(toy, lab / job.folder)
         record: dict[str, Any] = read_json(lab / job.folder / "run.json")
         facts = {"name": job.folder.name, "config_hash": job.folder.name.rsplit("-", 1)[1], "seed": job.seed}
@@ -74,8 +74,8 @@ def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce(["keep", "--scale", "smoke"]) == 0
-    kept = sorted((complete / "results/smoke").iterdir())
+    assert reproduce(["keep", "--scale", "mini"]) == 0
+    kept = sorted((complete / "results/mini").iterdir())
     assert len(kept) == 4
     for folder in kept:  # no place of this machine
         for path in folder.iterdir():
@@ -83,15 +83,15 @@ def test_a_table_is_kept_written_and_checked(complete: Path, capsys: pytest.Capt
     assert read_json(kept[0] / "run.json")["config"]["dataset"]["folder"] == "~/.cache/sed_lab"
     shutil.rmtree(complete / "runs")
     page = complete / "PAGE.md"
-    page.write_text("before\n\n<!-- table: p/t smoke -->\n<!-- end -->\n\nafter\n")
+    page.write_text("before\n\n<!-- table: p/t mini -->\n<!-- end -->\n\nafter\n")
     assert reproduce(["check", "PAGE.md"]) == 1
     assert reproduce(["write", "PAGE.md"]) == 0
     text = page.read_text()
     assert "| A | 0.450 ± 0.071 | 0.500 |" in text
     assert "1. B beats A | holds | b - a: +0.205" in text
     assert text.startswith("before\n")
-    assert text.endswith("![A table](results/figures/p-t-smoke.svg)\n<!-- end -->\n\nafter\n")
-    assert (complete / "results/figures/p-t-smoke.svg").stat().st_size > 1000
+    assert text.endswith("![A table](results/figures/p-t-mini.svg)\n<!-- end -->\n\nafter\n")
+    assert (complete / "results/figures/p-t-mini.svg").stat().st_size > 1000
     assert reproduce(["check", "PAGE.md"]) == 0
     capsys.readouterr()
     page.write_text(text.replace("0.450 ± 0.071", "0.460 ± 0.071"))
@@ -111,16 +111,16 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
     (lab / "mine/Dog").mkdir(parents=True)
     (lab / "mine/Dog/a.wav").write_bytes(b"wow")
     toy = make_run()
-    for job in expand(read_experiment(file), "smoke"):
+    for job in expand(read_experiment(file), "mini"):
         shutil.copytree(toy, lab / job.folder)
         record: dict[str, Any] = read_json(lab / job.folder / "run.json")
         facts = {"status": "complete", "config_hash": job.folder.name.rsplit("-", 1)[1]}
         record["config"] |= {"paths": {"runs": "runs", "cache": "cache"}, "dataset": {"bank_folder": "mine"}}
         key = content_key(lab / "mine", lab / "cache", ())
         write_json(lab / job.folder / "run.json", {**record, **facts, "data": {"mine": key}})
-    assert reproduce(["keep", "--scale", "smoke"]) == 0
-    assert read_json(lab / "results/smoke/data.json") == {"mine": key}
-    (lab / "PAGE.md").write_text("<!-- table: p/t smoke -->\n<!-- end -->\n")
+    assert reproduce(["keep", "--scale", "mini"]) == 0
+    assert read_json(lab / "results/mini/data.json") == {"mine": key}
+    (lab / "PAGE.md").write_text("<!-- table: p/t mini -->\n<!-- end -->\n")
     assert reproduce(["write", "PAGE.md"]) == 0
     assert "not run" not in (lab / "PAGE.md").read_text()
 
@@ -140,22 +140,24 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
 
 
 def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
-    assert reproduce(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "mini"]) == 0
     page = complete / "PAGE.md"
-    page.write_text("<!-- verdicts: smoke -->\n<!-- end -->\n\n<!-- verdicts: p smoke -->\n<!-- end -->\n")
+    page.write_text("<!-- verdicts: mini -->\n<!-- end -->\n\n<!-- verdicts: p mini -->\n<!-- end -->\n")
     (complete / "results/README.md").write_text(
-        "## Another\n\n## P & Q 2020\n\n<!-- table: p/t smoke -->\n<!-- end -->\n"
+        "## Another\n\n## P & Q 2020\n\n<!-- table: p/t mini -->\n<!-- end -->\n"
     )
     assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
-    counts, claims = page.read_text().split("\n\n")
+    counts, claims = page.read_text().split("<!-- end -->\n\n")
     link = "[tables and figures](results/README.md#p--q-2020)"
-    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | {link} |\n" in counts
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | 0 | {link} |\n" in counts
+    assert counts.count("1 of 1 judged claims are decided.") == claims.count("1 of 1 judged claims are decided.") == 1
+    assert "up to 0.1 of these words are expected to be wrong" in counts  # one claim in twenty
     assert "| t | 1. B beats A | holds | b - a: +0.205" in claims
     assert reproduce(["check", "PAGE.md"]) == 0
     page.write_text(page.read_text().replace("| holds |", "| fails |"))
     assert reproduce(["check", "PAGE.md"]) == 1
-    page.write_text("<!-- verdicts: q smoke -->\n<!-- end -->\n")
-    with pytest.raises(InputError, match="verdicts: q smoke --> names no paper and scale; write PAPER SCALE, or SCALE"):
+    page.write_text("<!-- verdicts: q mini -->\n<!-- end -->\n")
+    with pytest.raises(InputError, match="verdicts: q mini --> names no paper and scale; write PAPER SCALE, or SCALE"):
         reproduce(["check", "PAGE.md"])
 
 
@@ -174,8 +176,8 @@ def test_help_says_what_the_commands_are(word: str, capsys: pytest.CaptureFixtur
     ("text", "message"),
     [
         ("no table", r"PAGE\.md has no marked table"),
-        ("<!-- table: p/x smoke -->\n<!-- end -->\n", r"names no experiment; there are: p/t"),
-        ("<!-- table: p/t full -->\n<!-- end -->\n", r"no scale 'full'; it has smoke"),
+        ("<!-- table: p/x mini -->\n<!-- end -->\n", r"names no experiment; there are: p/t"),
+        ("<!-- table: p/t full -->\n<!-- end -->\n", r"no scale 'full'; it has mini"),
     ],
 )
 def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
@@ -189,16 +191,16 @@ def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
 def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["list"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
-    assert line.split()[:4] == ["p-t", "smoke", "4", "0"]
+    assert line.split()[:4] == ["p-t", "mini", "4", "0"]
     assert "3 min a run on one core" in line
-    assert reproduce(["list", "--scale", "mini"]) == 0
+    assert reproduce(["list", "--scale", "medium"]) == 0
     assert "p-t" not in capsys.readouterr().out
 
 
 def test_the_list_counts_complete_runs(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["list", "p/t"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
-    assert line.split() == ["p-t", "smoke", "4", "4"]
+    assert line.split() == ["p-t", "mini", "4", "4"]
 
 
 def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +210,8 @@ def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monk
 
 def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sed_lab.reproduce.subprocess", None)  # nothing can be started
-    assert reproduce(["p/t", "--scale", "smoke"]) == 0
-    place = complete / "runs/tables/smoke/p/t"
+    assert reproduce(["p/t", "--scale", "mini"]) == 0
+    place = complete / "runs/tables/mini/p/t"
     names = {"table.md", "table.csv", "table.json", "table.html", "figure.png", "figure.svg"}
     assert {path.name for path in place.iterdir()} == names
     assert "B beats A" in (place / "table.html").read_text()
@@ -237,12 +239,12 @@ def test_every_link_of_the_site_resolves(complete: Path) -> None:
                     assert part in (anchors if not address else set(re.findall(r'id="([^"]+)"', target.read_text())))
     index = (complete / "report/index.html").read_text()
     assert '<span class="verdict holds">1 holds</span>' in index
-    assert 'href="p.html#p-t-smoke"' in index
+    assert 'href="p.html#p-t-mini"' in index
     assert "seed 1</a>" in (complete / "report/p.html").read_text()
 
 
 def test_the_site_falls_back_on_kept_records(complete: Path) -> None:
-    assert reproduce(["keep", "--scale", "smoke"]) == 0
+    assert reproduce(["keep", "--scale", "mini"]) == 0
     shutil.rmtree(complete / "runs")
     assert reproduce(["site", "--output", "there"]) == 0
     page = next((complete / "there/runs").iterdir()).read_text()

@@ -1,0 +1,117 @@
+"""Claims as text: the verdict of each with what it rests on and what it would still need, and verdicts counted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from sed_lab.experiment.claim import welch_t
+from sed_lab.experiment.comparison import ERROR, NO_DIFFERENCE, UNDECIDED, WORDS, Comparison, Verdict
+from sed_lab.experiment.spec import Claim, Experiment
+from sed_lab.experiment.table import Table
+
+EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
+Grid = tuple[list[str], list[list[str]]]  # head and lines
+
+
+def claims_grid(table: Table) -> Grid:
+    """The claims as words: sentence, verdict and what it rests on."""
+    lines = []
+    for claim in table.experiment.claims:
+        verdict, ours = table.verdicts[claim.id], " (our question, not the paper's)" if claim.ours else ""
+        why = evidence(verdict) + printed(table.experiment, claim)
+        lines.append([f"{claim.id}. {claim.say}{ours}", verdict.word, why])
+    return ["claim", "verdict", EVIDENCE], lines
+
+
+def claims_of(tables: Sequence[Table]) -> Grid:
+    """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
+    lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
+    return ["table", "claim", "verdict", EVIDENCE], lines
+
+
+def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
+    """A line a paper: tables, complete runs, claims by verdict and those of tables without any run, and a link.
+
+    It leads to the paper's section of the file ``results``.
+
+    Links start from the folder ``beside``.
+    """
+    text = results.read_text(encoding="utf-8") if results.exists() else ""
+    lines = []
+    for paper in dict.fromkeys(table.experiment.paper for table in tables):
+        its = [table for table in tables if table.experiment.paper == paper]
+        words = Counter(verdict.word for table in its if table.complete for verdict in table.verdicts.values())
+        waiting = sum(len(table.verdicts) for table in its if not table.complete)
+        runs = {folder for table in its for folder in table.complete}
+        headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
+        title = headings[-1] if headings else paper
+        anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
+        link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
+        counts = [len(its), len(runs), *(words[word] for word in WORDS), waiting]
+        lines.append([title, *map(str, counts), link])
+    head = ["paper", "tables", "runs", "claims that hold", "fail", NO_DIFFERENCE, UNDECIDED, "to be run", "results"]
+    return head, lines
+
+
+def expectation(tables: Sequence[Table]) -> str:
+    """How many claims are decided, and how many of these words would be wrong; nothing where none is judged.
+
+    Each claim gets a wrong word in at most one of twenty experiments, over all its looks, so that so many words are
+    expected of all that are judged, whatever is true of them.
+    """
+    words = [verdict.word for table in tables if table.complete for verdict in table.verdicts.values()]
+    judged = [word for word in words if word in WORDS]
+    if not judged:
+        return ""
+    decided = len(judged) - judged.count(UNDECIDED)
+    share, wrong = f"{100 * ERROR:.0f} %", f"{ERROR * len(judged):.1f}"
+    return (
+        f"\n{decided} of {len(judged)} judged claims are decided. A claim gets a wrong word in at most {share} of"
+        f" experiments, over all its looks, so that up to {wrong} of these words are expected to be wrong.\n"
+    )
+
+
+def printed(experiment: Experiment, claim: Claim) -> str:
+    """Welch's t from the paper's own numbers for each comparison of the claim, where the experiment asks for it."""
+    if experiment.welch is None or claim.kind not in ("better", "best", "order"):
+        return ""
+    sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
+    values = []
+    for a, b in claim.pairs:
+        x, y = (experiment.rows[name].paper.get(claim.columns[0]) for name in (a, b))
+        if x is None or y is None or x[1] is None or y[1] is None:
+            return ""
+        values.append(f"{sign * welch_t((x[0], x[1]), (y[0], y[1]), experiment.welch):.1f}")
+    return f"; t from the published values {', '.join(values)}"
+
+
+def evidence(verdict: Verdict) -> str:
+    """The differences a verdict rests on, in words."""
+    parts = []
+    for item in verdict.comparisons:
+        text = f"{item.of} - {item.against}: " if item.against else f"{item.of}: "
+        text += "no common run" if item.difference is None else f"{item.difference:+.3f}"
+        text += f"{bounds(item.interval)}, {item.seeds}" + (f" ({item.by})" if item.by else "")
+        parts.append(text + (f"; unpaired{bounds(item.welch)}" if item.welch else "") + _need(item))
+    return "; ".join(parts)
+
+
+def _need(item: Comparison) -> str:
+    """The margin of what is no difference, and what an undecided comparison would still need."""
+    words = []
+    if item.margin is not None and item.word in (NO_DIFFERENCE, UNDECIDED):
+        words.append(f"margin {item.margin:.3g}")
+    if item.shows is not None:
+        words.append(f"{item.seeds} seeds can show {item.shows:.3f}")
+    if item.more is not None:
+        words.append(f"{item.more} more would decide")
+    return "".join(f"; {one}" for one in words)
+
+
+def bounds(interval: tuple[float, float] | None) -> str:
+    """`` [-0.103, +0.214]``, or nothing."""
+    return "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
