@@ -6,20 +6,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from sed_lab.app import conf_folder, sentence, shipped, whole_mappings
+from sed_lab.app import conf_folder, sentence, shipped
+from sed_lab.composed import composed, row_runs
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.metric.names import class_in, is_metric, system_in
-from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete_run, register_resolvers, run_names
+from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete_run
 from sed_lab.run.record import analyses
-from sed_lab.run.sweep import jobs_at_once, needed_gpus
+from sed_lab.run.sweep import jobs_at_once
 
 PLACING = (
     "sed-reproduce takes words that say where a run runs (launcher, trainer, logger, paths, report, batch.workers),"
@@ -93,21 +92,21 @@ def expand(
     for name, overrides in overrides_of(experiment, scale_name).items():
         row = experiment.rows[name]
         try:
-            cfg = _composed(scale.config, (*overrides, *words))
+            own = row_runs(scale.config, (*overrides, *words), scale.every, kept)
             if words and (changing := _changing(words, scale.config, overrides)):
                 raise InputError(f"{changing} makes another run of it: {PLACING}")
-            runs, gpus = Path(str(cfg.paths.runs)), _gpus(cfg)
-            minutes = scale.minutes_a_run if gpus == _gpus(_composed(scale.config, overrides)) else None
-            for seed, run in zip(scale.every, run_names(cfg, scale.every, kept), strict=True):
-                folder = runs / run
+            there = own if not words else row_runs(scale.config, overrides, scale.every, kept)
+            minutes = scale.minutes_a_run if own.gpus == there.gpus else None
+            for seed, run in zip(scale.every, own.names, strict=True):
+                folder = Path(own.runs) / run
                 if (folder.name, row.system) in met:
                     twin = met[folder.name, row.system]
                     raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
                 met[folder.name, row.system] = name
                 arguments = ("--config-name", scale.config, *overrides, *words, f"seed={seed}")
-                parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
                 complete = is_complete_run(folder, run.rpartition("-")[2])
-                jobs.append(Job(name, seed, arguments, folder, complete, *parts, gpus, minutes))
+                parts = (own.dataset, own.method, own.analysis, own.gpus, minutes)
+                jobs.append(Job(name, seed, arguments, folder, complete, *parts))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
             raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
@@ -136,7 +135,7 @@ def placing_words(words: Sequence[str], experiments: Sequence[Experiment], scale
     trainers = [word for word in words if word.startswith("trainer=")]
     kept = [word for word in overrides if not (trainers and word.startswith("trainer="))]
     try:
-        _composed(config, (*kept, *words))
+        composed(config, (*kept, *words))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(sentence(error, config)) from None
     found = [word for word in words if word not in trainers]
@@ -151,7 +150,7 @@ def _changing(words: Sequence[str], config: str, overrides: tuple[str, ...]) -> 
     from hydra.errors import HydraException
 
     def key(*more: str) -> str:
-        cfg = _composed(config, (*overrides, *more))
+        cfg = composed(config, (*overrides, *more))
         cfg.seed = 0
         return config_hash(cfg)
 
@@ -164,11 +163,6 @@ def _changing(words: Sequence[str], config: str, overrides: tuple[str, ...]) -> 
         except HydraException:  # it needs another of them
             continue
     return " ".join(found or words)
-
-
-def _gpus(cfg: Any) -> int:
-    """GPUs that a run needs: one at least where it asks for all there are."""
-    return max(needed_gpus(cfg), int(cfg.trainer.get("accelerator") in ("gpu", "cuda")))
 
 
 def missing_folders(experiments: Sequence[Experiment], scale_name: str, words: tuple[str, ...] = ()) -> list[str]:
@@ -184,7 +178,7 @@ def missing_folders(experiments: Sequence[Experiment], scale_name: str, words: t
         config = experiment.scale(scale_name).config
         for overrides in overrides_of(experiment, scale_name).values():
             try:
-                cfg = _composed(config, (*overrides, *words))
+                cfg = composed(config, (*overrides, *words))
                 found = [
                     (f"{group}.{key}", cfg[group], str(cfg[group].get(key))) for group in DATA for key in cfg[group]
                 ]
@@ -207,27 +201,11 @@ def _variable(key: str, overrides: Sequence[str]) -> str:
     return next((match[1] for match in reversed(found) if match), "")
 
 
-def runs_folder() -> Path:
-    """Where runs are kept, by the configuration."""
-    return Path(str(_composed("config", ()).paths.runs))
-
-
 def overrides_of(experiment: Experiment, scale_name: str) -> dict[str, tuple[str, ...]]:
     """What is overridden in the runs of each row that has runs."""
     scale = experiment.scale(scale_name)
     own = {name: row for name, row in experiment.rows.items() if not row.mean_of}
     return {name: (*experiment.base, *scale.overrides, *row.overrides) for name, row in own.items()}
-
-
-@cache
-def _composed(config: str, overrides: tuple[str, ...]) -> Any:
-    """The configuration, once for all tables and seeds: composing takes a tenth of a second."""
-    from hydra import compose, initialize_config_dir
-
-    register_resolvers()
-    whole_mappings()
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(config, overrides=list(overrides))
 
 
 def distinct(jobs: list[Job]) -> list[Job]:

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sed_lab.composed import runs_folder
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import Experiment
 from sed_lab.files import read_json, write_json, write_text
-from sed_lab.plan import Job, distinct, expand, overrides_of, runs_folder
+from sed_lab.plan import Job, distinct, expand, overrides_of
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from benchmarks.bench_quality import markdown
+from sed_lab.files import read_json
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
@@ -47,6 +50,12 @@ def test_the_link_check_finds_anchors(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Logging: CSV, W&B\n```\n# no heading\n```\n## As part of sed_lab\n")
     assert anchors(page) == {"logging-csv-wb", "as-part-of-sed_lab"}
+
+
+def test_the_tables_of_the_default_are_the_benchmark_s() -> None:
+    text = (ROOT / "docs/default.md").read_text(encoding="utf-8")
+    block = text.split("<!-- bench: quality -->\n")[1].split("<!-- end -->")[0]
+    assert block == markdown(read_json(ROOT / "results/bench.json")["quality"]["result"])
 
 
 def test_readme_is_short_and_names_every_page() -> None:

@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "analysis": {"clip", "decoder", "metric", "scores", "run", "experiment", "report"},  # imported by name
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
-COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce", "tables", "plan", "until"}
+COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce", "tables", "plan", "composed", "until"}
 HYDRA_ALLOWED = COMMANDS | {"run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [*sorted(COMMANDS), "run.record", "run.sweep", "run.jobs"]

@@ -75,13 +75,12 @@ def measure(
     """Measure systems on one subset: the metrics and the PSD-ROC and DET curves, ready for JSON (None: not defined).
 
     ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
-    ``truth`` has every clip, also without events; it may be None where only weak ``labels`` are known.
-    ``tuned_threshold`` by system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for
-    (``event_f1``, ``psds1``, ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have
-    ``event_f1_optimistic``, best on these very clips. ``annotated``: the classes that a clip's annotation is about,
-    where not all. The keywords after it are those of `event_f1` and so on; ``accuracy`` adds that block;
-    ``operating_points`` K: thresholds (i + 0.5) / K, 0 none; ``class_share``: how decoders were tuned. Metrics:
-    ``{"subset", "settings", "systems": {...}}``.
+    ``truth`` has every clip, also without events; None where only weak ``labels`` are known. ``tuned_threshold`` by
+    system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for (``event_f1``, ``psds1``,
+    ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have ``event_f1_optimistic``,
+    best on these very clips. ``annotated``: the classes a clip's annotation is about, where not all. The keywords after
+    it are those of `event_f1` and so on; ``accuracy`` adds that block; ``operating_points`` K: thresholds (i + 0.5) / K,
+    0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
@@ -89,17 +88,16 @@ def measure(
     classes = _classes(systems, truth, classes)
     settings: Json = {
         "event_f1": {"collar": collar, "offset_share": offset_share, "onset_only": onset_only, "matching": matching,
-                     "zero_score": zero_score},
+                     "zero_score": zero_score}, "tuned": {"class_share": class_share},
         "segment_f1": {"segment_seconds": segment_seconds, "zero_score": zero_score},
         "intersection_f1": {"dtc": dtc, "gtc": gtc, "cttc": cttc, "zero_score": zero_score},
         "psds": {"exact": exact_psds, "operating_points": operating_points}, "accuracy": {"reported": accuracy},
-        "class_tuned": {"class_share": class_share},
         "tagging_f1": {"threshold": tagging_threshold}, "eer": {"rule": eer_rule, "bootstrap": bootstrap},
     }  # fmt: skip
-    known, tuned, by_class = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
+    known, tuned, own = _known(truth, labels, durations, classes), tuned_threshold or {}, tuned_decoder or {}
     results = {
-        name: _measure_system(name, system, truth, durations, decoder, classes, known, settings,
-                              tuned.get(name), by_class.get(name), (points or {}).get(name), annotated)
+        name: _measure_system(name, system, truth, durations, decoder, classes, known, settings, tuned.get(name),
+                              own.get(name), (points or {}).get(name), annotated)
         for name, system in systems.items()
     }  # fmt: skip
     curves = {name: found for name, values in results.items() if (found := values.pop("curves", None))}

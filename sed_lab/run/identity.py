@@ -60,6 +60,11 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
     return {key: _by_name(value) for key, value in resolved.items()}
 
 
+def data_of(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Content keys of the user's data that ``config`` reads, by path; ``kept`` are those of data that is elsewhere."""
+    return _data_keys(_resolved(config), kept or {})
+
+
 def config_hash(config: DictConfig, kept: Mapping[str, str] | None = None) -> str:
     """Twelve hexadecimal digits that stand for :func:`identity`."""
     return _hash(identity(config, kept))

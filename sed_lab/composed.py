@@ -1,0 +1,147 @@
+"""Configurations composed as ``sed-train`` would, and what a table needs to know of a row's runs, kept between calls.
+
+To compose a row's configuration and to name its runs takes a tenth of a second, and there are hundreds of rows. What
+came out is kept in ``plans.json`` of the cache folder, for as long as configuration, code, environment and data are the
+same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sed_lab.app import conf_folder, whole_mappings
+from sed_lab.errors import InputError
+from sed_lab.files import read_json, write_json
+from sed_lab.run.content import content_key
+from sed_lab.run.identity import data_of, register_resolvers, run_names
+from sed_lab.run.sweep import gpu_pool, needed_gpus
+
+VARIABLE = re.compile(r"oc\.env:([A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True)
+class RowRuns:
+    """A row's runs: the folder that holds them, their ``names`` by seed, and what their configuration names."""
+
+    runs: str
+    names: tuple[str, ...]
+    dataset: str
+    method: str
+    analysis: tuple[str, ...]
+    gpus: int
+
+
+@cache
+def composed(config: str, overrides: tuple[str, ...]) -> Any:
+    """The configuration, once for all tables and seeds."""
+    from hydra import compose, initialize_config_dir
+
+    register_resolvers()
+    whole_mappings()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return compose(config, overrides=list(overrides))
+
+
+def runs_folder() -> Path:
+    """Where runs are kept, by the configuration."""
+    return Path(str(composed("config", ()).paths.runs))
+
+
+def row_runs(
+    config: str, overrides: tuple[str, ...], seeds: Sequence[int], kept: Mapping[str, str] | None = None
+) -> RowRuns:
+    """The runs of a row with ``overrides`` and each of ``seeds``; ``kept`` are content keys of data by its path.
+
+    Raises:
+        HydraException, InputError: as composing the configuration and naming its runs does.
+    """
+    given = [config, *overrides, "", *map(str, seeds), json.dumps(kept, sort_keys=True)]
+    store, key = _store(_cache_folder()), _digest([*given, *_environment(overrides)])
+    found = store["rows"].get(key)
+    if found is None or not _same_data(found["data"], kept or {}):
+        cfg = composed(config, overrides)
+        names = run_names(cfg, seeds, kept)
+        parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
+        made = RowRuns(str(cfg.paths.runs), tuple(names), *parts, gpus_of(cfg))
+        found = store["rows"][key] = {"data": data_of(cfg, kept), "row": asdict(made)}
+        store["changed"] = True
+    row = found["row"]
+    return RowRuns(**{**row, "names": tuple(row["names"]), "analysis": tuple(row["analysis"])})
+
+
+def gpus_of(cfg: Any) -> int:
+    """GPUs that a run needs: one at least where it asks for all there are."""
+    return max(needed_gpus(cfg), int(cfg.trainer.get("accelerator") in ("gpu", "cuda")))
+
+
+def _same_data(known: Mapping[str, str], kept: Mapping[str, str]) -> bool:
+    cache_folder = _cache_folder()
+    own = (cache_folder, runs_folder().absolute())
+    return all(
+        (kept[path] if path in kept else content_key(Path(path).absolute(), cache_folder, own)) == key
+        for path, key in known.items()
+    )
+
+
+@cache
+def _store(cache_folder: Path) -> dict[str, Any]:
+    """What is kept there, by a digest of the code that decides it; what other code decided is forgotten."""
+    place, of = cache_folder / "plans.json", _digest(_code())
+    try:
+        known = read_json(place) if place.is_file() else {}
+    except (InputError, ValueError):
+        known = {}
+    rows = known["rows"] if isinstance(known, dict) and known.get("of") == of else {}
+    store = {"of": of, "rows": rows, "changed": False}
+    atexit.register(_keep, store, place)
+    return store
+
+
+def _keep(store: Mapping[str, Any], place: Path) -> None:
+    if store["changed"]:
+        with suppress(InputError, OSError):  # a cache that cannot be written to is no cache
+            write_json(place, {"of": store["of"], "rows": store["rows"]})
+
+
+def _code() -> Iterable[str | bytes]:
+    """Configuration, modules and versions."""
+    import hydra
+    import omegaconf
+
+    yield from (path.read_bytes() for path in sorted(conf_folder().rglob("*.yaml")))
+    yield from (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    yield from (hydra.__version__, omegaconf.__version__)
+
+
+def _environment(overrides: Sequence[str]) -> list[str]:
+    """Where this is, on how many GPUs, and the variables that configuration and ``overrides`` read."""
+    names = _variables() | {name for text in overrides for name in VARIABLE.findall(text)}
+    return [str(Path.cwd()), str(len(gpu_pool())), *(f"{name}={os.environ.get(name)}" for name in sorted(names))]
+
+
+@cache
+def _variables() -> frozenset[str]:
+    texts = (path.read_text(encoding="utf-8") for path in conf_folder().rglob("*.yaml"))
+    return frozenset(name for text in texts for name in VARIABLE.findall(text))
+
+
+def _cache_folder() -> Path:
+    return Path(str(composed("config", ()).paths.cache)).absolute()
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        text = part.encode() if isinstance(part, str) else part
+        digest.update(len(text).to_bytes(8, "little") + text)
+    return digest.hexdigest()[:16]
