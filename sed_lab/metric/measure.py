@@ -79,7 +79,7 @@ def measure(
     system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for (``event_f1``, ``psds1``,
     ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have ``event_f1_optimistic``,
     best on these very clips. ``annotated``: the classes a clip's annotation is about, where not all. The keywords after
-    it are those of `event_f1` and so on; ``accuracy`` adds that block; ``operating_points`` K: thresholds (i + 0.5) / K,
+    it are those of `event_f1` and so on; ``accuracy`` adds that block; ``operating_points`` K: at (i + 0.5) / K,
     0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
 
     Raises:
