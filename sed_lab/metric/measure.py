@@ -76,11 +76,10 @@ def measure(
 
     ``systems`` are scores by name, or detections by clip_id (for PSDS with ``points``: at several thresholds).
     ``truth`` has every clip, also without events; None where only weak ``labels`` are known. ``tuned_threshold`` by
-    system adds ``event_f1_tuned``; ``tuned_decoder``, by system and what it was tuned for (``event_f1``, ``psds1``,
-    ``psds2``), these, segment F1 and false alarms with ``_class_tuned``; scores always have ``event_f1_optimistic``,
-    best on these very clips. ``annotated``: the classes a clip's annotation is about, where not all. The keywords after
-    it are those of `event_f1` and so on; ``accuracy`` adds that block; ``operating_points`` K: at (i + 0.5) / K,
-    0 none. Metrics: ``{"subset", "settings", "systems": {...}}``.
+    system adds ``event_f1_tuned``; ``tuned_decoder``, by system and score (``event_f1``, ``psds1``, ``psds2``), these,
+    segment F1 and false alarms with ``_class_tuned``; scores always have ``event_f1_optimistic``, best on these clips.
+    ``annotated``: the classes a clip's annotation is about, where not all. Further keywords are those of `event_f1` and
+    so on; ``operating_points`` 0: none. Metrics: ``{"subset", "settings", "systems": {...}}``.
 
     Raises:
         InputError: a clip of ``truth`` has no duration or no scores, systems differ in classes, labels are unknown.
