@@ -185,7 +185,7 @@ def score_file(detector: Detector, path: Path) -> Scores:
     from sed_lab.types import Scores
 
     info = audio_info(path)
-    hop = detector.clip_seconds if detector.method.clips_only else detector.frame_hop
+    hop = detector.clip_seconds if detector.method.clips_only else detector.frame_hop / detector.method.finer
     windows = max(1, int(np.ceil((info.duration - detector.clip_seconds) / detector.clip_seconds - 1e-6)) + 1)
     starts = [k * detector.clip_seconds for k in range(windows)]
     total = max(1, int(np.ceil(info.duration / hop)))

@@ -129,6 +129,9 @@ class SedMethod(pl.LightningModule):
     training_only: tuple[str, ...] = ()
     """Names of the modules that :meth:`predict` does not use."""
 
+    finer: int = 1
+    """Frames of :meth:`predict` for each of the network's; while validating, a method gives the network's own."""
+
     validation_losses: tuple[str, ...] = ()
     """Names given to :meth:`add_validation_loss`; fixed, so that a rank without clips still takes part in the sum."""
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sed_lab.errors import InputError
 from sed_lab.feature.augment import random_filter, roll_in_time
@@ -32,6 +33,7 @@ class Supervised(SedMethod):
         clip_weight: of the clip loss, beside the frame loss: of strongly labelled clips, and as much of weakly labelled
             ones, however few there are.
         warmup_share: part of all steps in which the rate rises.
+        finer_scores: predict at the feature's own rate (`shifted`) where the network pools time.
 
     Raises:
         InputError: a value is out of range.
@@ -49,9 +51,11 @@ class Supervised(SedMethod):
         augment: Mapping[str, Any],
         clip_weight: float,
         warmup_share: float,
+        finer_scores: bool,
     ) -> None:
         super().__init__(parts, optimizer)
         self.network = parts.model
+        self.finer = int(parts.model.time_pooling) if finer_scores else 1
         self.augment = {name: float(value) for name, value in augment.items()}
         self.clip_weight, self.warmup_share = clip_weight, warmup_share
         _check(self.augment, clip_weight, warmup_share)
@@ -82,7 +86,7 @@ class Supervised(SedMethod):
         return mel, strong
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        return _probabilities(*self.network(self.features(x)))
+        return {"model": Prediction(*shifted(self.network, self.features(x), self.finer))}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
         frame, clip = self.network(self.features(batch))
@@ -104,6 +108,25 @@ class Supervised(SedMethod):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def shifted(network: nn.Module, feature: Tensor, pooling: int) -> tuple[Tensor, Tensor]:
+    """Frame probabilities ``[B, T * pooling, C]`` and clip probabilities ``[B, C]`` of ``feature [B, F, M]``.
+
+    A network that pools ``pooling`` frames into one of its T gives a probability that covers as many. It is applied to
+    the feature moved by 0, 1, ... ``pooling`` - 1 frames, and each of the feature's frames takes the mean of all that
+    cover it (shift and stitch; Sermanet et al., "OverFeat", ICLR 2014, section 3.3). What lies behind the end repeats
+    the last frame.
+    """
+    frames, clips = [], []
+    for by in range(pooling):
+        moved = torch.cat([feature[:, by:], feature[:, -1:].expand(-1, by, -1)], 1) if by else feature
+        frame, clip = (at_least_float32(one).sigmoid() for one in network(moved))
+        fine = frame.repeat_interleave(pooling, 1)
+        frames.append(F.pad(fine[:, : fine.shape[1] - by], (0, 0, by, 0)))
+        clips.append(clip)
+    passes = (torch.arange(frames[0].shape[1], device=feature.device) + 1).clamp(max=pooling)  # that cover a frame
+    return torch.stack(frames).sum(0) / passes[:, None], torch.stack(clips).mean(0)
 
 
 def _probabilities(frame: Tensor, clip: Tensor) -> dict[str, Prediction]:

@@ -67,11 +67,11 @@ class Evaluation(pl.Callback):
                 if scores is not None and not scores.isfinite().all():
                     clips = [one for one, row in zip(batch.clip_id, scores, strict=True) if not row.isfinite().all()]
                     raise pl_module.diverged(f"{system}'s scores of {subset} clips {some(clips)} are not finite")
-            rows = self.rows.setdefault((subset, system), {})
+            rows, finer = self.rows.setdefault((subset, system), {}), pl_module.finer if trainer.testing else 1
             frame = None if prediction.frame is None else prediction.frame.float().cpu().numpy()
             clip = None if prediction.clip is None else prediction.clip.float().cpu().numpy()
             for row, index in enumerate(batch.index.tolist()):
-                valid = int(batch.valid_frames[row])
+                valid = int(batch.valid_frames[row]) * finer
                 rows[index] = (None if frame is None else frame[row, :valid], None if clip is None else clip[row])
 
     on_test_batch_end = on_validation_batch_end
@@ -99,7 +99,7 @@ class Evaluation(pl.Callback):
 
     def _quick(self, data: SedData, subset: str, rows: Rows) -> dict[str, float]:
         clips = [data.corpus.subsets[subset].clips[index] for index in rows]
-        scores = _scores(data, subset, rows)
+        scores = _scores(data, subset, rows, 1)
         values = {}
         if all(clip.events is not None for clip in clips) and scores.frame is not None:
             truth = {clip.clip_id: clip.events or () for clip in clips}
@@ -107,12 +107,12 @@ class Evaluation(pl.Callback):
         values["tagging_f1"] = quick_tagging_f1(scores, {clip.clip_id: _labels(clip) for clip in clips})
         return values
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         gathered = self._gather()
         if trainer.is_global_zero:
             for (subset, system), rows in gathered.items():
                 folder = self.folder / "scores" / subset
-                save_scores(folder / f"{system}.npz", _scores(_data(trainer), subset, rows))
+                save_scores(folder / f"{system}.npz", _scores(_data(trainer), subset, rows, pl_module.finer))
                 clips = _data(trainer).corpus.subsets[subset]
                 write_truth(folder, [clips.clips[index] for index in rows])
                 if subset == "test" and clips.load(next(iter(rows)), 0)[1].ndim == 2:  # shown instead of audio
@@ -172,14 +172,14 @@ def _annotated(clip: Clip, data: SedData, row: tuple[Any, Any]) -> tuple[Any, An
     return tuple(None if part is None else part * about for part in row)  # type: ignore[return-value]
 
 
-def _scores(data: SedData, subset: str, rows: Rows) -> Scores:
+def _scores(data: SedData, subset: str, rows: Rows, finer: int) -> Scores:
     clips = [data.corpus.subsets[subset].clips[index] for index in rows]
     frame, clip = zip(*(_annotated(one, data, row) for one, row in zip(clips, rows.values(), strict=True)), strict=True)
     return Scores(
         clip_id=tuple(item.clip_id for item in clips),
         classes=data.corpus.classes,
         duration=np.array([min(item.duration, data.corpus.clip_seconds) for item in clips]),
-        frame_hop=None if frame[0] is None else data.loader.frame_hop,
+        frame_hop=None if frame[0] is None else data.loader.frame_hop / finer,
         frame=None if frame[0] is None else frame,
         clip=None if clip[0] is None else np.stack(clip),
         name=f"{subset} scores",

@@ -97,7 +97,7 @@ def park() -> SedMethod:
 def supervised() -> SedMethod:
     model = CRNN(3, MELS, (4, 6), ((1, 4), (1, 2)), False, False, 0.0, 0.0, 0.0, 4, 1, 0.1, 1e-3, "frames", 1e-7)
     augment = {"roll": False, "filter_db": 0.0, "filter_points": 2}
-    return Supervised(parts_of(model, Binary(), True), ADAM, augment, 0.5, 0.1)
+    return Supervised(parts_of(model, Binary(), True), ADAM, augment, 0.5, 0.1, True)
 
 
 def huang(ifd: bool) -> SedMethod:

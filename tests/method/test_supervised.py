@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sed_lab.errors import InputError
 from sed_lab.loss import Binary
 from sed_lab.method.base import Parts
-from sed_lab.method.supervised import Supervised
+from sed_lab.method.supervised import Supervised, shifted
 from sed_lab.types import Batch
 from tests.configured import configured, option
 from tests.method.test_park2022 import Record as _Record
@@ -40,6 +40,7 @@ def method(**changes: Any) -> Supervised:
         "augment": NONE,
         "clip_weight": 0.5,
         "warmup_share": 0.25,
+        "finer_scores": True,
     }
     return Supervised(Parts(feature(), crnn(), Binary(), ("a", "b", "c")), **{**given, **changes})
 
@@ -109,6 +110,40 @@ def test_kept_mel_is_augmented_and_scored_as_audio_is() -> None:
     assert torch.equal(strong[3:], heard.strong[3:])
     own.eval()
     torch.testing.assert_close(own.predict(heard)["model"].frame, own.predict(kept)["model"].frame)
+
+
+def test_each_frame_takes_the_mean_of_what_covers_it() -> None:
+    """Of a network that averages four frames: a triangle over seven, cut off at the beginning."""
+
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            pooled = F.avg_pool1d(x.transpose(1, 2), 4).transpose(1, 2)
+            return pooled.logit(), pooled.mean(1).logit()
+
+    torch.manual_seed(0)
+    feature = torch.rand(2, 41, 3).double()
+    frame, clip = shifted(Mean(), feature, 4)
+    assert frame.shape == (2, 40, 3)
+    held = torch.cat([feature, feature[:, -1:].expand(-1, 3, -1)], 1)
+    for t in range(40):
+        starts = [start for start in range(t - 3, t + 1) if start >= 0]
+        naive = torch.stack([held[:, start : start + 4].mean(1) for start in starts if start + 4 <= 44]).mean(0)
+        torch.testing.assert_close(frame[:, t], naive)
+    each = [held[:, by : by + 40].mean(1) for by in range(4)]
+    torch.testing.assert_close(clip, torch.stack(each).mean(0))
+
+
+def test_fine_scores_lie_where_the_network_s_lie() -> None:
+    own, plain = method(), method(finer_scores=False)
+    plain.load_state_dict(own.state_dict())
+    own.eval(), plain.eval()
+    heard = batch(0)
+    fine, coarse = own.predict(heard)["model"].frame, plain.predict(heard)["model"].frame
+    assert fine is not None
+    assert coarse is not None
+    assert (own.finer, plain.finer) == (2, 1)
+    assert fine.shape[1] == 2 * coarse.shape[1]
+    torch.testing.assert_close(fine[:, 0], coarse[:, 0])  # which no other one covers
 
 
 @pytest.mark.parametrize(
