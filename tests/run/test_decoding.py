@@ -191,7 +191,10 @@ def test_boxes_of_a_long_recording_lie_where_they_lie_in_the_whole_files_scores(
     soundfile.write(tmp_path / "long.wav", audio, RATE, subtype="FLOAT")
     box = Box(threshold=0.3)
     method: Any = SimpleNamespace(
-        clips_only=False, device="cpu", predict=lambda x: {"net": Prediction(edged(x.waveform)[..., None], None)}
+        clips_only=False,
+        finer=1,
+        device="cpu",
+        predict=lambda x: {"net": Prediction(edged(x.waveform)[..., None], None)},
     )
     detector = Detector(method, box, HOP, 40, ("Cat",), RATE, SECONDS, 0.3, "net", "boxes")
     scores = score_file(detector, tmp_path / "long.wav")
