@@ -30,9 +30,11 @@ PLACING = (
 class Job:
     """One run of an experiment: ``arguments`` for sed-train, its dataset, method and analyses, on ``gpus`` GPUs.
 
-    ``minutes`` is what it takes by the file, None where it does not say or the run is placed on another device.
+    ``table`` is the experiment's name. ``minutes`` is what it takes by the file, None where it does not say or the
+    run is placed on another device.
     """
 
+    table: str
     row: str
     seed: int
     arguments: tuple[str, ...]
@@ -106,7 +108,7 @@ def expand(
                 arguments = ("--config-name", scale.config, *overrides, *words, f"seed={seed}")
                 complete = is_complete_run(folder, run.rpartition("-")[2])
                 parts = (own.dataset, own.method, own.analysis, own.gpus, minutes)
-                jobs.append(Job(name, seed, arguments, folder, complete, *parts))
+                jobs.append(Job(experiment.name, name, seed, arguments, folder, complete, *parts))
         except (HydraException, OmegaConfBaseException, InputError) as error:
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
             raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -34,8 +33,10 @@ from sed_lab.plan import (
     placing_words,
     total,
 )
-from sed_lab.run.sweep import end_with_parent, gpu_pool, jobs_at_once
-from sed_lab.until import Planned, run_until_decided
+from sed_lab.run.show import run_shown
+from sed_lab.run.sweep import gpu_pool, jobs_at_once
+from sed_lab.run.watch import Watched
+from sed_lab.until import Planned, run_until_decided, with_estimates
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
@@ -106,7 +107,7 @@ def reproduce(arguments: list[str]) -> int:
             planned, options.scale, options.minutes, lambda jobs, end: run_missing(jobs, launching, end)
         )
     else:
-        code = run_missing([job for one in planned for job in asked(*one, options.scale)], launching)
+        code = run_missing([job for one in with_estimates(planned) for job in asked(*one, options.scale)], launching)
     if code == 2:
         return 2  # the launcher's words were bad: said already, and nothing ran
     missing = 0
@@ -198,10 +199,11 @@ def show_plan(experiment: Experiment, scale_name: str, jobs: list[Job]) -> None:
 
 
 def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> int:
-    """Train what is not complete, as one multirun; its exit code. A failed job stays in its record and in the table.
+    """Train what is not complete, as one multirun, and show how far it is; its exit code.
 
-    A run that by its minutes would end after ``end`` (seconds since the epoch) is not started. A run on the CPU has one
-    thread, however many run beside it: its numbers then do not depend on that.
+    A failed job stays in its record and in the table. A run that by its minutes would end after ``end`` (seconds since
+    the epoch) is not started. A run on the CPU has one thread, however many run beside it: its numbers then do not
+    depend on that.
 
     Raises:
         InputError: the launcher is unknown, or runs need GPUs that this machine does not have.
@@ -233,8 +235,15 @@ def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> 
     command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={LAUNCHERS[launcher]}", *words.values()]
     environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
     print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
+    several = len({job.table for job in waiting}) > 1
+    watched = [
+        Watched(
+            f"{job.table} {job.row}" if several else job.row, job.seed, job.folder, job.minutes and 60 * job.minutes
+        )
+        for job in waiting
+    ]
     try:
-        return subprocess.run(command, env=environment, check=False, preexec_fn=end_with_parent).returncode
+        return run_shown(command, environment, watched, len(distinct(jobs)) - len(waiting), place, end)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -130,11 +130,14 @@ def test_a_table_killed_in_the_middle_ends_the_same(tmp_path: Path, cache: str) 
 
 def test_a_failing_run_leaves_its_cell_with_the_reason(tmp_path: Path, cache: str) -> None:
     words = small(tmp_path / "experiments", SMALL.replace("[loss=tbfl]", "[loss=tbfl, batch.clips.synthetic=400]"))
-    code, _, err = finished(tmp_path, cache, *words)
+    code, out, err = finished(tmp_path, cache, *words)
     assert code == 1
     text = (tmp_path / "runs/tables/smoke/p/t/table.md").read_text()
     assert "| B | (seed 0: failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips" in text
-    assert "1 done, 1 failed, 0 missing" in err
+    assert "1 done, 1 failed, 0 missing, in " in out
+    assert "a seed 0 done in " in out
+    assert err.startswith("b seed 0 failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips")
+    assert err.count("\n") == 1
 
 
 def test_an_unknown_launcher_is_refused(tmp_path: Path, cache: str) -> None:

@@ -17,13 +17,13 @@ from sed_lab.files import read_json
 from sed_lab.run import sweep
 
 
-def task(cfg: DictConfig) -> float | None:
+def task(cfg: DictConfig) -> None:
     """What Hydra calls for each job: item ``cfg.job`` of the list, in a fresh process; none that would end too late."""
     job = read_json(Path(cfg.list))[cfg.job]
     if job["latest"] is not None and time.time() > job["latest"]:
         sweep.note(Path(job["folder"]), cfg.job, sweep.LEFT, "it would end too late")
-        return None
-    return sweep.run_process(job["arguments"], Path(job["folder"]), cfg.job, job["gpus"])
+    else:
+        sweep.run_process(job["arguments"], Path(job["folder"]), cfg.job, job["gpus"])
 
 
 def _run() -> int:

@@ -46,11 +46,17 @@ def run_job(cfg: DictConfig) -> float | None:
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
-    return run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
+    value, reason = run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
+    if reason:
+        print(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)", file=sys.stderr)
+    else:
+        print(f"job {hydra.job.num} done: {folder}", flush=True)
+    return value
 
 
-def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) -> float | None:
-    """``sed-train`` with these arguments in ``folder``, as job ``number`` of a sweep; its validation objective.
+def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) -> tuple[float | None, str]:
+    """``sed-train`` with these arguments in ``folder``, as job ``number`` of a sweep; its validation objective, and why
+    it failed, empty where it did not.
 
     A job that fails leaves its record and is counted; the others go on. The process ends with the sweep's own,
     also when that one is killed.
@@ -74,12 +80,10 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
         if record and not refused and record.get("status") != "failed":
             write_json(folder / "run.json", {**record, "status": "failed", "reason": reason})
         note(folder, number, "failed", reason)
-        print(f"job {number} failed: {reason} ({folder}/output.log)", file=sys.stderr)
-        return None
+        return None, reason
     note(folder, number, "done")
     value = record.get("objective")
-    print(f"job {number} done: {folder}", flush=True)
-    return float(value) if value is not None else None
+    return float(value) if value is not None else None, ""
 
 
 def end_with_parent() -> None:
@@ -154,7 +158,13 @@ def note(folder: Path, number: int, status: str, reason: str = "") -> None:
 
 
 class SweepReport(Callback):
-    """Prints, at a sweep's end, the table of jobs done, failed and missing (Hydra callback)."""
+    """Counts, at a sweep's end, the jobs done, failed and missing (Hydra callback).
+
+    With ``show`` it prints them as a table; without, it leaves their notes to whoever started the sweep.
+    """
+
+    def __init__(self, show: bool) -> None:
+        self.show = show
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
@@ -164,22 +174,23 @@ class SweepReport(Callback):
         os.environ[SWEEP_VARIABLE] = str(folder)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read what the jobs left, print the table, and count what did not end well."""
+        """Read what the jobs left, and count what did not end well."""
         folder = Path(os.environ.pop(SWEEP_VARIABLE))
         jobs = {}
         for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
-            path.unlink()
-        folder.rmdir()
+            if self.show:
+                path.unlink()
+        if self.show:
+            folder.rmdir()
         for number in range(expected_jobs(list(config.hydra.overrides.task))):
             jobs.setdefault(number, {"job": number, "folder": "", "status": "missing", "reason": "never started"})
         for job in jobs.values():
             if job["status"] == "running":
-                said = _last_line(Path(job["folder"]) / "output.log")
-                last = f"killed, the last line of its output.log: {said}" if said else "killed without a word"
-                job.update(status="missing", reason=last)
+                job.update(status="missing", reason=killed_words(Path(job["folder"])))
         outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
-        _print_jobs([jobs[number] for number in sorted(jobs)])
+        if self.show:
+            _print_jobs([jobs[number] for number in sorted(jobs)])
 
 
 def expected_jobs(overrides: list[str]) -> int:
@@ -202,10 +213,14 @@ def _print_jobs(jobs: list[dict[str, Any]]) -> None:
         table.add_row(str(job["job"]), job["status"], Path(job["folder"]).name, job["reason"])
     console = Console(stderr=True)
     console.print(table)
-    counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing", LEFT)}
-    if not counts[LEFT]:
-        del counts[LEFT]
+    counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing")}
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def killed_words(folder: Path) -> str:
+    """Why a job has no end that was noted as running."""
+    said = _last_line(folder / "output.log")
+    return f"killed, the last line of its output.log: {said}" if said else "killed without a word"
 
 
 def _last_line(path: Path) -> str:

@@ -18,6 +18,7 @@ from sed_lab.plan import Job, expand
 from sed_lab.reproduce import reproduce
 from sed_lab.run import jobs, sweep
 from sed_lab.run.identity import run_name, run_names
+from sed_lab.run.watch import Watched
 
 FILE = """\
 title: T
@@ -169,6 +170,31 @@ def test_without_until_the_first_look_runs(lab: Lab, monkeypatch: pytest.MonkeyP
     assert "- runs: 16 of 16 complete; seeds 0, 1, 2, 3\n" in text
     assert "far - base: +0.500 [+0.4" in text
     assert ", 3 |" in text  # the fourth seed is not looked at
+
+
+def test_runs_are_watched_by_table_and_row_with_what_their_row_took(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab({"p": 2.0, "qq": 1.0})
+    train, watched = command.run_missing, []
+
+    def run_shown(words: list[str], env: Any, runs: list[Watched], before: int, place: Path, end: float | None) -> int:
+        assert [read_json(place / "jobs.json")[i]["folder"] for i in range(len(runs))] == [str(r.folder) for r in runs]
+        watched.append((before, [(run.label, run.stated) for run in runs]))
+        return 0
+
+    monkeypatch.setattr(command, "run_shown", run_shown)
+    assert reproduce(["p", "--seeds", "1"]) == 1
+    monkeypatch.setattr(command, "run_missing", Pretended(minutes=7.0, fail="twin"))
+    assert reproduce([]) == 1
+    monkeypatch.setattr(command, "run_missing", train)
+    assert reproduce(["--seeds", "4"]) == 1
+    rows = ("far", "base", "twin", "alone")
+    # Of 32 runs 18 are complete and took seven minutes each, not the file's. Those of twin failed: all four remain.
+    lacking = {row: range(4) if row == "twin" else (3,) for row in rows}
+    assert watched == [
+        (0, [(f"{row} seed 0", 120.0) for row in rows]),
+        (18, [(f"{table}/t {row} seed {seed}", (60.0 * minutes if row == "twin" else 420.0))
+              for table, minutes in (("p", 2.0), ("qq", 1.0)) for row in rows for seed in lacking[row]]),
+    ]  # fmt: skip
 
 
 def test_cheap_tables_come_first_and_then_cheap_claims(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,10 @@ def test_too_few_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_without_its_gpus_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv(sweep.SWEEP_VARIABLE, str(tmp_path))
-    assert sweep.run_process([], tmp_path / "run", 0, gpus=1) is None
+    reason = "trainer.devices=1 GPUs, but this machine offers 0; lower trainer.devices"
+    assert sweep.run_process([], tmp_path / "run", 0, gpus=1) == (None, reason)
     job = read_json(tmp_path / "0.json")
-    assert (job["status"], job["reason"]) == (
-        "failed",
-        "trainer.devices=1 GPUs, but this machine offers 0; lower trainer.devices",
-    )
+    assert (job["status"], job["reason"]) == ("failed", reason)
 
 
 def test_of_a_killed_job_the_last_line_of_its_output_is_told(
@@ -78,7 +76,7 @@ def test_of_a_killed_job_the_last_line_of_its_output_is_told(
 ) -> None:
     monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["job=0,1"]}}})
-    report = sweep.SweepReport()
+    report = sweep.SweepReport(show=True)
     report.on_multirun_start(config)
     for number, output in enumerate(("made 3 of 9\nnumpy: cannot allocate 4 GiB\n", "")):
         (tmp_path / f"run{number}").mkdir()
