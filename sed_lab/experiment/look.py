@@ -17,6 +17,8 @@ from sed_lab.experiment.comparison import UNDECIDED, Verdict, all_of
 from sed_lab.experiment.interval import Looks
 from sed_lab.experiment.spec import Claim, Experiment
 
+IN_UNITS = ("better", "best", "order", "above", "below", "most", "each", "easiest", "gains")  # of their column
+
 
 def over_looks(judge: Callable[[int], Verdict], looks: Looks, there: int) -> Verdict:
     """The verdict after the looks of at most ``there`` seeds; ``judge`` gives that on the first so many seeds alone.
@@ -51,7 +53,7 @@ def open_rows(claim: Claim, verdict: Verdict, experiment: Experiment) -> set[str
 def margins(claim: Claim, experiment: Experiment) -> list[float | None]:
     """For each comparison of a claim, what is no difference to speak of: at most half of the effect the paper printed.
 
-    Where nothing was printed, or the print says the opposite, it is the claim's own ``margin``; else there is none.
+    Where nothing was printed, or the print says the opposite, it is the claim's own ``margin``, else that of its column.
     """
     sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
 
@@ -83,5 +85,6 @@ def margins(claim: Claim, experiment: Experiment) -> list[float | None]:
         printed = [None if number is None else up * (number - claim.options["value"])]
     else:
         printed = [None]
-    own = claim.options.get("margin")
+    of_column = experiment.columns[column].margin if claim.kind in IN_UNITS else None
+    own = claim.options.get("margin", of_column)
     return [one / 2 if one is not None and one > 0 else own for one in printed]

@@ -164,7 +164,8 @@ class Column(Part):
     """A number of the run record, such as ``student/event_f1/macro``; ``{system}`` in it is the row's system.
 
     ``family`` and ``event_label`` are set where it is the part of a class-wise column; ``of`` names the class-wise
-    column this one is the total of; ``shared`` says that all rows have the same number, one of the data.
+    column this one is the total of; ``shared`` says that all rows have the same number, one of the data. An effect
+    within ``margin`` is no difference to speak of, where the paper printed none and a claim says nothing else.
     """
 
     made = ("family", "event_label", "line")
@@ -172,6 +173,7 @@ class Column(Part):
     label: str = ""
     better: Literal["higher", "lower"] = "higher"
     digits: int = 3
+    margin: float | None = Field(None, gt=0)
     of: str = ""
     shared: bool = False
     family: str = ""

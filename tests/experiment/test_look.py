@@ -209,8 +209,26 @@ def test_the_margin_is_half_of_what_was_printed(tmp_path: Path, words: str, expe
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("better: a, than: b, column: all", [0.05]),
+        ("better: b, than: a, column: all", [0.015]),
+        ("better: b, than: a, column: all, margin: 0.03", [0.03]),
+        ("best: c, among: [a, d], column: all", [0.1, 0.015]),
+        ("trades: a, than: b, against: all, column: error", [None]),  # which counts seeds
+        ("near: a, to: b, within: 0.1, column: all", [None]),
+    ],
+)
+def test_else_it_is_the_claim_s_and_else_the_column_s(tmp_path: Path, words: str, expected: list[float | None]) -> None:
+    text = FILE.replace("macro, of: f1}", "macro, of: f1, margin: 0.015}", 1)
+    found = margins(*claimed(tmp_path, words, text))
+    assert [None if one is None else round(one, 9) for one in found] == expected
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("macro, of: f1}", "macro, of: f1, margin: 0}", r"t\.yaml:8: .*margin"),
         ("looks: [5, 10, 20]", "looks: [5, 5]", r"t\.yaml:6: looks must be rising numbers of seeds from 2 on"),
         ("looks: [5, 10, 20]", "looks: [1, 5]", r"looks must be rising"),
         ("looks: [5, 10, 20]", "looks: [5, 10, 20], seeds: [0]", r"t\.yaml:6: a scale has looks or seeds, not both"),
