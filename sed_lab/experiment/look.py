@@ -53,7 +53,7 @@ def open_rows(claim: Claim, verdict: Verdict, experiment: Experiment) -> set[str
 def margins(claim: Claim, experiment: Experiment) -> list[float | None]:
     """For each comparison of a claim, what is no difference to speak of: at most half of the effect the paper printed.
 
-    Where nothing was printed, or the print says the opposite, it is the claim's own ``margin``, else that of its column.
+    Where nothing was printed, or the print says the opposite, it is the claim's own ``margin``, else its column's.
     """
     sign = -1 if experiment.columns[claim.columns[0]].better == "lower" else 1
 
