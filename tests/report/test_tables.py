@@ -209,7 +209,7 @@ def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monk
 
 
 def test_complete_runs_are_not_run_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sed_lab.reproduce.subprocess", None)  # nothing can be started
+    monkeypatch.setattr("sed_lab.reproduce.run_shown", None)  # nothing can be started
     assert reproduce(["p/t", "--scale", "mini"]) == 0
     place = complete / "runs/tables/mini/p/t"
     names = {"table.md", "table.csv", "table.json", "table.html", "figure.png", "figure.svg"}
