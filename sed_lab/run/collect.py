@@ -24,6 +24,7 @@ from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.scores import save_scores
 from sed_lab.types import Batch, Clip, Scores
 
+FINER = "validation_step gives the network's own, predict as many times more as the method's attribute finer says"
 Rows = dict[int, tuple[np.ndarray | None, np.ndarray | None]]  # clip index -> frame scores [T, C], clip scores [C]
 
 
@@ -69,6 +70,11 @@ class Evaluation(pl.Callback):
                     raise pl_module.diverged(f"{system}'s scores of {subset} clips {some(clips)} are not finite")
             rows, finer = self.rows.setdefault((subset, system), {}), pl_module.finer if trainer.testing else 1
             frame = None if prediction.frame is None else prediction.frame.float().cpu().numpy()
+            wanted = _data(trainer).loader.n_frames * finer
+            if frame is not None and frame.shape[1] != wanted:
+                raise InputError(
+                    f"{type(pl_module).__name__} gives {frame.shape[1]} frames a clip, not {wanted}: {FINER}"
+                )
             clip = None if prediction.clip is None else prediction.clip.float().cpu().numpy()
             for row, index in enumerate(batch.index.tolist()):
                 valid = int(batch.valid_frames[row]) * finer

@@ -154,7 +154,7 @@ def test_weights_that_the_last_step_spoilt_are_noticed_without_a_validation() ->
 @pytest.mark.parametrize("part", ["frame", "clip"])
 def test_scores_that_are_no_numbers_end_a_run(tmp_path: Path, part: str) -> None:
     method = Tiny([], [])
-    data = SimpleNamespace(test=("test",), validation=("validation",))
+    data = SimpleNamespace(test=("test",), validation=("validation",), loader=SimpleNamespace(n_frames=4))
     trainer: Any = SimpleNamespace(datamodule=data, testing=False, optimizers=[], global_step=7, current_epoch=1)
     method._trainer = trainer
     evaluation = Evaluation(tmp_path, (), configured("decoder/default")(), None, zero_score=True)
@@ -166,3 +166,29 @@ def test_scores_that_are_no_numbers_end_a_run(tmp_path: Path, part: str) -> None
         InputError, match=r"diverged: model's scores of validation clips b are not finite after 7 steps"
     ):
         evaluation.on_validation_batch_end(trainer, method, {"model": Prediction(**{part: scores})}, batch, 0)
+
+
+@pytest.mark.parametrize(("testing", "finer", "frames", "fits"), [
+    (False, 3, 4, True), (True, 3, 12, True), (True, 1, 4, True), (False, 3, 12, False), (True, 3, 4, False),
+])  # fmt: skip
+def test_a_method_that_forgets_how_fine_its_frames_are_is_refused(
+    tmp_path: Path, testing: bool, finer: int, frames: int, fits: bool
+) -> None:
+    method = Tiny([], [])
+    method.finer = finer
+    subsets = {"test": ("test",), "validation": ("validation",)}
+    data = SimpleNamespace(**subsets, loader=SimpleNamespace(n_frames=4))
+    trainer: Any = SimpleNamespace(datamodule=data, testing=testing)
+    evaluation = Evaluation(tmp_path, (), configured("decoder/default")(), None, zero_score=True)
+    batch: Any = SimpleNamespace(clip_id=["a"], index=torch.arange(1), valid_frames=torch.full((1,), 3))
+    outputs = {"model": Prediction(torch.full((1, frames, 1), 0.5))}
+    if not fits:
+        with pytest.raises(
+            InputError, match=rf"Tiny gives {frames} frames a clip, not {4 * (finer if testing else 1)}"
+        ):
+            evaluation.on_validation_batch_end(trainer, method, outputs, batch, 0)
+        return
+    evaluation.on_validation_batch_end(trainer, method, outputs, batch, 0)
+    kept, _ = evaluation.rows["test" if testing else "validation", "model"][0]
+    assert kept is not None
+    assert len(kept) == 3 * frames // 4
