@@ -266,10 +266,14 @@ def total(jobs: list[Job]) -> str:
     """The runs of several tables and their minutes, in words; what tables share is counted once, as in the first."""
     jobs = distinct(jobs)
     waiting = [job for job in jobs if not job.complete]
-    minutes = [(job.minutes, jobs_at_once(job.gpus)) for job in waiting if job.minutes is not None]
-    text = f"in all: {len(waiting)} of {len(jobs)} distinct runs to do"
-    if minutes:
-        here = sum(alone / side_by_side for alone, side_by_side in minutes)
-        text += f", {sum(alone for alone, _ in minutes):,.0f} min of runs, about {here:,.0f} min here"
-    unknown = len(waiting) - len(minutes)
+    minutes, unknown = minutes_in_words(waiting)
+    text = f"in all: {len(waiting)} of {len(jobs)} distinct runs to do{minutes}"
     return text + (f"; what {unknown} of them take is not known" if unknown else "")
+
+
+def minutes_in_words(jobs: Sequence[Job]) -> tuple[str, int]:
+    """``, 108 min of runs, about 54 min here``, and of how many jobs that is not known."""
+    known = [(job.minutes, jobs_at_once(job.gpus)) for job in jobs if job.minutes is not None]
+    here = sum(alone / side_by_side for alone, side_by_side in known)
+    text = f", {sum(alone for alone, _ in known):,.0f} min of runs, about {here:,.0f} min here" if known else ""
+    return text, len(jobs) - len(known)

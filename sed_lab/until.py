@@ -20,10 +20,9 @@ from sed_lab.errors import InputError
 from sed_lab.experiment.comparison import WORDS
 from sed_lab.experiment.look import open_rows
 from sed_lab.experiment.spec import Experiment
-from sed_lab.plan import Job, distinct
+from sed_lab.plan import Job, distinct, minutes_in_words
 from sed_lab.run.identity import is_complete_run
 from sed_lab.run.record import read_record
-from sed_lab.run.sweep import jobs_at_once
 from sed_lab.tables import table_of
 
 if TYPE_CHECKING:
@@ -195,14 +194,9 @@ def _all_looks(jobs: Sequence[Job], table: Table) -> list[Job]:
 
 
 def _cost(jobs: Sequence[Job]) -> str:
-    """``12 runs, 108 min, about 54 min here``."""
-    known = [(job.minutes, jobs_at_once(job.gpus)) for job in jobs if job.minutes is not None]
-    text = f"{len(jobs)} runs"
-    if known:
-        here = sum(alone / side_by_side for alone, side_by_side in known)
-        text += f", {sum(alone for alone, _ in known):,.0f} min of runs, about {here:,.0f} min here"
-    unknown = len(jobs) - len(known)
-    return text + (f" (what {unknown} of them take is not known)" if unknown else "")
+    """``12 runs, 108 min of runs, about 54 min here``."""
+    minutes, unknown = minutes_in_words(jobs)
+    return f"{len(jobs)} runs{minutes}" + (f" (what {unknown} of them take is not known)" if unknown else "")
 
 
 def _took(folder: Path) -> float | None:
