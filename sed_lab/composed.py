@@ -8,7 +8,6 @@ same.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from typing import Any
 from sed_lab.app import conf_folder, whole_mappings
 from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
-from sed_lab.run.content import content_key
+from sed_lab.run.content import content_key, digest
 from sed_lab.run.identity import data_of, register_resolvers, run_names
 from sed_lab.run.sweep import gpu_pool, needed_gpus
 
@@ -65,8 +64,8 @@ def row_runs(
     Raises:
         HydraException, InputError: as composing the configuration and naming its runs does.
     """
-    given = [config, *overrides, "", *map(str, seeds), json.dumps(kept, sort_keys=True)]
-    store, key = _store(_cache_folder()), _digest([*given, *_environment(overrides)])
+    given = [config, *overrides, "", *map(str, seeds), json.dumps(kept, sort_keys=True), *_environment(overrides)]
+    store, key = _store(_cache_folder()), digest(f"{part}\0" for part in given)
     found = store["rows"].get(key)
     if found is None or not _same_data(found["data"], kept or {}):
         cfg = composed(config, overrides)
@@ -96,7 +95,7 @@ def _same_data(known: Mapping[str, str], kept: Mapping[str, str]) -> bool:
 @cache
 def _store(cache_folder: Path) -> dict[str, Any]:
     """What is kept there, by a digest of the code that decides it; what other code decided is forgotten."""
-    place, of = cache_folder / "plans.json", _digest(_code())
+    place, of = cache_folder / "plans.json", digest(_code())
     try:
         known = read_json(place) if place.is_file() else {}
     except (InputError, ValueError):
@@ -137,11 +136,3 @@ def _variables() -> frozenset[str]:
 
 def _cache_folder() -> Path:
     return Path(str(composed("config", ()).paths.cache)).absolute()
-
-
-def _digest(parts: Iterable[str | bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        text = part.encode() if isinstance(part, str) else part
-        digest.update(len(text).to_bytes(8, "little") + text)
-    return digest.hexdigest()[:16]

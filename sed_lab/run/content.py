@@ -47,13 +47,13 @@ def content_key(path: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()
             files = sorted(_walk(str(path), "", seen)) if path.is_dir() else []
         if not files:
             return ABSENT
-        state = _digest(f"{name}\0{size}\0{changed}\0" for name, size, changed in files)
-        known = cache_folder / "keys" / f"{_digest([str(path)])}.json"
+        state = digest(f"{name}\0{size}\0{changed}\0" for name, size, changed in files)
+        known = cache_folder / "keys" / f"{digest([str(path)])}.json"
         with suppress(InputError, OSError):  # none yet, or damaged
             kept = read_json(known)
             if kept["state"] == state:
                 return str(kept["key"])
-        key = _digest(_counted(path, files))
+        key = digest(_counted(path, files))
     except OSError as error:
         raise InputError(f"{error.filename or path}: {error.strerror}; make the data readable") from None
     if max(changed for _, _, changed in files) < (time.time() - SETTLED) * 1e9:
@@ -95,11 +95,12 @@ def _counted(path: Path, files: Iterable[Entry]) -> Iterator[str | bytes]:
                 yield from iter(partial(file.read, READ), b"")
 
 
-def _digest(parts: Iterable[str | bytes]) -> str:
-    digest = hashlib.sha256()
+def digest(parts: Iterable[str | bytes]) -> str:
+    """Sixteen hexadecimal digits for the parts, one after another."""
+    found = hashlib.sha256()
     for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+        found.update(part if isinstance(part, bytes) else part.encode(errors="surrogateescape"))
+    return found.hexdigest()[:16]
 
 
 def code_hashes(targets: Mapping[str, str], shared: Iterable[str]) -> dict[str, str]:
@@ -113,7 +114,7 @@ def code_hashes(targets: Mapping[str, str], shared: Iterable[str]) -> dict[str, 
     for part, name in targets.items():
         elsewhere = (common.keys() | own.values()) - {own[part]}
         counted[part] = {module: path for module, path in _sources(name).items() if module not in elsewhere}
-    return {part: _digest(files[module].read_bytes() for module in sorted(files)) for part, files in counted.items()}
+    return {part: digest(files[module].read_bytes() for module in sorted(files)) for part, files in counted.items()}
 
 
 @cache
