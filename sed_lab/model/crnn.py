@@ -76,7 +76,7 @@ class CRNN(nn.Module):
         n_classes, n_mels: C and M.
         filters, pooling: channels and (time, frequency) pooling of each block; frequency must be pooled to 1.
         gated: the kind of block, see `ConvBlock`.
-        strided: whether the first convolution moves by its pooling; on a CPU that is a quarter of a step.
+        strided: whether the first convolution moves by its pooling, which on a CPU saves time.
         conv_dropout, input_dropout, dropout: in each block, on the GRU's input and on its output.
         gru_cells, gru_layers: cells of one direction, layers.
         batch_norm_momentum: torch's convention. The baseline's 0.99 keeps practically the last batch's statistics for
