@@ -101,10 +101,11 @@ def expand(
             minutes = scale.minutes_a_run if own.gpus == there.gpus else None
             for seed, run in zip(scale.every, own.names, strict=True):
                 folder = Path(own.runs) / run
-                if (folder.name, row.system) in met:
-                    twin = met[folder.name, row.system]
-                    raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one")
-                met[folder.name, row.system] = name
+                twin = met.setdefault((folder.name, row.system), name)
+                if twin != name and not row.same_run:
+                    raise InputError(f"row {name!r} is the same run as row {twin!r}; drop one, or say same_run: true")
+                if twin == name and row.same_run:
+                    raise InputError(f"row {name!r} says same_run, and no row before it is that run; drop the word")
                 arguments = ("--config-name", scale.config, *overrides, *words, f"seed={seed}")
                 complete = is_complete_run(folder, run.rpartition("-")[2])
                 parts = (own.dataset, own.method, own.analysis, own.gpus, minutes)

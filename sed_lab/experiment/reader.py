@@ -160,6 +160,7 @@ class _Reader:
                 at={scale: tuple(chain.from_iterable(level.at.get(scale, ()) for level in of)) for scale in SCALES},
                 scales=tuple(scale for scale in SCALES if all(scale in level.scales for level in of)),
                 system="".join(level.system for level in of),
+                same_run=any(level.same_run for level in of),
             )
         for name, row in self.read.rows.items():
             if name not in rows and not row.model_fields_set & {"overrides", "use", "mean_of"}:

@@ -89,7 +89,7 @@ class Part(BaseModel):
     @classmethod
     def _given(cls, value: Any) -> Any:
         mean = isinstance(value, dict) and "mean_of" in value  # such a row has no runs of its own
-        of_runs = ("overrides", "use", "at", "system") if mean else ()
+        of_runs = ("overrides", "use", "at", "system", "same_run") if mean else ()
         check_keys(value, {*cls.model_fields} - {*cls.made, *of_runs})
         return value
 
@@ -104,8 +104,7 @@ class Scale(Part):
 
     Instead of ``seeds`` there may be ``looks``, the numbers of seeds after which claims are judged: the first of them
     are run, the others where they are needed. ``fixed`` seeds were given on the command line: all rows have all.
-
-    Where that was not measured, ``steps`` of ``step_seconds`` each are an estimate of them.
+    Where minutes were not measured, ``steps`` of ``step_seconds`` each are an estimate of them.
 
     ``papers_data`` says that the runs read the paper's data, so that its numbers can be compared with ours; without it
     those at scale full do.
@@ -184,9 +183,9 @@ class Column(Part):
 class Row(Part):
     """One setting: its overrides, and the paper's number for each column (mean and standard deviation, or None).
 
-    A row is there at its ``scales`` only, so that a small scale can have a coarser grid; ``use`` and ``at`` add
-    overrides. Rows may share a run and show another ``system`` of it. With ``mean_of`` it has no runs of its own: its
-    numbers are the means over these rows, those that are there at the scale.
+    A row is there at its ``scales`` only, so that a small scale can have a coarser grid; ``use`` and ``at`` add more.
+    Rows may share a run and show another ``system`` of it, or with ``same_run`` the same. With ``mean_of`` a row has
+    no runs of its own: its numbers are the means over these rows, those that are there at the scale.
     """
 
     made = ("line",)
@@ -195,6 +194,7 @@ class Row(Part):
     use: Words = ()
     at: AtScales = {}
     system: str = ""
+    same_run: StrictBool = False
     paper: dict[str, Any] = {}
     note: str = ""
     scales: tuple[ScaleName, ...] = SCALES

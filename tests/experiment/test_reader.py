@@ -182,7 +182,8 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, old: str, new: str,
     [
         ("loss=tbfl", "loss.gama=1", r"t\.yaml:12: row 'b': unknown key 'loss\.gama'"),
         ("loss=tbfl", "loss=tbfll", r"t\.yaml:12: row 'b': loss=tbfll is unknown, did you mean 'tbfl'"),
-        ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'"),
+        ("loss=tbfl", "loss=bce", r"t\.yaml:12: row 'b': row 'b' is the same run as row 'a'; .* same_run: true"),
+        ("b: {", "b: {same_run: true, ", r"t\.yaml:12: .* row 'b' says same_run, and no row before it is that run"),
         (
             "overrides: [loss=bce]",
             "system: teach, overrides: [loss=bce]",
