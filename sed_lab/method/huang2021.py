@@ -49,7 +49,7 @@ from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedM
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.types import Batch, Input, at_least_float32
 
-FRAMES_AT_ONCE = 4  # of which all triples of clips are in memory together
+PAIRS_AT_ONCE = 64  # positive pairs of clips, of which all triples are in memory together
 FORMS = ("exact", "mean")
 KEPT_FRAMES = 20  # of each class and domain, for pictures
 
@@ -285,20 +285,20 @@ class _TripleHinge(torch.autograd.Function):
     """``sum_it w_it sum_{j in P, l in N} [G_ilt - G_ijt + a]_+`` with the gradient taken in the same pass.
 
     The loss is linear where its hinges are open, so its gradient in G is a count of them; nothing else is kept for the
-    backward pass, and of the triples only those of a few frames are in memory.
+    backward pass. Few pairs of clips hold the same classes, so triples are taken from these pairs, some at a time.
     """
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, positive: Tensor, negative: Tensor, weight: Tensor, margin: float) -> Tensor:
-        total, gradient = g.new_zeros(()), torch.zeros_like(g)
-        for start in range(0, g.shape[2], FRAMES_AT_ONCE):
-            part = slice(start, start + FRAMES_AT_ONCE)
-            s, w = g[..., part], weight[:, None, part]
-            hinge = s[:, None] - s[:, :, None] + margin  # [i, j, l, t]
-            open_ = (hinge > 0) & positive[:, :, None, part] & negative[:, None, :, part]
-            hinge.mul_(open_)
-            total += (hinge.sum((1, 2)) * w[:, 0]).sum()
-            gradient[..., part] = w * (open_.sum(1) - open_.sum(2))
+        total, count = g.new_zeros(()), torch.zeros_like(g)
+        anchor, near = positive.any(2).nonzero(as_tuple=True)
+        for i, j in zip(anchor.split(PAIRS_AT_ONCE), near.split(PAIRS_AT_ONCE), strict=True):
+            hinge = g[i] - g[i, j][:, None] + margin  # [(i, j), l, t]
+            open_ = (hinge > 0) & positive[i, j][:, None] & negative[i]
+            total += (hinge.mul_(open_).sum(1) * weight[i]).sum()
+            count.index_add_(0, i, open_.to(g.dtype))
+            count[i, j] -= open_.sum(1)
+        gradient = weight[:, None] * count
         ctx.save_for_backward(gradient)
         return total
 

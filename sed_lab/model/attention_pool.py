@@ -49,8 +49,8 @@ class AttentionPool(SameFrames):
         self.input_norm = nn.BatchNorm1d(n_mels)
         layers: list[nn.Module] = []
         for n_in, n_out, kernel, pool in zip((1, *filters), filters, kernels, pooling, strict=False):
-            layers += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2), nn.BatchNorm2d(n_out), nn.ReLU()]
-            layers += [nn.MaxPool2d((1, pool))]
+            layers += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2), nn.BatchNorm2d(n_out)]
+            layers += [nn.MaxPool2d((1, pool)), nn.ReLU()]  # the same as ReLU first, which has more to work on
         self.blocks = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.attention = nn.Linear(self.n_hidden, n_classes)
         nn.init.zeros_(self.attention.weight)

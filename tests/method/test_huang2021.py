@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sed_lab.method import huang2021
 from sed_lab.method.huang2021 import frame_norm, frame_pairs, inter_frame_distance
 
 V = torch.tensor([[1.0, 1, 0, 0], [0.5, 1, 0.5, 0], [-1, 0, 1, 2]], dtype=torch.float64)
@@ -56,12 +59,13 @@ def batch(clips: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tenso
 @pytest.mark.parametrize("active_only", [False, True])
 @pytest.mark.parametrize("form", ["exact", "mean"])
 @settings(max_examples=20, deadline=None)
-@given(clips=st.integers(1, 6), frames=st.integers(1, 6), seed=st.integers(0, 10_000))
+@given(clips=st.integers(1, 6), frames=st.integers(1, 6), seed=st.integers(0, 10_000), at_once=st.sampled_from([3, 64]))
 def test_values_and_gradients_are_those_of_the_triple_loop(
-    form: str, active_only: bool, clips: int, frames: int, seed: int
+    form: str, active_only: bool, clips: int, frames: int, seed: int, at_once: int
 ) -> None:
     z, weak, frame = batch(clips, frames, seed)
-    hinge, anchors = inter_frame_distance(z, weak, frame, 0.1, form, active_only)
+    with patch.object(huang2021, "PAIRS_AT_ONCE", at_once):
+        hinge, anchors = inter_frame_distance(z, weak, frame, 0.1, form, active_only)
     expected_hinge, expected_norm, count = naive(z, weak, frame, 0.1, form, active_only)
     assert anchors == count
     for found, expected in ((hinge, expected_hinge), (frame_norm(z), expected_norm)):
