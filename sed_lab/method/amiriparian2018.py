@@ -85,6 +85,7 @@ class RareEnsemble(SedMethod):
     systems: tuple[str, ...] = ("ensemble", "chunks", "t3", "t5", "t9", "t50")
     takes = "a chunk's posterior"
     trains_on = ("synthetic",)
+    takes_features = True
     objective = ("validation/loss",)
     stops_early = True
     rests = True  # the networks of classes that a batch does not hold
@@ -123,7 +124,7 @@ class RareEnsemble(SedMethod):
         }
 
     def losses(self, batch: Batch) -> dict[str, LossTerm]:
-        x = self.feature(batch.waveform)
+        x = self.features(batch)
         draws = self.common_draws()
         terms = {}
         for name, member in self.members.items():
@@ -142,7 +143,7 @@ class RareEnsemble(SedMethod):
         return batch.has_strong if batch.annotated is None else batch.has_strong & batch.annotated[:, member.label]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Prediction]:
-        x = self.feature(batch.waveform)
+        x = self.features(batch)
         for name, member in self.members.items():
             rows = self._rows(batch, member)
             chunks, target = cut(x[rows], member.timesteps), cut(batch.strong[rows, :, member.label], member.timesteps)
@@ -163,7 +164,7 @@ class RareEnsemble(SedMethod):
         self.log("val/objective", -sum(progress["loss"] for progress in self.progress.values()), sync_dist=True)
 
     def predict(self, x: Input) -> dict[str, Prediction]:
-        annotated, feature = x.annotated, self.feature(x.waveform)
+        annotated, feature = x.annotated, self.features(x)
         shape = (len(feature), feature.shape[1], len(self.classes))
         frame = {system: feature.new_zeros(shape) for system in self.systems}
         number = [sum(member.label == label for member in self.members.values()) for label in range(shape[2])]

@@ -59,6 +59,8 @@ class ChunkNet(SameFrames):
             self.conv1 = nn.Conv2d(1, filters[0], 3, padding=1)
             self.conv2 = nn.Conv2d(filters[0], filters[1], (1, 3), padding=(0, 1))
             self.norm1, self.norm2 = (nn.BatchNorm2d(n) for n in filters)
+            for layer in (self.conv1, self.conv2):  # twice as fast on a CPU
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pooling = tuple(pooling)
         self.drop = nn.Dropout(dropout)
         size = filters[1] * bins if self.convolves else bins
@@ -83,8 +85,9 @@ class ChunkNet(SameFrames):
 
     def _convolved(self, x: Tensor) -> Tensor:
         """From the first convolution ``[B, K, T, M]`` to ``[B, T, size]``."""
-        x = self.drop(_pooled(F.relu(self.norm1(x)), self.pooling[0]))
-        x = self.drop(_pooled(F.relu(self.norm2(self.conv2(x))), self.pooling[1]))
+        # The ReLU of the largest bin is the largest ReLU of the bins: behind the pooling it costs a share of it.
+        x = self.drop(F.relu(F.max_pool2d(self.norm1(x), (1, self.pooling[0]))))
+        x = self.drop(F.relu(F.max_pool2d(self.norm2(self.conv2(x)), (1, self.pooling[1]))))
         return x.transpose(1, 2).flatten(2)
 
     def _judged(self, x: Tensor) -> Tensor:
@@ -192,11 +195,6 @@ class ContextNet(SameFrames):
         half = self.context // 2
         wide = torch.cat([x[:, :1].expand(-1, half, -1), x, x[:, -1:].expand(-1, half, -1)], dim=1)
         return self.layers(wide.unfold(1, self.context, 1).flatten(2)).squeeze(2)
-
-
-def _pooled(x: Tensor, size: int) -> Tensor:
-    """The maximum of every ``size`` bins of ``[..., M]``; a rest is left out."""
-    return x[..., : x.shape[-1] // size * size].unflatten(-1, (-1, size)).amax(-1)
 
 
 def _tanh(x: Tensor) -> Tensor:

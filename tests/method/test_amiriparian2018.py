@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from types import SimpleNamespace
@@ -78,6 +79,23 @@ def test_the_loss_is_that_of_each_class_s_own_clips() -> None:
         chunks, target = (torch.stack(side) for side in zip(*parts, strict=True))
         expected = expected + F.binary_cross_entropy_with_logits(method.networks[name](chunks), target)
     torch.testing.assert_close(found, expected)
+
+
+def test_kept_spectrograms_stand_for_the_audio_to_the_last_bit() -> None:
+    method, heard = method_of().eval(), batch_of()
+    seen = dataclasses.replace(heard, audio=None, feature=method.feature.mel(heard.waveform))
+    with torch.no_grad():
+        for name, term in method.losses(heard).items():
+            assert torch.equal(term.value, method.losses(seen)[name].value)
+        for system, prediction in method.predict(heard).items():
+            assert torch.equal(prediction.frame, method.predict(seen)[system].frame)  # type: ignore[arg-type]
+        sums = []
+        for batch in (heard, seen):
+            method.on_validation_epoch_start()
+            method.validation_step(batch, 0)
+            sums.append(method._validation_sums)
+    assert torch.equal(*sums)
+    assert sums[0].all()
 
 
 def test_ensembles_are_means_over_chunks_and_over_timesteps() -> None:

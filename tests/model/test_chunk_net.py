@@ -41,6 +41,25 @@ def check_sliding(network: ChunkNet, timesteps: int) -> None:
     assert torch.equal(chunk_counts(11, timesteps), counts.long())
 
 
+def test_pooling_before_the_relu_gives_the_outputs_and_gradients_of_the_paper_s_order() -> None:
+    network, x = net(0).train().double(), torch.randn(5, 7, 16).double()  # so that rounding hides nothing
+    network.drop.p = 0.0
+
+    def in_order(x: torch.Tensor) -> torch.Tensor:
+        """Convolution, norm, ReLU, and the largest of every few bins."""
+        for convolve, norm, size in ((network.conv1, network.norm1, 4), (network.conv2, network.norm2, 2)):
+            x = convolve(x.contiguous()).contiguous()
+            x = norm(x).relu().unflatten(-1, (-1, size)).amax(-1)
+        return x.transpose(1, 2).flatten(2)
+
+    weight, found = torch.randn(5, 7, 8).double(), []
+    for y in (network._convolved(network.conv1(x[:, None])), in_order(x[:, None])):
+        parameters = [p for name, p in network.named_parameters() if name.startswith(("conv", "norm1", "norm2"))]
+        found.append([y, *torch.autograd.grad((y * weight).sum(), parameters)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_convolutions_of_the_assumed_filters_do_not_lower_the_number_of_parameters() -> None:
     """The paper concludes that they do; its filters are not stated."""
     number = {}
