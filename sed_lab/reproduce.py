@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -33,6 +32,7 @@ from sed_lab.plan import (
     placing_words,
     total,
 )
+from sed_lab.run.jobs import own_folder
 from sed_lab.run.show import run_shown
 from sed_lab.run.sweep import gpu_pool, jobs_at_once
 from sed_lab.run.watch import Watched
@@ -169,7 +169,8 @@ def _command(name: str, *arguments: str) -> int:
     if name == "keep":
         return tables.keep(experiments, options.scale, options.results / options.scale)
     files = options.file or [Path("README.md"), options.results / "README.md"]
-    return max(tables.rebuild(file, experiments, options.results, write=name == "write") for file in files)
+    kept = tables.Kept(experiments, options.results)
+    return max(tables.rebuild(file, kept, write=name == "write") for file in files)
 
 
 def wanted(experiment: Experiment, scale: str, names: list[str]) -> bool:
@@ -211,8 +212,6 @@ def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> 
     waiting = [job for job in distinct(jobs) if not job.complete]
     if not waiting:
         return 0
-    runs = waiting[0].folder.parent
-    place = runs / f".reproduce-{os.getpid()}"
     words = {word.split("=")[0]: word for word in hydra}
     launcher = words.pop("launcher", "launcher=joblib").split("=", 1)[1]
     if launcher not in LAUNCHERS:
@@ -225,16 +224,24 @@ def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> 
             f"runs need {gpus} GPU{'s' if gpus > 1 else ''} each, and this machine offers {len(gpu_pool())};"
             " launcher=submitit runs them on a cluster, trainer=cpu without any, slowly"
         )
+    if launcher == "joblib":
+        words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), jobs_at_once(gpus))}")
+    words = {"hydra/launcher": f"hydra/launcher={LAUNCHERS[launcher]}", **words}
+    runs, before = waiting[0].folder.parent, len(distinct(jobs)) - len(waiting)
+    print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
+    with own_folder(runs) as place:
+        return _run_in(place, waiting, [*words.values()], before, end)
+
+
+def _run_in(place: Path, waiting: list[Job], hydra: list[str], before: int, end: float | None) -> int:
+    """The multirun of the ``waiting`` jobs, whose list and notes lie in ``place``; its exit code."""
     latest = {job.folder: None if end is None else end - 60 * (job.minutes or 0.0) for job in waiting}
     listed = [{**asdict(job), "folder": str(job.folder), "latest": latest[job.folder]} for job in waiting]
     write_json(place / "jobs.json", listed)
-    if launcher == "joblib":
-        words.setdefault("hydra.launcher.n_jobs", f"hydra.launcher.n_jobs={min(len(waiting), jobs_at_once(gpus))}")
     numbers = ",".join(str(i) for i in range(len(waiting)))
     command = [sys.executable, "-m", "sed_lab.run.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
-    command += [f"hydra.sweep.dir='{place}'", f"hydra/launcher={LAUNCHERS[launcher]}", *words.values()]
+    command += [f"hydra.sweep.dir='{place}'", *hydra]
     environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
-    print(f"{len(waiting)} runs, each with its output.log in its folder below {runs}", flush=True)
     several = len({job.table for job in waiting}) > 1
     watched = [
         Watched(
@@ -242,10 +249,7 @@ def run_missing(jobs: list[Job], hydra: list[str], end: float | None = None) -> 
         )
         for job in waiting
     ]
-    try:
-        return run_shown(command, environment, watched, len(distinct(jobs)) - len(waiting), place, end)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    return run_shown(command, environment, watched, before, place, end)
 
 
 def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Table, Path]:

@@ -1,8 +1,9 @@
 """What came out of experiments: the list of tables, the report site, and tables in Markdown files, from records alone.
 
 A table stands in a Markdown file between ``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``. In place of
-``table:`` there may be ``summary:`` with a folder of kept records, or ``verdicts:`` with a scale (each paper's claims
-counted) or a paper and a scale (its claims one by one).
+``table:`` there may be ``summary:`` with a folder of kept records, ``verdicts:`` with a scale (each paper's claims
+counted) or a paper and a scale (its claims one by one), ``papers:`` with a scale (the most telling table of each), or
+``overview:`` with a scale (the page of `sed_lab.report.overview`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from sed_lab.plan import Job, distinct, expand, overrides_of
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
 
-BLOCK = re.compile(r"<!-- (table|summary|verdicts): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+BLOCK = re.compile(r"<!-- (table|summary|verdicts|papers|overview): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
 KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
 
 
@@ -57,17 +58,15 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     """Write the report site of every table of which there is a run."""
     from sed_lab.report.site import write_site
 
-    found = []
+    made = []
     for experiment in experiments:
         for scale in experiment.scales:
             jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
-            table = table_of(experiment.at(scale), scale, jobs, places)
-            if table.complete:
-                found.append(table)
-    if not found:
+            made.append(table_of(experiment.at(scale), scale, jobs, places))
+    if not any(table.complete for table in made):
         raise InputError("there is no complete run of any experiment yet; sed-reproduce makes them")
-    print(f"report: {write_site(found, output)}")
+    print(f"report: {write_site(made, output)}")
     return 0
 
 
@@ -104,7 +103,30 @@ def kept_data(place: Path, absent: bool = False) -> dict[str, str]:
     return {name: key for name, key in known.items() if not (absent and Path(name).exists())}
 
 
-def rebuild(file: Path, experiments: list[Experiment], results: Path, write: bool) -> int:
+class Kept:
+    """The tables of the records that are kept in ``results``, each made once."""
+
+    def __init__(self, experiments: Sequence[Experiment], results: Path) -> None:
+        self.experiments = {experiment.name: experiment for experiment in experiments}
+        self.results = results
+        self.made: dict[tuple[str, str], Table] = {}
+
+    def table(self, name: str, scale: str) -> Table:
+        """The table of an experiment at a scale."""
+        if (name, scale) not in self.made:
+            experiment, place = self.experiments[name].at(scale), self.results / scale
+            jobs = expand(experiment, scale, kept_data(place))
+            places = {job.folder: place / job.folder.name for job in jobs}
+            self.made[name, scale] = table_of(experiment, scale, jobs, places)
+        return self.made[name, scale]
+
+    def tables(self, scale: str, paper: str = "") -> list[Table]:
+        """All tables at a scale, or those of a paper."""
+        chosen = [one for one in self.experiments.values() if scale in one.scales and paper in ("", one.paper)]
+        return [self.table(one.name, scale) for one in chosen]
+
+
+def rebuild(file: Path, kept: Kept, write: bool) -> int:
     """Make every marked table of ``file`` again; write them, or say where they differ (exit code 1).
 
     Raises:
@@ -114,12 +136,10 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; name a Markdown file with marked tables") from None
-    by_name = {experiment.name: experiment for experiment in experiments}
 
     def made(match: re.Match[str]) -> str:
         kind, words, _ = match.groups()
-        made = _block(kind, words, by_name, results, file.parent, write)
-        return f"<!-- {kind}: {words} -->\n{made}<!-- end -->\n"
+        return f"<!-- {kind}: {words} -->\n{_block(kind, words, kept, file.parent, write)}<!-- end -->\n"
 
     if not BLOCK.search(text):
         raise InputError(f"{file} has no marked table; write <!-- table: PAPER/ITEM SCALE --> and <!-- end -->")
@@ -136,40 +156,43 @@ def rebuild(file: Path, experiments: list[Experiment], results: Path, write: boo
     return 0
 
 
-def _block(
-    kind: str, words: str, experiments: dict[str, Experiment], results: Path, beside: Path, draw_figures: bool
-) -> str:
-    from sed_lab.report.claim_text import claims_of, counts_of, expectation
+def _block(kind: str, words: str, kept: Kept, beside: Path, draw_figures: bool) -> str:
+    from sed_lab.report.claim_text import claims_of, expectation
     from sed_lab.report.drawing import draw
+    from sed_lab.report.overview import linked_counts, overview, papers_of, telling_tables
     from sed_lab.report.style import save
     from sed_lab.report.summary import summary
     from sed_lab.report.table_text import markdown, markdown_grid, to_be_run
 
     if kind == "summary":
-        return summary(sorted(path for path in (results / words).iterdir() if path.is_dir()))
+        return summary(sorted(path for path in (kept.results / words).iterdir() if path.is_dir()))
     name, _, scale = words.rpartition(" ")
-    if kind == "verdicts":
-        chosen = [one for one in experiments.values() if scale in one.scales and name in ("", one.paper)]
-        found = [kept_table(experiment, scale, results) for experiment in chosen]
+    if kind != "table":
+        found = kept.tables(scale, name)
         if not found:
-            raise InputError(f"<!-- verdicts: {words} --> names no paper and scale; write PAPER SCALE, or SCALE")
-        shown = claims_of(found) if name else counts_of(found, results / "README.md", beside)
-        return markdown_grid(shown) + expectation(found)
-    if name not in experiments:
-        raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(experiments)}")
-    experiment = experiments[name].at(scale)
-    table = kept_table(experiment, scale, results)
-    figure = results / "figures" / f"{experiment.paper}-{experiment.item}-{scale}.svg"
+            raise InputError(f"<!-- {kind}: {words} --> names no paper and scale; write PAPER SCALE, or SCALE")
+        if name:
+            return markdown_grid(claims_of(found)) + expectation(found)
+        papers = papers_of(found)
+        made = {"verdicts": linked_counts, "papers": telling_tables, "overview": overview}[kind]
+        return made(papers, _links([paper.title for paper in papers], kept.results / "README.md", beside))
+    if name not in kept.experiments:
+        raise InputError(f"<!-- table: {words} --> names no experiment; there are: {', '.join(kept.experiments)}")
+    table = kept.table(name, scale)
+    experiment = table.experiment
+    figure = kept.results / "figures" / f"{experiment.paper}-{experiment.item}-{scale}.svg"
     if draw_figures and (drawn := draw(table)):
         save(drawn, figure)
     picture = f"\n![{experiment.title}]({os.path.relpath(figure, beside)})\n" if figure.exists() else ""
     return (markdown(table) if table.complete else to_be_run(table)) + picture
 
 
-def kept_table(experiment: Experiment, scale: str, results: Path) -> Table:
-    """The table of the records that are kept in ``results``."""
-    jobs = expand(experiment.at(scale), scale, kept_data(results / scale))
-    return table_of(experiment.at(scale), scale, jobs, {job.folder: results / scale / job.folder.name for job in jobs})
+def _links(titles: Sequence[str], results: Path, beside: Path) -> dict[str, str]:
+    """Where the section of each title in the file ``results`` is, from the folder ``beside``; not of those it lacks."""
+    text = results.read_text(encoding="utf-8") if results.exists() else ""
+    place = os.path.relpath(results, beside) if results.parent != beside else ""
+    there = [title for title in titles if f"\n## {title}\n" in text]
+    return {title: f"{place}#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in there}
 
 
 def table_of(experiment: Experiment, scale: str, jobs: list[Job], places: Mapping[Path, Path]) -> Table:

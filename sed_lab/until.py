@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.comparison import WORDS
@@ -22,7 +21,7 @@ from sed_lab.experiment.look import open_rows
 from sed_lab.experiment.spec import Experiment
 from sed_lab.plan import Job, distinct, minutes_in_words
 from sed_lab.run.identity import is_complete_run
-from sed_lab.run.record import read_record
+from sed_lab.run.record import minutes_of, read_record
 from sed_lab.tables import table_of
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def with_estimates(planned: Planned) -> Planned:
     for experiment, jobs in planned:
         took: dict[str, list[float]] = {}
         for job in jobs:
-            if job.complete and (minutes := _took(job.folder)) is not None:
+            if job.complete and (minutes := minutes_of(read_record(job.folder) or {})) is not None:
                 took.setdefault(job.row, []).append(minutes)
         known = {row: statistics.median(found) for row, found in took.items()}
         made.append((experiment, [replace(job, minutes=known.get(job.row, job.minutes)) for job in jobs]))
@@ -197,15 +196,6 @@ def _cost(jobs: Sequence[Job]) -> str:
     """``12 runs, 108 min of runs, about 54 min here``."""
     minutes, unknown = minutes_in_words(jobs)
     return f"{len(jobs)} runs{minutes}" + (f" (what {unknown} of them take is not known)" if unknown else "")
-
-
-def _took(folder: Path) -> float | None:
-    """The minutes from the start to the end of a complete run."""
-    record: Mapping[str, Any] = read_record(folder) or {}
-    if "started" not in record or "finished" not in record:
-        return None
-    started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
-    return (finished - started).total_seconds() / 60
 
 
 def _looked_up(job: Job) -> Job:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,25 @@ rows:
   a: {label: A, overrides: [loss=bce]}
   b: {label: B, overrides: [loss=tbfl]}
 """
+LOOKS = """\
+title: T
+place: table 1
+base: [dataset=toy_points, "dataset.seed=${seed}", feature=point, model=clip_lstm, model.n_units=3, batch.clips.weak=40,
+  "dataset.counts={weak: {blue: 20, green: 20, red: 80}, weak_validation: {blue: 9, green: 9, red: 9},
+  test: {blue: 20, green: 20, red: 80}}", metric.bootstrap=0,
+  method=arora2019_baseline, method.detector_epochs=15, method.patience=null, report.figures=false, report.page=false]
+scales:
+  mini: {config: arora2019, looks: [2, 3], minutes: 0.2, hardware: one core}
+columns:
+  accuracy: {metric: model/tagging_f1/exact_match, margin: 0.000001}
+rows:
+  a: {overrides: [method.optimizer.lr=0.001]}
+  b: {overrides: [method.optimizer.lr=0.0011]}
+claims:
+  - {id: 1, say: a is better than b, better: a, than: b, column: accuracy}
+  - {id: 2, say: a is above any bound, above: a, value: -1000, column: accuracy}
+"""
+UNTIL = ("--scale", "mini", "--until", "decided", "--minutes", "30")
 pytestmark = pytest.mark.slow
 
 
@@ -54,13 +74,13 @@ def start(top: Path, cache: str, *words: str) -> subprocess.Popen[str]:
     top.mkdir(exist_ok=True)
     settings = {"SED_LAB_RUNS": "runs", "SED_LAB_CACHE": cache}
     command = [sys.executable, "-m", "sed_lab.reproduce", "--scale", "smoke", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=top, env={**os.environ, **settings}, stdout=pipe, stderr=pipe, text=True)
+    given: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(command, cwd=top, env={**os.environ, **settings}, **given)
 
 
 def finished(top: Path, cache: str, *words: str) -> tuple[int, str, str]:
     process = start(top, cache, *words)
-    out, err = process.communicate(timeout=900)
+    out, err = process.communicate(timeout=1800)
     return process.returncode, out, err
 
 
@@ -126,6 +146,71 @@ def test_a_table_killed_in_the_middle_ends_the_same(tmp_path: Path, cache: str) 
     code, out, err = finished(killed, cache, *words)
     assert code == 0
     assert "runs, each with" not in out  # a second call runs nothing
+
+
+def test_looks_killed_in_the_middle_decide_the_same_and_run_no_seed_twice(tmp_path: Path, cache: str) -> None:
+    words = (*small(tmp_path / "experiments", LOOKS), *UNTIL)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code, out, err = finished(whole, cache, *words)
+    assert code == 0, err
+    assert "p/t, look at 2 seeds, all rows: 4 runs" in out
+    assert "p/t, look at 3 seeds, claim 1: 2 runs" in out
+    process = start(killed, cache, *words)
+    kill_within(process, killed, 3, signal.SIGKILL)
+    assert list(killed.glob("runs/.reproduce-*"))  # nobody was left to remove it
+    ended = {path: path.read_bytes() for path in killed.glob("runs/*/run.json") if is_complete(path)}
+    assert 0 < len(ended) < 4
+    process = start(killed, cache, *words)
+    kill_within(process, killed, 5, signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(killed.glob("runs/.*"))  # of neither call
+    ended |= {path: path.read_bytes() for path in killed.glob("runs/*/run.json") if is_complete(path)}
+    assert 4 <= len(ended) < 6
+    code, out, err = finished(killed, cache, *words)
+    assert code == 0, err
+    assert {path: path.read_bytes() for path in ended} == ended
+    tables = [read_json(top / "runs/tables/mini/p/t/table.json") for top in (whole, killed)]
+    assert tables[0]["claims"]["2"]["word"] == "holds"
+    assert tables[0]["claims"]["1"]["comparisons"][0]["seeds"] == 3
+    assert [table["claims"] for table in tables] == [tables[0]["claims"]] * 2
+    assert [table["cells"] for table in tables] == [tables[0]["cells"]] * 2
+    runs = [sorted(path.name for path in top.glob("runs/*-seed*")) for top in (whole, killed)]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 6
+    for log in killed.glob("runs/*-seed*/output.log"):  # each was trained to its end once, and no epoch twice
+        assert log.read_text().count("\nrun: ") == 1, log
+        epochs = [row.split(",")[0] for row in (log.parent / "history.csv").read_text().splitlines()[1:]]
+        assert len(epochs) == len({*epochs}), log
+    assert strays(killed) == []
+
+
+def is_complete(record: Path) -> bool:
+    return bool(read_json(record)["status"] == "complete")
+
+
+def kill_within(process: subprocess.Popen[str], top: Path, runs: int, how: signal.Signals) -> None:
+    """Kill the command when so many runs have begun, one of which has an epoch behind it and is not complete; with
+    SIGKILL all that it started dies at the same time."""
+    until = time.monotonic() + 600
+    while True:
+        begun = list(top.glob("runs/*/run.json"))
+        training = [
+            path for path in begun if not is_complete(path) and (path.parent / "checkpoints/last.ckpt").exists()
+        ]
+        if len(begun) >= runs and training:
+            break
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    if how == signal.SIGKILL:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    process.communicate()
+    until = time.monotonic() + 20
+    while strays(top) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert strays(top) == []
 
 
 def test_a_failing_run_leaves_its_cell_with_the_reason(tmp_path: Path, cache: str) -> None:

@@ -72,6 +72,7 @@ class Comparison:
     is not Student's t alone. ``welch`` is the interval as if the runs were independent, where it is asked for. Where it
     is undecided, ``more`` further seeds would decide it if mean and spread stayed as they are (None: 1,000 would not,
     or seeds alone would not), and ``shows`` is the smallest mean that holds with as many seeds as there are.
+    ``test_share`` is the share of the spread that is the choice of test clips, where that is known.
     """
 
     of: str
@@ -85,6 +86,7 @@ class Comparison:
     margin: float | None = None
     more: int | None = None
     shows: float | None = None
+    test_share: float | None = None
 
 
 @dataclass(frozen=True)

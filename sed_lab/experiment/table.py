@@ -18,6 +18,7 @@ from sed_lab.experiment import claim as judge
 from sed_lab.experiment.comparison import Rule, Verdict
 from sed_lab.experiment.look import margins, over_looks
 from sed_lab.experiment.spec import SMOKE, Claim, Experiment
+from sed_lab.experiment.spread import Measured, with_test_shares
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 
@@ -93,6 +94,7 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
     records: dict[str, dict[int, Any]] = {}
     counting: dict[str, dict[int, Path]] = {}
     failed: dict[str, str] = {}
+    measured: dict[str, dict[int, dict[str, Any]]] = {}
     lengths = experiment.scale(scale).lengths
     for row, by_seed in folders.items():
         records[row], counting[row] = {}, {}
@@ -104,7 +106,8 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         beyond = [(seed, one) for seed, one in [*found.items()][length:] if isinstance(one, str) and one != NOT_RUN]
         failed |= {row: _reasons(beyond)} if beyond else {}
         records[row] = {seed: found[seed] for seed in counting[row] if isinstance(found[seed], dict)}
-        numbers = {seed: _numbers(by_seed[seed], one) for seed, one in records[row].items()}
+        measured[row] = {seed: _measured(by_seed[seed], one) for seed, one in records[row].items()}
+        numbers = {seed: _numbers(measured[row][seed], one) for seed, one in records[row].items()}
         missing = _reasons([(seed, one) for seed in counting[row] if isinstance(one := found[seed], str)])
         cells[row] = {}
         for name, column in experiment.columns.items():
@@ -118,8 +121,22 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         if parts:
             cells[row] = {name: _mean_cell([part[name] for part in parts]) for name in experiment.columns}
     cells = {row: cells[row] for row in experiment.rows}
-    verdicts = {claim.id: judge_claim(experiment, scale, cells, claim) for claim in experiment.claims}
+    verdicts = _verdicts(experiment, scale, cells, measured)
     return Table(experiment, scale, cells, verdicts, records, counting, failed)
+
+
+def _verdicts(
+    experiment: Experiment, scale: str, cells: Mapping[str, Mapping[str, Cell]], measured: Measured
+) -> dict[str, Verdict]:
+    """The verdict of each claim, with what of each spread is the choice of test clips."""
+    numbers = {row: {name: cell.values for name, cell in one.items()} for row, one in cells.items()}
+    seeds = experiment.scale(scale).every
+    return {
+        claim.id: with_test_shares(
+            judge_claim(experiment, scale, cells, claim), claim, experiment, seeds, numbers, measured
+        )
+        for claim in experiment.claims
+    }
 
 
 def _length(complete: Sequence[bool], lengths: Sequence[int]) -> int:
@@ -223,9 +240,14 @@ def _read(folder: Path) -> dict[str, Any] | str:
     return record
 
 
-def _numbers(folder: Path, record: Mapping[str, Any]) -> dict[str, float]:
-    """All numbers of a complete run: of its systems, and of its dataset."""
+def _measured(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics.json holds of a complete run, and the fingerprint of its data."""
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {"systems": {}}
+    return {**metrics, "fingerprint": record.get("dataset", {}).get("fingerprint")}
+
+
+def _numbers(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
+    """All numbers of a complete run: of its systems, and of its dataset."""
     dataset = {"per_class": record.get("dataset", {}).get("per_class", {})}
     systems = {**metrics["systems"], "dataset": dataset}
     others = metrics.get("others", {})

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sed_lab.metric.groups import GROUPS, as_words, groups_of
+
 Reported = Literal["argmax", "element_wise", "precision"]
 
 
@@ -24,8 +26,18 @@ def accuracy_of(scores: np.ndarray, target: np.ndarray, reported: Reported, thre
     of right detections at ``scores > threshold``, 0 of a class that is never detected, as Keras counts it.
     ``collapsed`` is 1 where one class has the highest score in every clip, as of a network whose outputs no longer
     depend on its input, else 0 (None with fewer than two clips or classes).
-    ``reported`` repeats the one of these that a paper calls its accuracy.
+    ``reported`` repeats the one of these that a paper calls its accuracy. Where there are clips enough, ``groups`` are
+    the values without each of `sed_lab.metric.groups`.
     """
+    values, group = _accuracy_of(scores, target, reported, threshold), groups_of(len(target))
+    if group.any():
+        parts = [_accuracy_of(scores[group != k], target[group != k], reported, threshold) for k in range(GROUPS)]
+        names = ("argmax", "element_wise", "precision", "reported")
+        values["groups"] = {name: as_words([part[name] for part in parts]) for name in names}
+    return values
+
+
+def _accuracy_of(scores: np.ndarray, target: np.ndarray, reported: Reported, threshold: float) -> dict[str, Any]:
     one = target.sum(axis=1) == 1
     found = scores > np.float32(threshold)
     confusion = np.zeros((target.shape[1],) * 2, dtype=int)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sed_lab.errors import InputError
+from sed_lab.metric.groups import GROUPS, groups_of, in_groups
 from sed_lab.metric.intersection import f1, number
 from sed_lab.types import Scores
 
@@ -41,8 +42,8 @@ def clip_targets(labels: Mapping[str, Sequence[str]], clip_ids: Sequence[str], c
 def tagging_f1(
     scores: np.ndarray, target: np.ndarray, classes: Sequence[str], threshold: float = 0.5
 ) -> dict[str, Any]:
-    """Tagging F1 at ``scores > threshold`` from arrays ``[N, C]``: macro, micro, per class; and the share of clips
-    with exactly the right classes (exact match).
+    """Tagging F1 at ``scores > threshold`` from arrays ``[N, C]``: macro, micro, per class; the share of clips with
+    exactly the right classes (exact match); and counts of `sed_lab.metric.groups`, where there are clips enough.
 
     The macro mean is over classes that some clip holds; one of them that is never predicted counts as 0.
     """
@@ -54,6 +55,9 @@ def tagging_f1(
         precision, recall = true / (true + false), true / reference
     names = ("f1", "precision", "recall", "n_reference", "n_detected")
     rows = zip(values, precision, recall, reference, true + false, strict=True)
+    group = groups_of(len(target))
+    parts = [np.stack([one[group == k].sum(axis=0) for one in (target, found, found & target)], 1)
+             for k in range(GROUPS)] if group.any() else []  # fmt: skip
     return {
         "macro": number(np.nanmean(values)) if np.isfinite(values).any() else None,
         "micro": number(f1(true.sum(), false.sum(), reference.sum())),
@@ -62,4 +66,5 @@ def tagging_f1(
             label: dict(zip(names, (number(v) for v in row), strict=True))
             for label, row in zip(classes, rows, strict=True)
         },
+        **({"groups": in_groups(np.array(parts), classes)} if parts else {}),
     }

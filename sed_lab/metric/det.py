@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sed_lab.metric.event import mean
+from sed_lab.metric.groups import GROUPS, as_words, groups_of
 from sed_lab.metric.intersection import number
 
 Rule = Literal["interpolated", "nearest"]
@@ -71,7 +72,8 @@ def eer(
     """EER from arrays ``[N, C]``: per class against all other clips, their mean, and pooled over clips and classes.
 
     Classes that no clip or every clip holds have none (None) and are left out of the mean. With ``bootstrap`` so many
-    draws of clips, with replacement, give ``low`` and ``high``, the ends of 95 % intervals.
+    draws of clips, with replacement, give ``low`` and ``high``, the ends of 95 % intervals. With clips enough,
+    ``groups`` are the values without each of `sed_lab.metric.groups`.
     """
     target = target.astype(bool)
     per_class: dict[str, Any] = {
@@ -96,6 +98,11 @@ def eer(
         there = [i for i, row in enumerate(per_class.values()) if row["eer"] is not None]
         if there:
             result["macro_low"], result["macro_high"] = (number(v) for v in _interval(drawn[there].mean(axis=0)))
+    group = groups_of(len(scores))
+    if group.any():
+        kept = group != np.arange(GROUPS)[:, None]
+        without = [as_words(_crossing(*curve, rule)) for curve in _curves(scores, target, kept)]
+        result["groups"] = dict(zip(classes, without, strict=True))
     return result
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 
 from sed_lab.errors import InputError
+from sed_lab.metric.groups import GROUPS, groups_of, in_groups
 from sed_lab.metric.intersection import number
 from sed_lab.metric.table import Events
 from sed_lab.types import Event
@@ -25,6 +26,7 @@ def event_f1(
     onset_only: bool = False,
     matching: Literal["optimal", "greedy"] = "optimal",
     zero_score: bool = True,
+    grouped: bool = False,
 ) -> dict[str, Any]:
     """Event-based F1 and error rate (ER).
 
@@ -36,7 +38,7 @@ def event_f1(
     ``macro`` is the mean over classes whose F1 is defined: a class without reference event is left out, a class never
     detected counts as 0 (``zero_score``) or is left out too (sed_eval's own default). ``error_rate`` is overall, with
     substitutions; ``error_rate_macro`` is the mean over classes with reference events, where a class knows no
-    substitution.
+    substitution. ``grouped`` adds the counts of `sed_lab.metric.groups`, where there are clips enough.
 
     Raises:
         InputError: an event's label is not one of ``classes``.
@@ -48,11 +50,14 @@ def event_f1(
             t_collar=float(collar), percentage_of_length=float(offset_share), event_matching_type=matching,
             empty_system_output_handling="zero_score" if zero_score else None,
         )  # fmt: skip
-        for clip_id, events in truth.items():
-            found = detections.get(clip_id, ())
+
+        def count(clip_id: str) -> None:
+            events, found = truth[clip_id], detections.get(clip_id, ())
             if events or found:
                 metric.evaluate(_event_list(clip_id, events), _event_list(clip_id, found))
-        return _result(metric, classes)
+
+        groups = _by_group(metric, count, [*truth], classes, grouped)
+        return _result(metric, classes) | groups
 
 
 def segment_f1(
@@ -63,10 +68,11 @@ def segment_f1(
     *,
     segment_seconds: float = 1.0,
     zero_score: bool = True,
+    grouped: bool = False,
 ) -> dict[str, Any]:
     """Segment-based F1 and error rate over every clip's whole length; an event makes every segment it touches active.
 
-    Macro and error rates as in `event_f1`, ``n_reference`` and ``n_detected`` count segments.
+    Macro, error rates and ``grouped`` as in `event_f1`, ``n_reference`` and ``n_detected`` count segments.
 
     Raises:
         InputError: an event's label is not one of ``classes``.
@@ -75,12 +81,33 @@ def segment_f1(
     with _sed_eval() as sed_eval:
         metric = sed_eval.sound_event.SegmentBasedMetrics(list(classes), time_resolution=float(segment_seconds))
         metric.empty_system_output_handling = "zero_score" if zero_score else None  # not an argument of this class
-        for clip_id, events in truth.items():
-            found = detections.get(clip_id, ())
+
+        def count(clip_id: str) -> None:
+            events, found = truth[clip_id], detections.get(clip_id, ())
             if events or found:  # a clip without either adds true negatives only, which neither F1 nor ER uses
                 reference, estimate = _event_list(clip_id, events), _event_list(clip_id, found)
                 metric.evaluate(reference, estimate, evaluated_length_seconds=float(durations[clip_id]))
-        return _result(metric, classes)
+
+        groups = _by_group(metric, count, [*truth], classes, grouped)
+        return _result(metric, classes) | groups
+
+
+def _by_group(
+    metric: Any, count: Callable[[str], None], clip_ids: Sequence[str], classes: Sequence[str], grouped: bool
+) -> dict[str, Any]:
+    """Let ``metric`` ``count`` all clips; what it counted in each group, where that is asked for."""
+    group = groups_of(len(clip_ids))
+    if not grouped or not group.any():
+        for clip_id in clip_ids:
+            count(clip_id)
+        return {}
+    so_far = [np.zeros((len(classes), 3))]
+    for part in range(GROUPS):
+        for i in np.flatnonzero(group == part):
+            count(clip_ids[i])
+        counted = [metric.class_wise[label] for label in classes]
+        so_far.append(np.array([[one["Nref"], one["Nsys"], one["Ntp"]] for one in counted], dtype=float))
+    return {"groups": in_groups(np.diff(so_far, axis=0), classes)}
 
 
 @contextmanager

@@ -122,11 +122,11 @@ def _measure_system(
     scores = _matching_clips(name, system, list(labels)) if isinstance(system, Scores) else None
     if truth is not None and (scores is None or scores.frame is not None):
         detections = decoder.decode(scores) if scores is not None else cast(Events, system)
-        values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"])
+        values["event_f1"] = event_f1(detections, truth, classes, **settings["event_f1"], grouped=True)
         counted = values["event_f1"]["per_class"]
         values["false_alarms"] = false_alarms(detections, truth, durations, classes, counted, annotated)
         if scores is not None and tuned is not None:
-            best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"])
+            best = event_f1(decoder.decode(scores, tuned), truth, classes, **settings["event_f1"], grouped=True)
             plain = dict(tuned) if isinstance(tuned, Mapping) else float(tuned)
             values["event_f1_tuned"] = {**best, "threshold": plain}
         if scores is not None and tuned_decoder:
@@ -136,7 +136,8 @@ def _measure_system(
             chosen = tune_threshold(scores, truth, decoder, **rule)  # on the clips it is then judged on
             best = event_f1(decoder.decode(scores, chosen), truth, classes, **settings["event_f1"])
             values["event_f1_optimistic"] = {**best, "threshold": chosen}
-        values["segment_f1"] = segment_f1(detections, truth, durations, classes, **settings["segment_f1"])
+        segments = segment_f1(detections, truth, durations, classes, **settings["segment_f1"], grouped=True)
+        values["segment_f1"] = segments
         values["intersection_f1"] = intersection_f1(
             detections, truth, durations, classes, **settings["intersection_f1"]
         )
@@ -167,11 +168,11 @@ def _class_tuned(
     """What decoders tuned class by class reach, each by what it was tuned for, and which decoders they are."""
     best = decoders["event_f1"]
     found = best.decode(scores)
-    values = {"event_f1": event_f1(found, truth, scores.classes, **settings["event_f1"])}
+    values = {"event_f1": event_f1(found, truth, scores.classes, **settings["event_f1"], grouped=True)}
     counted = values["event_f1"]["per_class"]
     values |= {
         "false_alarms": false_alarms(found, truth, durations, scores.classes, counted, annotated),
-        "segment_f1": segment_f1(found, truth, durations, scores.classes, **settings["segment_f1"]),
+        "segment_f1": segment_f1(found, truth, durations, scores.classes, **settings["segment_f1"], grouped=True),
     }
     for name in SCENARIOS if any(truth.values()) else ():
         if name in decoders:

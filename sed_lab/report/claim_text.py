@@ -1,12 +1,8 @@
-"""Claims as text: the verdict of each with what it rests on and what it would still need, and verdicts counted."""
+"""Claims as text: the verdict of each with what it rests on and what it would still need."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from sed_lab.experiment.claim import welch_t
 from sed_lab.experiment.comparison import ERROR, NO_DIFFERENCE, UNDECIDED, WORDS, Comparison, Verdict
@@ -31,30 +27,6 @@ def claims_of(tables: Sequence[Table]) -> Grid:
     """Every claim of ``tables``: its table, its words, its verdict and what that rests on."""
     lines = [[table.experiment.item, *line] for table in tables for line in claims_grid(table)[1]]
     return ["table", "claim", "verdict", EVIDENCE], lines
-
-
-def counts_of(tables: Sequence[Table], results: Path, beside: Path) -> Grid:
-    """A line a paper: tables, complete runs, claims by verdict and those of tables without any run, and a link.
-
-    It leads to the paper's section of the file ``results``.
-
-    Links start from the folder ``beside``.
-    """
-    text = results.read_text(encoding="utf-8") if results.exists() else ""
-    lines = []
-    for paper in dict.fromkeys(table.experiment.paper for table in tables):
-        its = [table for table in tables if table.experiment.paper == paper]
-        words = Counter(verdict.word for table in its if table.complete for verdict in table.verdicts.values())
-        waiting = sum(len(table.verdicts) for table in its if not table.complete)
-        runs = {folder for table in its for folder in table.complete}
-        headings = re.findall(r"^## (.*)$", text[: max(text.find(f"<!-- table: {paper}/"), 0)], re.MULTILINE)
-        title = headings[-1] if headings else paper
-        anchor = "#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") if headings else ""
-        link = f"[tables and figures]({os.path.relpath(results, beside)}{anchor})"
-        counts = [len(its), len(runs), *(words[word] for word in WORDS), waiting]
-        lines.append([title, *map(str, counts), link])
-    head = ["paper", "tables", "runs", "claims that hold", "fail", NO_DIFFERENCE, UNDECIDED, "to be run", "results"]
-    return head, lines
 
 
 def expectation(tables: Sequence[Table]) -> str:
@@ -101,8 +73,9 @@ def evidence(verdict: Verdict) -> str:
 
 
 def _need(item: Comparison) -> str:
-    """The margin of what is no difference, and what an undecided comparison would still need."""
-    words = []
+    """How much of the spread is the choice of test clips, the margin of what is no difference, and what an undecided
+    comparison would still need."""
+    words = [] if item.test_share is None else [f"test clips {100 * item.test_share:.0f} % of the spread"]
     if item.margin is not None and item.word in (NO_DIFFERENCE, UNDECIDED):
         words.append(f"margin {item.margin:.3g}")
     if item.shows is not None:

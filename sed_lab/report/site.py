@@ -13,10 +13,12 @@ from pathlib import Path
 from string import Template
 
 from sed_lab.experiment.comparison import WORDS
+from sed_lab.experiment.spec import SCALES, SMOKE
 from sed_lab.experiment.table import Table
 from sed_lab.files import write_text
-from sed_lab.report.claim_text import claims_grid
+from sed_lab.report.claim_text import claims_grid, expectation
 from sed_lab.report.drawing import draw
+from sed_lab.report.overview import NOTHING_REFUTED, Paper, counts_of, papers_of, printed_decided, refuted
 from sed_lab.report.page import asset, page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
@@ -26,7 +28,13 @@ RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and b
 
 
 def write_site(tables: Sequence[Table], place: Path) -> Path:
-    """Write the site of ``tables`` into the folder ``place``; returns the index."""
+    """Write the site of those ``tables`` that have a run into the folder ``place``; returns the index.
+
+    Of each scale with a run, all tables count in what stands first: claims by paper, and what was learned.
+    """
+    ran = {table.scale for table in tables if table.complete} - {SMOKE}
+    firsts = {scale: papers_of(table for table in tables if table.scale == scale) for scale in SCALES if scale in ran}
+    tables = [table for table in tables if table.complete]
     papers: dict[str, list[Table]] = {}
     for table in tables:
         papers.setdefault(table.experiment.paper, []).append(table)
@@ -36,11 +44,13 @@ def write_site(tables: Sequence[Table], place: Path) -> Path:
         if not page.exists() or page.stat().st_mtime < (folder / "run.json").stat().st_mtime:
             write_page(folder, page, max_clips=RUN_CLIPS, audio_budget=RUN_AUDIO)
     for paper, its in papers.items():
-        body = "\n".join(section(table, "runs", "tables") for table in its)
+        learned = [_learned(one, scale) for scale, found in firsts.items() for one in found if one.name == paper]
+        body = "\n".join([*learned, *(section(table, "runs", "tables") for table in its)])
         write_html(
             place / f"{paper}.html", paper, body, up='<nav aria-label="Up"><a href="index.html">All tables</a></nav>'
         )
-    write_html(place / "index.html", "Tables and claims", _index(papers))
+    overviews = [_overview(found, scale) for scale, found in firsts.items()]
+    write_html(place / "index.html", "Tables and claims", "\n".join([*overviews, _index(papers)]))
     return place / "index.html"
 
 
@@ -105,6 +115,28 @@ def _run_links(table: Table, runs: str) -> str:
         if links:
             items.append(f"<li>{escape(table.experiment.rows[row].label)}: {', '.join(links)}</li>")
     return f"<details open><summary>Runs</summary><ul>{''.join(items)}</ul></details>" if items else ""
+
+
+def _overview(papers: Sequence[Paper], scale: str) -> str:
+    """Claims by paper at a scale, what was learned of each, and which of the papers' own claims are refuted."""
+    name, gone = f"overview-{scale}", refuted(papers)
+    parts = [f'<section aria-labelledby="{name}"><h2 id="{name}">Claims by paper, scale {scale}</h2>']
+    parts.append(table_markup(*counts_of(papers)))
+    wrong = expectation([table for paper in papers for table in paper.tables]).strip()
+    parts += [f'<p class="note">{escape(wrong)}</p>'] if wrong else []
+    parts.append("<h3>What was learned</h3>")
+    for paper in (paper for paper in papers if paper.sentences):
+        link = f'<a href="{escape(paper.name)}.html">{escape(paper.title)}</a>'
+        parts.append(f"<p><strong>{link}.</strong> {escape(paper.sentences)}</p>")
+    parts.append("<h3>Printed claims that did not survive</h3>")
+    none = f"<p>{NOTHING_REFUTED.format(printed_decided(papers))}</p>"
+    parts.append(table_markup(*gone) if gone[1] else none)
+    return "\n".join([*parts, "</section>"])
+
+
+def _learned(paper: Paper, scale: str) -> str:
+    text = f"{paper.title}, scale {scale}: {paper.sentences}"
+    return f'<p class="note">{escape(text)}</p>' if paper.sentences else ""
 
 
 def _index(papers: Mapping[str, Iterable[Table]]) -> str:

@@ -6,8 +6,15 @@ sweeps over their numbers, with any launcher: ``python -m sed_lab.run.jobs -m li
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -24,6 +31,29 @@ def task(cfg: DictConfig) -> None:
         sweep.note(Path(job["folder"]), cfg.job, sweep.LEFT, "it would end too late")
     else:
         sweep.run_process(job["arguments"], Path(job["folder"]), cfg.job, job["gpus"])
+
+
+@contextmanager
+def own_folder(runs: Path) -> Iterator[Path]:
+    """A folder in ``runs`` for the list and the notes of one call's multirun, removed when it ends, also by SIGTERM.
+
+    A call that was killed could not remove its own: that of a process of this machine that is no more goes now.
+    """
+    own = f".reproduce-{socket.gethostname()}-"
+    for left in runs.glob(f"{own}*"):
+        if not Path("/proc", left.name.removeprefix(own)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    place = runs / f"{own}{os.getpid()}"
+    former = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield place
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _run() -> int:

@@ -143,6 +143,14 @@ def best_in_words(record: Mapping[str, Any]) -> str:
     )
 
 
+def minutes_of(record: Mapping[str, Any]) -> float | None:
+    """The minutes from the start to the end of a run, its last try; None where its record does not say."""
+    if "started" not in record or "finished" not in record:
+        return None
+    started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
+    return (finished - started).total_seconds() / 60
+
+
 def code_version() -> dict[str, Any]:
     """Version of sed_lab; in a git checkout also its commit and whether files were changed."""
     version: dict[str, Any] = {"sed_lab": metadata.version("sed_lab")}

@@ -60,7 +60,8 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
             "status": "complete",
             "metrics": {"student/event_f1/macro": round(0.4 + 0.1 * number + number // 3 / 100, 2)},
         }
-        record["finished"] = "2026-01-02T00:00:00+00:00"
+        record |= {"started": "2026-01-01T23:45:00+00:00", "finished": "2026-01-02T00:00:00+00:00"}
+        record["hardware"] = {**record["hardware"], "threads": 2}
         record["config"]["paths"] = {"runs": "runs", "cache": str(lab / "cache")}
         record["config"]["dataset"]["folder"] = str(lab / "cache")
         record["command"] = f"train.py hydra.run.dir='{lab / job.folder}'"
@@ -143,13 +144,14 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     assert reproduce(["keep", "--scale", "mini"]) == 0
     page = complete / "PAGE.md"
     page.write_text("<!-- verdicts: mini -->\n<!-- end -->\n\n<!-- verdicts: p mini -->\n<!-- end -->\n")
+    (complete / "experiments/p/learned.md").write_text("# P & Q 2020\n")
     (complete / "results/README.md").write_text(
         "## Another\n\n## P & Q 2020\n\n<!-- table: p/t mini -->\n<!-- end -->\n"
     )
     assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
     counts, claims = page.read_text().split("<!-- end -->\n\n")
     link = "[tables and figures](results/README.md#p--q-2020)"
-    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | 0 | {link} |\n" in counts
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | 0 | 120.0 | {link} |\n" in counts  # 4 runs, 15 min, 2 threads
     assert counts.count("1 of 1 judged claims are decided.") == claims.count("1 of 1 judged claims are decided.") == 1
     assert "up to 0.1 of these words are expected to be wrong" in counts  # one claim in twenty
     assert "| t | 1. B beats A | holds | b - a: +0.205" in claims
@@ -159,6 +161,65 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     page.write_text("<!-- verdicts: q mini -->\n<!-- end -->\n")
     with pytest.raises(InputError, match="verdicts: q mini --> names no paper and scale; write PAPER SCALE, or SCALE"):
         reproduce(["check", "PAGE.md"])
+
+
+def test_the_page_says_what_was_learned_and_what_did_not_survive(complete: Path) -> None:
+    claims = """  - {id: 2, say: A beats B, better: a, than: b, column: f1}
+  - {id: 3, say: A beats B by our count, better: a, than: b, column: f1, ours: true}
+  - {id: 4, say: B is above a half, above: b, value: 0.64, column: f1}
+"""
+    file = complete / "experiments/p/t.yaml"
+    file.write_text(FILE.replace("figure:", f"{claims}figure:"))
+    (complete / "experiments/p/u.yaml").write_text(
+        FILE.replace("item: t", "item: u").replace("trainer=smoke", "trainer=smoke, trainer.max_epochs=7")
+    )
+    (complete / "experiments/p/learned.md").write_text(
+        "# P & Q 2020\n\nThat B beats A {u/1} there and\n{t/1} here; that A beats B {t/2}, that B is above {t/4}.\n"
+    )
+    assert reproduce(["keep", "--scale", "mini"]) == 0
+    page = complete / "PAGE.md"
+    page.write_text("".join(f"<!-- {kind}: mini -->\n<!-- end -->\n" for kind in ("overview", "papers")))
+    assert reproduce(["write", "PAGE.md"]) == 0
+    overview, papers = page.read_text().split("<!-- end -->\n")[:2]
+    assert "| P & Q 2020 | 2 | 4 | 1 | 2 | 0 | 1 | 1 | 40.0 |  |\n" in overview
+    said = "That B beats A is not tested yet there and holds here; that A beats B fails, that B is above is undecided."
+    assert f"- **P & Q 2020.** {said}\n" in overview
+    gone = overview.partition("### Printed claims that did not survive\n\n")[2].splitlines()[2:]
+    assert [line.split(" | ")[:4] for line in gone] == [["| P & Q 2020", "t", "2. A beats B", "fails"]]  # 3 is ours
+    assert "**A table** (P & Q 2020, table 1; scale mini; 4 of 4 runs)\n\n|  | F1 |" in papers
+    assert reproduce(["check", "PAGE.md"]) == 0
+    assert reproduce(["site"]) == 0
+    index = (complete / "report/index.html").read_text()
+    assert f'<p><strong><a href="p.html">P &amp; Q 2020</a>.</strong> {said}</p>' in index
+    assert index.count("2. A beats B") == 1
+    assert "3. A beats B" not in index
+    file.write_text(FILE)
+    (complete / "experiments/p/learned.md").write_text("# P & Q 2020\n\nThat B beats A {t/2}.\n")
+    with pytest.raises(InputError, match=r"learned\.md: \{t/2\} names no claim of p; write \{ITEM/ID\}"):
+        reproduce(["check", "PAGE.md"])
+    (complete / "experiments/p/learned.md").write_text("That B beats A {t/1}.\n")
+    with pytest.raises(InputError, match=r"learned\.md:1: begins with no heading"):
+        reproduce(["check", "PAGE.md"])
+    shutil.rmtree(complete / "results/mini")
+    (complete / "experiments/p/learned.md").unlink()
+    assert reproduce(["write", "PAGE.md"]) == 0
+    text = page.read_text()
+    assert "None so far, of 0 decided printed claims." in text
+    assert "**A table** (p, table 1; scale mini; 0 of 4 runs): to be run.\n" in text
+
+
+def test_what_was_learned_has_no_numbers_of_runs() -> None:
+    """Of each paper there are sentences with claims as placeholders, which the check of the READMEs resolves."""
+    files = sorted((ROOT / "experiments").glob("*/learned.md"))
+    assert [path.parent for path in files] == sorted(
+        path.parent for path in (ROOT / "experiments").glob("*/scale.yaml")
+    )
+    for path in files:
+        text = path.read_text().partition("\n")[2]
+        assert len(re.findall(r"\{\w+/[^{}]+\}", text)) >= 3, path
+        bare = re.sub(r"\{\w+/[^{}]+\}", "", text)
+        assert not re.search(r"\d+\.\d|\d+ ?%|\d+ (points|seeds|runs)\b", bare), path
+        assert not re.search(r"\b(holds|fails|undecided|no difference)\b", bare), path  # words are the records'
 
 
 @pytest.mark.parametrize("word", ["list", "site", "keep", "write", "check"])

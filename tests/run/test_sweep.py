@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ from omegaconf import OmegaConf
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run import sweep
+from sed_lab.run.jobs import own_folder
 
 
 def test_expected_jobs_counts_the_grid() -> None:
@@ -98,3 +102,23 @@ def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
         assert environment["KEPT"] == "yes"
         assert not set(sweep.RANK_VARIABLES) & set(environment)
     assert os.environ["LOCAL_RANK"] == "1"
+
+
+def test_a_call_that_is_ended_removes_its_folder_and_those_that_killed_ones_left(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    own = f".reproduce-{socket.gethostname()}-"
+    for name in (f"{own}{ended.pid}", f"{own}1", f".reproduce-elsewhere-{ended.pid}"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        with own_folder(tmp_path) as place:
+            place.mkdir()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(SystemExit, match="143"):
+        work()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{own}1", f".reproduce-elsewhere-{ended.pid}"])
+    assert signal.getsignal(signal.SIGTERM) is before
