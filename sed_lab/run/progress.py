@@ -35,6 +35,7 @@ def quiet() -> None:
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
         r".*Total length of .* across ranks is zero.*",  # nothing is validated
+        r".*`srun` command is available.*",  # on a cluster's own machine, where a run needs no allocation
         r".*sync_dist=True.*",  # what is logged is one device's or, of validation, already all devices'
     ):
         warnings.filterwarnings("ignore", message)
