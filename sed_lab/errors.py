@@ -37,6 +37,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     try:
         code = command() or 0
     except KeyboardInterrupt:
+        _ignore()
         print("interrupted: finished files are kept, unfinished ones were not put in place", file=sys.stderr)
         code = 128 + (asked[0] if asked else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output, such as head, has left
@@ -51,9 +52,15 @@ def run_command(command: Callable[[], int | None]) -> None:
 
 
 def _end(number: int, _: object) -> None:
-    """End as Ctrl-C does, so that what is half done is tidied up."""
+    """End as Ctrl-C does, so that what is half done is tidied up; a second signal must not end that too early."""
     asked.append(number)
+    _ignore()
     raise KeyboardInterrupt
+
+
+def _ignore() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def exit_code(error: Exception) -> int:

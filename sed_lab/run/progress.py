@@ -31,6 +31,7 @@ def quiet() -> None:
     for message in (
         r".*does not have many workers.*",
         r".*Checkpoint directory .* exists and is not empty.*",
+        r".*Experiment logs directory .* exists and is not empty.*",
         r".*treespec.*is deprecated.*",
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
