@@ -9,7 +9,7 @@ INSTALL = PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo test test-all lint format bench wheel clean
+.PHONY: help env demo test test-all test-cluster lint format bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ test: $(VENV)/.dev ## the fast tests, a process a core; ARGS="-k decoder" passes
 
 test-all: $(VENV)/.dev ## every test, the slow ones too
 	$(BIN)/python -m pytest $(COVERAGE) $(ARGS)
+
+test-cluster: $(VENV)/.dev ## sweeps, preemption and two nodes on a SLURM of this machine (Debian's slurm-wlm and munge, as root)
+	$(BIN)/python -m pytest -rs tests/cluster $(ARGS)
 
 lint: $(VENV)/.dev ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

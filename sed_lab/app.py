@@ -82,13 +82,13 @@ def run_hydra(task: Callable[[DictConfig], Any], config_name: str) -> None:
     if {"--help", "-h"} & set(sys.argv):
         _quick_help()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come out here instead of Hydra's own printing
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def guarded(cfg: DictConfig) -> Any:
         # Kept from Hydra, which would print the overrides around the one sentence the user is to read.
         try:
             return task(cfg)
-        except BaseException as error:
+        except Exception as error:  # Ctrl-C ends a sweep, too
             errors.append(error)
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterable
 class InputError(Exception):
     """Bad input. The message is one sentence: what is wrong, in which file, line or key, and what to do."""
 
+
+ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # beside Ctrl-C: `kill`, and what clusters send
+asked: list[int] = []  # those that this process was sent
 
 SHOWN = 5  # of a long list in one message; the others are counted
 
@@ -25,14 +29,17 @@ def some(names: Iterable[object], mark: str = ", ") -> str:
 def run_command(command: Callable[[], int | None]) -> None:
     """Run a command line's body and leave the process with its exit code.
 
-    Bad input and a full disk give one sentence and exit code 2, Ctrl-C 130, a defect of ours 1. With
-    ``SED_LAB_DEBUG=1`` the traceback is shown as well.
+    Bad input and a full disk give one sentence and exit code 2, Ctrl-C 130, SIGTERM and the like 128 and the signal's
+    number, a defect of ours 1. With ``SED_LAB_DEBUG=1`` the traceback is shown as well.
     """
+    for number in ENDING:
+        signal.signal(number, _end)
     try:
         code = command() or 0
     except KeyboardInterrupt:
+        _ignore()
         print("interrupted: finished files are kept, unfinished ones were not put in place", file=sys.stderr)
-        code = 130
+        code = 128 + (asked[0] if asked else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -40,8 +47,25 @@ def run_command(command: Callable[[], int | None]) -> None:
         if os.environ.get("SED_LAB_DEBUG") == "1":
             raise
         print(f"error: {describe(error)}", file=sys.stderr)
-        code = 2 if isinstance(error, (InputError, OSError)) else 1
+        code = exit_code(error)
     sys.exit(code)
+
+
+def _end(number: int, _: object) -> None:
+    """End as Ctrl-C does, so that what is half done is tidied up; a second signal must not end that too early."""
+    asked.append(number)
+    _ignore()
+    raise KeyboardInterrupt
+
+
+def _ignore() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def exit_code(error: Exception) -> int:
+    """What a command that ends with ``error`` exits with: 2 for bad input and a full disk, 1 for a defect of ours."""
+    return 2 if isinstance(error, (InputError, OSError)) else 1
 
 
 def describe(error: BaseException) -> str:

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.app import conf_folder, run_hydra
 from sed_lab.errors import InputError, describe, run_command, some
+from sed_lab.run import ranks, sweep
 from sed_lab.run import record as run
-from sed_lab.run import sweep
 from sed_lab.run.assemble import (
     Assembly,
     Facts,
@@ -33,7 +33,8 @@ from sed_lab.run.assemble import (
     use_cached_features,
 )
 from sed_lab.run.assemble import build as instantiate
-from sed_lab.run.identity import is_complete, notice, provenance
+from sed_lab.run.identity import devices, is_complete, notice, provenance
+from sed_lab.run.process import queue_again, rank
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -49,7 +50,11 @@ def main() -> None:
 
 
 def _run() -> int:
-    run_hydra(task, "config")
+    try:
+        run_hydra(task, "config")
+    except KeyboardInterrupt:
+        queue_again()
+        raise
     return 1 if sweep.outcome["failed"] else 0
 
 
@@ -59,11 +64,18 @@ def task(cfg: DictConfig) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         return sweep.run_job(cfg)
     folder = Path(hydra.runtime.output_dir)
-    with run.alone(folder) if _is_first_rank() else nullcontext():
-        if _is_first_rank() and (said := notice(folder, cfg)):
+    if ranks.watched():
+        with ranks.telling(folder):
+            train(cfg, folder)
+        return None
+    with run.alone(folder) if rank() == 0 else nullcontext():
+        if rank() == 0 and (said := notice(folder, cfg)):
             print(said)
         if cfg.rerun or not is_complete(folder, cfg):
-            train(cfg, folder)
+            if count := ranks.to_start(cfg.trainer, devices(cfg.trainer)):
+                ranks.run(count, folder)
+            else:
+                train(cfg, folder)
     return None
 
 
@@ -77,7 +89,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from sed_lab.run.keep import best_epoch, save_detector
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    record = run.start_record(folder, cfg, provenance(cfg)) if _is_first_rank() else {}
+    record = run.start_record(folder, cfg, provenance(cfg)) if rank() == 0 else {}
     loggers: list[Any] = []
     try:
         started, used = time.monotonic(), time.process_time()
@@ -101,7 +113,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
             record["objective"] = None if best is None else float(best)
             finish(cfg, folder, record, data, made, loggers, seconds)
     except BaseException as error:
-        if _is_first_rank():
+        if rank() == 0:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
             run.finish_record(folder, record, "failed", reason=reason)
         raise
@@ -209,6 +221,8 @@ def refuse_what_cannot_run(cfg: DictConfig) -> None:
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
     rival_of(cfg)
+    if cfg.trainer.get("sync_batchnorm") and cfg.trainer.accelerator not in ("gpu", "cuda"):
+        raise InputError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on CPUs")
     if cfg.trainer.max_epochs == 0:
         raise InputError("trainer.max_epochs=0 trains nothing; give at least 1")
     if cfg.trainer.accelerator in ("gpu", "cuda"):
@@ -252,6 +266,8 @@ def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder
         num_sanity_val_steps=0,
         log_every_n_steps=10,
     )
+    # Lightning's own handlers wait for other processes within a signal; `run_command` ends all alike.
+    trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
     parts = trainer.world_size * trainer.accumulate_grad_batches
     if parts > 1:
@@ -328,12 +344,6 @@ def finish(
     print(f"run: {folder}")
     if page:
         print(f"page: {page}")
-
-
-def _is_first_rank() -> bool:
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
-    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 if __name__ == "__main__":

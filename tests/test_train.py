@@ -37,6 +37,7 @@ def config(*overrides: str, name: str = "config") -> DictConfig:
         (["dataset=bank_rare_clips"], r"dataset\.bank_folder, dataset\.classes, dataset\.counts: not given"),
         (["trainer.max_epochs=0"], r"trainer\.max_epochs=0 trains nothing; give at least 1"),
         (["trainer=gpu"], r"trainer\.devices=1, but PyTorch finds no GPU here; use trainer=cpu"),
+        (["trainer=ddp_cpu", "trainer.sync_batchnorm=true"], r"sync_batchnorm=true: PyTorch has it for GPUs only"),
         (["trainer=ddp"], r"trainer\.devices=auto, but PyTorch finds no GPU here"),
         (["+batch.clips.nights=4"], r"batch\.clips\.nights: that is no subset to train on; those are synthetic, weak"),
         (["+batch.clips.validation=4"], r"batch\.clips\.validation: that is no subset to train on"),

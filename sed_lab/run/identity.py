@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sed_lab.files import read_json
 from sed_lab.run.content import code_hashes, content_key
@@ -53,6 +53,8 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
             resolved["parts"] = devices * passes
         elif getattr(method, "gathers", False) and passes > 1:
             resolved["passes"] = passes
+    if not resolved["trainer"].get("sync_batchnorm"):  # as in runs of before there was a choice
+        resolved["trainer"].pop("sync_batchnorm", None)
     left_out = {"batch": NOT_IDENTITY_BATCH, "trainer": NOT_IDENTITY_TRAINER, "model": NOT_IDENTITY_MODEL}
     for part, names in left_out.items():
         for name in names:
@@ -141,17 +143,22 @@ def divided(config: Mapping[str, Any]) -> tuple[int, int]:
     a method ``gathers`` clips from all devices, that of the passes does.
     """
     trainer, batch = config["trainer"], config["batch"]
-    devices = trainer.get("devices", 1)
-    if devices in ("auto", -1, "-1"):
-        devices = len(gpu_pool()) if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
-    elif isinstance(devices, str) and "," in devices:
-        devices = devices.strip(",").split(",")
-    world = max(1, len(devices) if isinstance(devices, list) else int(devices)) * int(trainer.get("num_nodes", 1))
+    world = devices(trainer) * int(trainer.get("num_nodes", 1))
     if (most := batch.get("max_clips_per_device")) is None:
         return world, 1
     clips = batch["clips"]
     trained = getattr(get_object(config["method"]["_target_"]), "trains_on", clips)
     return world, max(1, -(-sum(clips[name] for name in clips if name in trained) // (world * most)))
+
+
+def devices(trainer: Mapping[str, Any]) -> int:
+    """How many devices of each machine a configuration's group ``trainer`` asks for."""
+    asked = trainer.get("devices", 1)
+    if asked in ("auto", -1, "-1"):
+        asked = len(gpu_pool()) if trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") else 1
+    elif isinstance(asked, str) and "," in asked:
+        asked = asked.strip(",").split(",")
+    return max(1, len(asked) if isinstance(asked, (list, ListConfig)) else int(asked))
 
 
 def provenance(config: DictConfig) -> dict[str, Any]:

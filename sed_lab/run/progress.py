@@ -31,10 +31,12 @@ def quiet() -> None:
     for message in (
         r".*does not have many workers.*",
         r".*Checkpoint directory .* exists and is not empty.*",
+        r".*Experiment logs directory .* exists and is not empty.*",
         r".*treespec.*is deprecated.*",
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
         r".*Total length of .* across ranks is zero.*",  # nothing is validated
+        r".*`srun` command is available.*",  # on a cluster's own machine, where a run needs no allocation
         r".*sync_dist=True.*",  # what is logged is one device's or, of validation, already all devices'
     ):
         warnings.filterwarnings("ignore", message)

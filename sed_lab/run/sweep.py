@@ -6,16 +6,14 @@ leave W&B runs, GPU memory and seeds of one job to the next. So a job runs ``sed
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from omegaconf import DictConfig
 
 from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
+from sed_lab.run.process import end_with_parent, rank
 from sed_lab.run.record import read_record
 
 # What an outer launcher may have left in the environment and a job must not take for its own rank.
@@ -35,6 +34,7 @@ RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
+STOP = 60.0  # seconds that a job has to end when the sweep is ended
 outcome = {"failed": 0}
 
 
@@ -59,7 +59,7 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
     it failed, empty where it did not.
 
     A job that fails leaves its record and is counted; the others go on. The process ends with the sweep's own,
-    also when that one is killed.
+    also when that one is killed. Where a cluster runs a job as several tasks, the first of them says how it ended.
     """
     command = [sys.executable, "-m", "sed_lab.train", *arguments, f"hydra.run.dir='{folder}'"]
     if os.environ.get(SWEEP_VARIABLE, "").endswith(f"-{os.getppid()}"):
@@ -69,11 +69,15 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
     refused = ""
     try:
         with lease_gpus(gpus) as environment, (folder / "output.log").open("a") as log:
-            code = subprocess.run(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False, preexec_fn=end_with_parent
-            ).returncode
+            code = _finished(
+                subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
+                )
+            )
     except InputError as error:  # it never started
         code, refused = 2, str(error)
+    if rank():
+        return None, refused or ("" if code == 0 else f"exit code {code}")
     record = read_record(folder) or {}
     if code != 0 or record.get("status") != "complete":
         reason = refused or record.get("reason") or _last_line(folder / "output.log") or f"exit code {code}"
@@ -86,9 +90,16 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
     return float(value) if value is not None else None, ""
 
 
-def end_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends, however that happens (Linux)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def _finished(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a job's process, and end it with this one, its checkpoint written; its exit code."""
+    try:
+        return process.wait()
+    except BaseException:  # Ctrl-C, or a cluster that takes its machine back
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP)
+        process.kill()
+        raise
 
 
 def jobs_at_once(gpus: int) -> int:
@@ -152,6 +163,8 @@ def lease_gpus(count: int, poll_seconds: float = 2.0) -> Iterator[dict[str, str]
 
 def note(folder: Path, number: int, status: str, reason: str = "") -> None:
     """Leave word of a job for the sweep's process, which may be another one or on another machine."""
+    if rank():
+        return
     if sweep := os.environ.get(SWEEP_VARIABLE):
         row = {"job": number, "folder": str(folder), "status": status, "reason": reason}
         write_json(Path(sweep) / f"{number}.json", row)

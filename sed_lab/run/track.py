@@ -11,9 +11,21 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 
+class Mirror(WandbLogger):
+    """Lightning's W&B logger, and whether recordings may leave this machine with it."""
+
+    upload_audio = False
+
+
 def wandb_logger(
-    folder: str, project: str, entity: str | None, group: str | None, tags: list[str] | None, mode: str
-) -> WandbLogger:
+    folder: str,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    tags: list[str] | None,
+    mode: str,
+    upload_audio: bool,
+) -> Mirror:
     """A W&B logger for the run in ``folder``: online when logged in, else offline with one line on how to sync.
 
     The run's id is the folder's name, so a resumed run goes on in the same W&B run (online; offline runs cannot be
@@ -25,7 +37,7 @@ def wandb_logger(
         rank_zero_only(print)(f"W&B: not logged in, writing offline; later: wandb sync {folder}/wandb/offline-run-*")
     Path(folder).mkdir(parents=True, exist_ok=True)
     name = Path(folder).name
-    return WandbLogger(
+    logger = Mirror(
         name=name,
         id=name,
         save_dir=folder,
@@ -36,6 +48,8 @@ def wandb_logger(
         offline=mode == "offline",
         resume="allow" if mode == "online" else None,
     )
+    logger.upload_audio = upload_audio
+    return logger
 
 
 def _logged_in() -> bool:
@@ -48,7 +62,10 @@ def _logged_in() -> bool:
 
 
 def mirror(loggers: list[Any], folder: Path, config: dict[str, Any], metrics: dict[str, float]) -> None:
-    """Send the run's configuration, final metrics, per-class table and figures to the W&B loggers among ``loggers``."""
+    """Send the run's configuration, final metrics, per-class table and figures to the W&B loggers among ``loggers``.
+
+    Recordings are sent by a logger with ``upload_audio`` alone: those of the first test clips.
+    """
     for logger in loggers:
         if not isinstance(logger, WandbLogger):
             continue
@@ -60,6 +77,10 @@ def mirror(loggers: list[Any], folder: Path, config: dict[str, Any], metrics: di
         run.summary.update({f"test/{name}": value for name, value in metrics.items()})
         if (folder / "per_class.csv").exists():
             run.log({"per_class": wandb.Table(dataframe=pd.read_csv(folder / "per_class.csv"))})
+        if getattr(logger, "upload_audio", False):
+            listed = (folder / "scores" / "test" / "audio.tsv").read_text(encoding="utf-8").splitlines()[1:]
+            clips = [row.split("\t") for row in listed[: config["report"]["page_clips"]]]
+            run.log({"audio": [wandb.Audio(path, caption=name) for name, path in clips]})
         run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))})
 
 

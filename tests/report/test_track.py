@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from sed_lab.clip.audio import SUFFIXES
 from sed_lab.run import track as tracking
 
 
@@ -46,22 +48,29 @@ def level_db_records(data: bytes) -> Iterator[bytes]:
             parts = b""
 
 
-def test_offline_run_gets_metrics_table_and_figures(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], run_folder: Path
+@pytest.mark.parametrize("upload_audio", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_offline_run_gets_metrics_table_and_figures_and_audio_where_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    run_folder: Path,
+    upload_audio: bool,
 ) -> None:
     import wandb
     from wandb.proto import wandb_internal_pb2
 
     from sed_lab.report.figure import write_figures
 
+    run_folder = Path(shutil.copytree(run_folder, tmp_path / "copy" / run_folder.name))
     write_figures(run_folder, n_clips=1)
     (run_folder / "per_class.csv").write_text("event_label,f1\nDog,0.5\n")
-    logger = tracking.wandb_logger(str(run_folder), "sed_lab", entity=None, group=None, tags=["test"], mode="auto")
+    settings = {"entity": None, "group": None, "tags": ["test"], "mode": "auto", "upload_audio": upload_audio}
+    logger = tracking.wandb_logger(str(run_folder), "sed_lab", **settings)  # type: ignore[arg-type]
     assert f"W&B: not logged in, writing offline; later: wandb sync {run_folder}/wandb/offline-run-*" in (
         capsys.readouterr().out
     )
     logger.log_metrics({"train/loss": 0.25}, step=3)
-    tracking.mirror([logger], run_folder, {"seed": 7}, {"student/event_f1/macro": 0.5})
+    tracking.mirror([logger], run_folder, {"seed": 7, "report": {"page_clips": 1}}, {"student/event_f1/macro": 0.5})
     assert tracking.address([logger]) is None  # offline: nothing to link to
     tracking.finish([logger], failed=False)
     wandb.teardown()  # as at a process's end: W&B's own process writes the store's last block when it is told to end
@@ -84,6 +93,10 @@ def test_offline_run_gets_metrics_table_and_figures(
     assert exit_code == 0
     media = {path.suffix for path in (folder / "files" / "media").rglob("*") if path.is_file()}
     assert {".png", ".json"} <= media
+    audio = [path for path in folder.rglob("*") if path.suffix in SUFFIXES]
+    assert len(audio) == upload_audio
+    named = (run_folder / "scores/test/audio.tsv").read_text().splitlines()[1].split("\t")[1]
+    assert all(path.read_bytes() == Path(named).read_bytes() for path in audio)
 
 
 def test_the_address_of_an_online_run_is_kept() -> None:

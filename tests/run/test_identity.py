@@ -49,6 +49,8 @@ BASE = config()
         "batch.cache_features=true",
         "trainer.accelerator=gpu",
         "trainer.strategy=ddp",
+        "trainer.strategy={timeout_minutes: 5}",
+        "+trainer.sync_batchnorm=false",
         "report.page=false",
         "rerun=true",
         "model._target_=elsewhere.CRNN",
@@ -73,6 +75,7 @@ def test_identity_leaves_out_what_cannot_change_the_result(override: str) -> Non
         "batch.epoch=all",
         "decoder.threshold=0.4",
         "+trainer.limit_train_batches=2",
+        "+trainer.sync_batchnorm=true",
         "model._target_=sed_lab.model.crnn.Other",
     ],
 )
