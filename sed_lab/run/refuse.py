@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
 from sed_lab.parameter.check import HYDRA, check_config, unknown
@@ -34,9 +35,14 @@ def refuse_values(cfg: DictConfig, command: str) -> None:
     Raises:
         InputError: as `sed_lab.parameter.check.check_config`, or a value that has to be given is not.
     """
-    if missing := sorted(OmegaConf.missing_keys(_counted(cfg))):
-        raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
-    config, loggers = _resolved(cfg), cfg.get("logger")
+    try:
+        if missing := sorted(OmegaConf.missing_keys(_counted(cfg))):
+            raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
+        config, loggers = _resolved(cfg), cfg.get("logger")
+    except OmegaConfBaseException as error:
+        key = re.search(r"full_key: (\S+)", str(error))
+        said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).split("\n")[0])
+        raise InputError(f"{key[1] if key else 'a value'}: {said}; correct what stands in ${{...}}") from None
     if loggers is not None:
         is_node = isinstance(loggers, DictConfig)
         config["logger"] = OmegaConf.to_container(loggers, resolve=False) if is_node else loggers
