@@ -38,8 +38,10 @@ def task(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     from sed_lab.run.assemble import rival_of
+    from sed_lab.run.refuse import refuse_values
     from sed_lab.run.scoring import note_tuned
 
+    refuse_values(cfg, "sed-evaluate")
     given = [name for name in ("run", "scores", "detections") if cfg[name]]
     if len(given) != 1:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +17,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sed_lab.errors import InputError
+
+DAMAGED = (OSError, ValueError, TypeError, AttributeError, EOFError, LookupError, RuntimeError,
+           MemoryError, SyntaxError, OverflowError, struct.error, tokenize.TokenError, zipfile.BadZipFile,
+           zlib.error)  # fmt: skip
+"""What numpy and zipfile raise at damaged files."""
 
 
 @contextmanager
@@ -70,7 +79,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
         raise InputError(f"{path} is not JSON ({error}); remove or restore it") from error
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sed_lab.errors import InputError, some
-from sed_lab.files import replacing, write_text
+from sed_lab.files import DAMAGED, replacing, write_text
 from sed_lab.types import Event, Scores, frame_times
 
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
@@ -44,8 +43,8 @@ def load_scores(path: Path) -> Scores:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; name a score file that sed-train or sed-predict wrote") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
-        raise InputError(f"{path} is not a score file ({error}); write it again") from error
+    except DAMAGED as error:
+        raise InputError(f"{path} is not a score file ({' '.join(str(error).split())}); write it again") from error
     missing = [name for name in ("clip_id", "classes", "duration") if name not in arrays]
     if missing or ("frame" in arrays and not {"frames", "frame_hop"} <= set(arrays)):
         raise InputError(f"{path} is not a score file: it lacks {', '.join(missing) or 'frames or frame_hop'}")
@@ -106,6 +105,8 @@ def read_scores_folder(folder: Path) -> Scores:
     for path in paths:
         try:
             tables[path.stem] = _read_table(path)
+        except UnicodeDecodeError as error:
+            problems.append(f"{path.name}: it is not UTF-8 text ({error.reason} at byte {error.start})")
         except ValueError as error:
             problems.append(f"{path.name}: {error}")
     hop = _frame_hop([table for _, table in tables.values()])

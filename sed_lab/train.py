@@ -26,8 +26,6 @@ from sed_lab.run.assemble import (
     Assembly,
     Facts,
     assemble,
-    check_fit,
-    check_network,
     method_class,
     rival_of,
     use_cached_features,
@@ -35,6 +33,7 @@ from sed_lab.run.assemble import (
 from sed_lab.run.assemble import build as instantiate
 from sed_lab.run.identity import devices, is_complete, notice, provenance
 from sed_lab.run.process import queue_again, rank
+from sed_lab.run.refuse import objective_of, refuse_run, refuse_values, try_measuring
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -51,11 +50,17 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        run_hydra(task, "config")
+        run_hydra(task, "config", _before)
     except KeyboardInterrupt:
         queue_again()
         raise
     return 1 if sweep.outcome["failed"] else 0
+
+
+def _before(cfg: DictConfig, name: str) -> None:
+    """What Hydra's folder for the run, ``name``, waits for: that the run can begin, or is there already."""
+    if cfg.rerun or not is_complete(Path(cfg.paths.runs) / name, cfg):
+        refuse_run(cfg, conf_folder(), dict(cfg.hydra.runtime.choices))
 
 
 def task(cfg: DictConfig) -> float | None:
@@ -63,6 +68,7 @@ def task(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         return sweep.run_job(cfg)
+    refuse_values(cfg, "sed-train")
     folder = Path(hydra.runtime.output_dir)
     if ranks.watched():
         with ranks.telling(folder):
@@ -131,11 +137,8 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
     from sed_lab.clip.module import SedData
     from sed_lab.types import BESIDE, TESTS, VALIDATION
 
-    refuse_what_cannot_run(cfg)
+    refuse_run(cfg, conf_folder(), run.choices())
     objective = objective_of(cfg)
-    refuse_test_clips(cfg, objective)
-    check_fit(cfg, conf_folder(), run.choices())
-    check_network(cfg)
     corpus = instantiate(cfg.dataset)
     facts = Facts(
         classes=corpus.classes,
@@ -148,6 +151,7 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     made = assemble({str(group): node for group, node in config.items()}, facts, cfg.seed)
+    try_measuring(corpus.classes, made, rival_of(cfg), cfg.metric)
     asked = [name for name in dict.fromkeys((cfg.tune_on, *cfg.also_score)) if name is not None]
     if unknown := [name for name in asked if name not in (*VALIDATION, *corpus.subsets)]:
         known = ", ".join(corpus.subsets)
@@ -170,11 +174,6 @@ def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
     return data, made
 
 
-def objective_of(cfg: DictConfig) -> list[str]:
-    """What the run is validated by: as the configuration says, else as the method does."""
-    return list(method_class(cfg).default_objective() if cfg.objective is None else cfg.objective)
-
-
 def composition(clips: Mapping[str, int], trains_on: Sequence[str]) -> dict[str, int]:
     """The clips of a global batch that the method can train on; what is left out is said."""
     from pytorch_lightning.utilities import rank_zero_only
@@ -185,54 +184,6 @@ def composition(clips: Mapping[str, int], trains_on: Sequence[str]) -> dict[str,
             f"this method trains on {', '.join(trains_on)} clips; left out of its batches: {', '.join(left_out)}"
         )
     return {name: count for name, count in clips.items() if name in trains_on}
-
-
-def refuse_test_clips(cfg: DictConfig, objective: Sequence[str]) -> None:
-    """Refuse a configuration that trains on test clips, or chooses a checkpoint or threshold by them.
-
-    Raises:
-        InputError: with the key that names a test subset, or one that is not known as a subset to train on.
-    """
-    from sed_lab.types import TESTS, TRAINING
-
-    if cfg.tune_on in TESTS:
-        raise InputError(
-            f"tune_on={cfg.tune_on} would choose the threshold on the clips it is judged on; use another subset"
-        )
-    for name in TESTS:
-        if any(item.split("/")[0] == name for item in objective):
-            raise InputError(f"objective names {name}, whose clips the run is judged on; use another subset")
-        if cfg.batch.clips.get(name):
-            raise InputError(f"batch.clips.{name} would train on the clips the run is judged on; use another subset")
-    known = tuple(dict.fromkeys((*TRAINING, *method_class(cfg).trains_on)))
-    if unknown := [name for name, count in cfg.batch.clips.items() if count and name not in known]:
-        raise InputError(f"batch.clips.{unknown[0]}: that is no subset to train on; those are {', '.join(known)}")
-
-
-def refuse_what_cannot_run(cfg: DictConfig) -> None:
-    """Refuse, before any data is read, what would fail after it.
-
-    Raises:
-        InputError: a value that has to be given is not, a rival decoder is none, there is nothing to train, or there is
-            no such device.
-    """
-    import torch
-
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise InputError(f"{', '.join(missing)}: not given, and has no default; add {missing[0]}=...")
-    rival_of(cfg)
-    if cfg.trainer.get("sync_batchnorm") and cfg.trainer.accelerator not in ("gpu", "cuda"):
-        raise InputError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on CPUs")
-    if cfg.trainer.max_epochs == 0:
-        raise InputError("trainer.max_epochs=0 trains nothing; give at least 1")
-    if cfg.trainer.accelerator in ("gpu", "cuda"):
-        wanted = 1 if cfg.trainer.devices in ("auto", -1) else sweep.needed_gpus(cfg)
-        there = torch.cuda.device_count()
-        if wanted > there:
-            raise InputError(
-                f"trainer.accelerator={cfg.trainer.accelerator} with trainer.devices={cfg.trainer.devices}, but PyTorch"
-                f" finds {there or 'no'} GPU{'s' if there > 1 else ''} here; use trainer=cpu, or fewer devices"
-            )
 
 
 def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder, loggers: list[Any]) -> pl.Trainer:

@@ -64,7 +64,7 @@ def test_help_is_quick() -> None:
             ["--config-name", "aziz2020", "dataset.row_exchang=no"],
             "did you mean 'dataset.row_exchange'?",
         ),
-        ("sed_lab.train", ["seed"], "Error parsing override 'seed' missing EQUAL"),
+        ("sed_lab.train", ["seed"], "'seed' (missing EQUAL at '<EOF>') cannot be read; write KEY"),
         ("sed_lab.train", ["tune_on=test", "trainer=smoke"], "tune_on=test would choose the threshold on the clips"),
         ("sed_lab.train", ["dataset=desed", "dataset.folder=/nowhere"], "/nowhere"),
         ("sed_lab.train", ["dataset=soundbank", "dataset.bank_folder=/nowhere"], "/nowhere"),

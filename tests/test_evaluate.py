@@ -21,9 +21,9 @@ from sed_lab.metric.event import event_f1, segment_f1
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.metric.tune import tune_decoder
+from sed_lab.run.refuse import refuse_test_clips
 from sed_lab.run.stored import read_truth
 from sed_lab.scores import load_scores, save_scores
-from sed_lab.train import refuse_test_clips
 from sed_lab.types import Event, Scores
 from tests.configured import configured, option
 

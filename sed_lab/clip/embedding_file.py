@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from sed_lab.clip.tfrecord import ROWS, WIDTH, Tally, read_clips
 from sed_lab.errors import InputError
+from sed_lab.files import DAMAGED
 
 SUFFIXES = (".tfrecord", ".npz")
 
@@ -36,8 +36,9 @@ def read_embeddings(path: Path, tally: Tally) -> Iterator[tuple[str, np.ndarray]
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as .npz ({error}); save it again with numpy.savez") from None
+    except DAMAGED as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as .npz ({said}); save it again with numpy.savez") from None
     for name, rows in arrays.items():
         if rows.dtype != np.uint8 or rows.shape != (ROWS, WIDTH):
             raise InputError(

@@ -57,8 +57,12 @@ class _Reader:
             value = yaml.safe_load(text)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; name an experiment file that can be read") from None
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as such"
+            ) from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; correct it") from None
         self.lines[()] = (path, 1)  # what has no line of its own is said of line 1
         if root is not None:
             self._walk(path, root, ())

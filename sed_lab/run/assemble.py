@@ -7,6 +7,7 @@ foreign code.
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOMS = ("feature", "model", "loss", "method", "decoder", "dataset")  # of sed_lab, where a record may take classes from
 ALLOWED_TARGETS = (*(f"sed_lab.{room}." for room in ROOMS), "torch.optim.")
+logging.getLogger("hydra._internal.utils").disabled = True  # it tells of classes that are not there, as we do
 OPTIONS = {"median": "default", "box": "box"}  # of group decoder, by what `sed-predict` calls them
 
 
@@ -98,7 +100,7 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     n_samples = round(facts.clip_seconds * feature.sample_rate)
     known = {"n_classes": len(facts.classes), "n_samples": n_samples, **feature.sizes(n_samples)}
     known |= {"feature": feature, "description": facts.description}
-    model = build(config["model"], **_asked_for(config["model"]["_target_"], known))
+    model = build(config["model"], **asked_for(config["model"]["_target_"], known))
     if hasattr(model, "take_front_end"):  # it needs one of its own, made with the configuration's
         feature = model.take_front_end()
     loss = build(config["loss"])
@@ -236,21 +238,21 @@ def load_detector(
     Raises:
         InputError: no finished run, a foreign ``_target_``, or a system, decoder or threshold the run does not have.
     """
-    import torch
-
     from sed_lab.run.decoding import KINDS, choose, noted
-    from sed_lab.run.record import read_record
+    from sed_lab.run.stored import finished
 
-    record = read_record(folder)
-    checkpoint = folder / "detector.ckpt"
-    if record is None or not checkpoint.exists():
-        raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    record, loaded = finished(folder)
     state, encoder = loaded["state_dict"], loaded.get("encoder")
-    classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
-    facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
-    made = _recorded(record, facts, vggish, trusted)
-    made.method.load_detector_state(state)
+    try:
+        classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
+        facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
+        made = _recorded(record, facts, vggish, trusted)
+        made.method.load_detector_state(state)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # whatever a constructor makes of values that no run has
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: run.json and detector.ckpt make no detector ({said}); restore them") from error
     if audio and hasattr(made.method.feature, "open"):
         made.method.feature.open()  # a bad file is said now, not at the first recording
     tuned = noted(record, made.decoder, classes, made.method.systems)
@@ -333,7 +335,7 @@ def _is_own(target: Any) -> bool:
         return True
 
 
-def _asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``known`` that the class or function called ``target`` takes, by its own signature and its bases'."""
     found = get_object(target)
     makers = found.__mro__ if isinstance(found, type) else (found,)

@@ -37,8 +37,16 @@ def choices() -> dict[str, str]:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of the run in ``folder``; None where there is none."""
-    return read_json(folder / "run.json") if (folder / "run.json").exists() else None
+    """The record of the run in ``folder``; None where there is none.
+
+    Raises:
+        InputError: the file is not a record.
+    """
+    path = folder / "run.json"
+    record = read_json(path) if path.exists() else None
+    if record is not None and not (isinstance(record, dict) and isinstance(record.get("config", {}), dict)):
+        raise InputError(f"{path} is not a run's record; remove or restore it")
+    return record
 
 
 def analyses(names: Iterable[str]) -> list[ModuleType]:
