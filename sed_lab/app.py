@@ -16,22 +16,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
+from sed_lab.files import conf_folder
 from sed_lab.run.identity import register_resolvers
 
 OWN_NAMES = {"classes", "counts", "timesteps", "threshold", "onset_threshold", "median_seconds",
              "step_seconds", "merge_abs", "merge_rel"}  # fmt: skip
 """Keys, within a group, of mappings from names of the user's own, of classes for most."""
-
-
-def conf_folder() -> Path:
-    """Where the configuration lies."""
-    return shipped("conf")
-
-
-def shipped(name: str) -> Path:
-    """A folder that comes with the code: in the wheel inside the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parent
-    return package / name if (package / name).is_dir() else package.parent / name
 
 
 def whole_mappings() -> None:

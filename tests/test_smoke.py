@@ -22,7 +22,7 @@ from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
-from sed_lab.run.assemble import load_detector
+from sed_lab.run.detector import load_detector
 from sed_lab.scores import load_scores
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
