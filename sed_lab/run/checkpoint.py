@@ -98,6 +98,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
+    def remove_checkpoint(self, path: Any) -> None:
+        """Nothing: both files are only ever replaced, and the path comes from a checkpoint, which may be anybody's."""
+
 
 def make_ready(folder: Path) -> None:
     """Before a run goes on in ``folder``: remove what a killed process left half written, and set aside, with a

@@ -199,6 +199,20 @@ def test_a_run_goes_on_from_its_best_weights_to_the_same_end(tmp_path: Path) -> 
     assert best_epoch(tmp_path / "a" / "checkpoints" / "best.ckpt") == 2
 
 
+def test_a_checkpoint_names_no_file_to_be_removed(tmp_path: Path) -> None:
+    train(Tiny(OBJECTIVES, LOSSES), tmp_path / "a", 2)
+    place, prey = tmp_path / "a" / "checkpoints", tmp_path / "prey"
+    prey.write_text("dear")
+    evil = read_checkpoint(place / "last.ckpt")
+    for state in evil["callbacks"].values():
+        if "best_model_path" in state:
+            state |= dict.fromkeys(("best_model_path", "kth_best_model_path"), f"{place}/../../prey")
+    write_checkpoint(evil, place / "last.ckpt")
+    train(Tiny(OBJECTIVES, LOSSES), tmp_path / "a", 4)
+    assert prey.read_text() == "dear"
+    assert best_epoch(place / "last.ckpt") == 4
+
+
 @pytest.fixture
 def complete(tmp_path: Path) -> Path:
     for name in ("metrics.json", "per_class.csv", "curves.json", "page.html", "scores/test/model.npz",
