@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
+from sed_lab.files import conf_folder
 from sed_lab.run.content import digest
 from sed_lab.run.identity import register_resolvers, run_name
 from sed_lab.run.refuse import refuse_values
@@ -39,17 +40,6 @@ FORMS = {
     r"(?s)Error parsing override '(.*?)'\s+(.*?)\s+See http": f"{{0!r}} ({{1}}) {UNREAD}",
 }
 """What Hydra says, as a pattern, and how it is said to the user."""
-
-
-def conf_folder() -> Path:
-    """Where the configuration lies."""
-    return shipped("conf")
-
-
-def shipped(name: str) -> Path:
-    """A folder that comes with the code: in the wheel inside the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parent
-    return package / name if (package / name).is_dir() else package.parent / name
 
 
 def whole_mappings() -> None:

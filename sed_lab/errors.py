@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 
 
@@ -16,6 +17,7 @@ class InputError(Exception):
 ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # beside Ctrl-C: `kill`, and what clusters send
 asked: list[int] = []  # those that this process was sent
 
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's embeddings of a direction
 SHOWN = 5  # of a long list in one message; the others are counted
 
 
@@ -24,6 +26,24 @@ def some(names: Iterable[object], mark: str = ", ") -> str:
     every = [str(name) for name in names]
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return mark.join(every[:SHOWN]) + more
+
+
+def plain(text: str) -> str:
+    """``text`` as one line for a terminal, see :func:`visible`."""
+    return visible(" ".join(text.split()))
+
+
+def visible(name: str) -> str:
+    """A name for a table or a terminal: what would move its cursor, or turn what follows around, as ``?``.
+
+    Names come with files, and files may be anybody's.
+    """
+    return name if name.isprintable() else "".join("?" if steers(sign) else sign for sign in name)
+
+
+def steers(sign: str) -> bool:
+    """Whether a character is none: a control character, an end of a line, or one that turns the writing around."""
+    return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in TURNING
 
 
 def run_command(command: Callable[[], int | None]) -> None:
@@ -76,7 +96,7 @@ def describe(error: BaseException) -> str:
     text = str(error)
     if "Original Traceback" in text:
         text = re.split(r"\n[\w.]+: ", text)[-1]
-    text = " ".join(text.split())
+    text = plain(text)
     if isinstance(error, (InputError, OSError)):
         return text
     return f"{type(error).__name__}: {text} (set SED_LAB_DEBUG=1 to see the traceback)"

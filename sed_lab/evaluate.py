@@ -10,6 +10,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.app import run_hydra
-from sed_lab.errors import InputError, run_command
+from sed_lab.errors import InputError, plain, run_command
 from sed_lab.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -37,35 +38,44 @@ def task(cfg: DictConfig) -> None:
     """What Hydra calls: find the scores, measure, write, print."""
     from hydra.utils import instantiate
 
-    from sed_lab.run.assemble import rival_of
     from sed_lab.run.refuse import refuse_values
-    from sed_lab.run.scoring import note_tuned
+    from sed_lab.run.trust import understood
 
     refuse_values(cfg, "sed-evaluate")
     given = [name for name in ("run", "scores", "detections") if cfg[name]]
     if len(given) != 1:
         raise InputError("say what to evaluate: exactly one of run=FOLDER, scores=FOLDER or detections=FILE.tsv")
-    target, dataset = Path(cfg.output or cfg.run or "evaluation"), cfg.get("dataset")
-    if dataset and not cfg.run:
+    target = Path(cfg.output or cfg.run or "evaluation")
+    if cfg.get("dataset") and not cfg.run:
         raise InputError("a dataset is scored by a run's detector; name it with run=FOLDER")
     if cfg.run:
-        groups, metric, named = _of_run(cfg, Path(cfg.run))
-        decoder, rival, tune_on = instantiate(groups["decoder"], _convert_="all"), rival_of(groups), _tune_on(cfg)
-        if dataset:
-            from sed_lab.run.scoring import note_measured, score_run
-
-            score_run(Path(cfg.run), dataset, target, tune_on, cfg.device, cfg.trust)
-        scored = target if dataset else Path(cfg.run)
-        metrics = measure_run(scored, decoder, metric, tune_on, named, target, rival=rival)
-        if dataset:
-            note_measured(target, metrics)
-        if dataset or not cfg.output:
-            note_tuned(target, metrics)
-            report_run(target, named, **cfg.report)
+        with understood(Path(cfg.run)):
+            metrics = _measure_own(cfg, Path(cfg.run), target)
     else:
         metrics = _measure_files(cfg, instantiate(cfg.decoder, _convert_="all"), target)
     print_metrics(metrics)
     print(f"written: {target / 'metrics.json'}")
+
+
+def _measure_own(cfg: DictConfig, folder: Path, target: Path) -> dict[str, Any]:
+    """Measure a run again, where a dataset is given with what its detector scores there, and report it."""
+    from sed_lab.run.assemble import build, rival_of
+    from sed_lab.run.parts import links_stay
+    from sed_lab.run.scoring import note_measured, note_tuned, score_run
+
+    links_stay(target)
+    groups, metric, named = _of_run(cfg, folder)
+    decoder, rival, tune_on = build(groups["decoder"]), rival_of(groups), _tune_on(cfg)
+    dataset = cfg.get("dataset")
+    if dataset:
+        score_run(folder, dataset, target, tune_on, cfg.device, cfg.trust)
+    metrics = measure_run(target if dataset else folder, decoder, metric, tune_on, named, target, rival=rival)
+    if dataset:
+        note_measured(target, metrics)
+    if dataset or not cfg.output:
+        note_tuned(target, metrics)
+        report_run(target, named, **cfg.report)
+    return metrics
 
 
 def _of_run(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
@@ -74,25 +84,24 @@ def _of_run(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], dict[str, An
     Raises:
         InputError: there is no run, or its record names a decoder or an analysis that is not sed_lab's own.
     """
-    from sed_lab.run.assemble import check_targets
-    from sed_lab.run.record import own_analyses, read_record
+    from sed_lab.run.trust import check_node, foreign_record, own_analyses
 
-    record = read_record(folder)
+    record = foreign_record(folder)
     if record is None:
         raise InputError(f"{folder} holds no run.json; give a run's folder, as runs/NAME")
     merged: dict[str, Any] = {}
     for group in ("decoder", "rival_decoder", "metric"):
-        known = record["config"].get(group)
-        check_targets(known, group, cfg.trust)
+        known = record.get("config", {}).get(group)
+        check_node(known, "" if group == "metric" else "decoder", group, cfg.trust)
         merged[group] = None if known is None else OmegaConf.create(known)
     former = {key: merged["metric"].pop(key) for key in sorted(set(merged["metric"]) - set(cfg.metric))}
     if former:
         said = ", ".join(f"metric.{key}={value}" for key, value in former.items())
-        print(f"settings of an older version that are no more and left out: {said}")
+        print(plain(f"settings of an older version that are no more and left out: {said}"))
     newer = {key: value for key, value in cfg.metric.items() if key not in merged["metric"]}
     if newer:
         said = ", ".join(f"metric.{key}={value}" for key, value in newer.items())
-        print(f"settings that the run's version did not have yet: {said}")
+        print(plain(f"settings that the run's version did not have yet: {said}"))
         merged["metric"] = OmegaConf.create({**merged["metric"], **newer})
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").split("=", 1)[0].rpartition("@")[2]  # of decoder@rival_decoder, where it stands
@@ -260,11 +269,22 @@ def _detections(events: Events) -> str:
     return "filename\tonset\toffset\tevent_label\n" + "".join(lines)
 
 
-def report_run(folder: Path, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
-    """Draw the figures and write the page of the run in ``folder``, as `report` does."""
+def report_run(
+    folder: Path,
+    analysis: Sequence[str],
+    figures: bool,
+    page: bool,
+    page_clips: int,
+    record: dict[str, Any] | None = None,
+) -> Path | None:
+    """Draw the figures and write the page of the run in ``folder``, as `report` does.
+
+    ``record`` is the one that will be written once that is done; None: the one that is there.
+    """
     from sed_lab.report.run_folder import read_run
 
-    return report(read_run(folder), analysis, figures, page, page_clips)
+    run = read_run(folder)
+    return report(replace(run, record=record or run.record), analysis, figures, page, page_clips)
 
 
 def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, page_clips: int) -> Path | None:
@@ -283,6 +303,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     """The metrics as one table a test subset, a column a system, those of the best decoder first; and which that is."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from sed_lab.metric.measure import flatten
     from sed_lab.run.tuned import best_in_words
@@ -293,14 +314,14 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         table = Table(title=f"metrics on {one['subset']}")
         table.add_column("metric")
         for system in systems:
-            table.add_column(system, justify="right")
+            table.add_column(Text(plain(system)), justify="right")  # a file's name, never markup
         names = dict.fromkeys(name.split("/", 1)[1] for name in flat if "per_class" not in name)
         for name in sorted(names, key=lambda name: "_class_tuned/" not in name):
             values = [flat.get(f"{system}/{name}") for system in systems]
-            table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+            table.add_row(Text(plain(name)), *("" if value is None else f"{value:.4f}" for value in values))
         Console().print(table)
     if said := best_in_words(metrics.get("tuned")):
-        print(f"best: {said}")
+        print(plain(f"best: {said}"))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,43 @@
-"""Writing files so that an interrupted command leaves either the old file or the new one."""
+"""Writing files so that an interrupted command leaves either the old file or the new one, and reading them in bounded
+memory: what a file says of itself is checked before anything is made of it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
-import struct
 import sys
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from sed_lab.errors import InputError
 
-DAMAGED = (OSError, ValueError, TypeError, AttributeError, EOFError, LookupError, RuntimeError,
-           MemoryError, SyntaxError, OverflowError, struct.error, tokenize.TokenError, zipfile.BadZipFile,
-           zlib.error)  # fmt: skip
-"""What numpy and zipfile raise at damaged files."""
+if TYPE_CHECKING:
+    import numpy as np
+
+JSON_BYTES = 2**28  # of a JSON file; the curves of a run take some MB
+UNPACKED_BYTES = 2**28  # that the arrays of an .npz may always have; beyond, so many times the file's own size:
+UNPACKED_TIMES = 50
+PART = "part"  # what the name of an unfinished file says
+
+
+def conf_folder() -> Path:
+    """Where the configuration lies."""
+    return shipped("conf")
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with the code: in the wheel inside the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent
+    return package / name if (package / name).is_dir() else package.parent / name
 
 
 @contextmanager
@@ -32,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{PART}{path.suffix}")
     try:
         yield beside
         os.replace(beside, path)
@@ -42,6 +58,13 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left unfinished in ``folder`` and below; nobody may be writing there."""
+    for path in folder.rglob(f".*.{PART}*"):
+        if path.is_file() or path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -73,14 +96,81 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: it does not exist or is not JSON.
+        InputError: it does not exist, is no file, is not JSON, or is larger than `JSON_BYTES`.
     """
     try:
+        if path.stat().st_size > JSON_BYTES:
+            raise InputError(f"{path} is larger than {JSON_BYTES >> 20} MiB, which no file of sed_lab's is; restore it")
+        if not path.is_file():
+            raise InputError(f"{path} is no file; remove or restore it")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or brackets without end
+    except RecursionError:
+        raise InputError(f"{path} holds lists within lists without end; remove or restore it") from None
+    except ValueError as error:  # no JSON, no UTF-8, a number of thousands of digits
         raise InputError(f"{path} is not JSON ({error}); remove or restore it") from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file by name: numbers and texts; an object in it is never unpacked.
+
+    Sizes that a header claims are compared with what is there before memory is taken.
+
+    Raises:
+        InputError: the file does not exist, is damaged or no ``.npz``, holds objects, or would take far more memory
+            than disk: above `UNPACKED_BYTES`, more than `UNPACKED_TIMES` its size.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is no file; name an .npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            there = archive.infolist()
+            bound = max(UNPACKED_BYTES, UNPACKED_TIMES * path.stat().st_size)
+            if sum(one.file_size for one in there) > bound:
+                raise InputError(f"{path} would take more than {bound >> 20} MiB of memory; it is no file of sed_lab's")
+            return {one.filename.removesuffix(".npy"): _array(archive, one) for one in there}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.error, zlib.error) as error:
+        reason = str(error) or "it ends too early"
+        raise InputError(f"{path} cannot be read as .npz ({reason}); write it again") from None
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """One array of an archive.
+
+    Raises:
+        ValueError: it is none of numbers or texts, or not of the size that its header says.
+    """
+    import numpy as np
+
+    with archive.open(entry) as file:
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        try:
+            shape, by_column, dtype = header[np.lib.format.read_magic(file)](file)
+        except (ValueError, KeyError, SyntaxError, RecursionError, MemoryError):  # numpy's advice would be to trust it
+            raise ValueError(f"{entry.filename} begins with no header of an array") from None
+        if dtype.kind not in "biufU":
+            raise ValueError(f"{entry.filename} holds neither numbers nor texts")
+        count = math.prod(shape)
+        if count < 0 or file.tell() + count * dtype.itemsize != entry.file_size:
+            raise ValueError(f"{entry.filename} is not of the size that its header says")
+        array = np.empty(count, dtype)
+        place, at = array.view(np.uint8), 0
+        while part := file.read(2**20):  # at its end its checksum is compared
+            place[at : at + len(part)] = np.frombuffer(part, np.uint8)
+            at += len(part)
+    if at != len(place):
+        raise ValueError(f"{entry.filename} ends too early")
+    return array.reshape(shape, order="F" if by_column else "C")
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        found = hashlib.sha256()
+        for part in iter(partial(file.read, 2**20), b""):
+            found.update(part)
+    return found.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from sed_lab.app import conf_folder, sentence, shipped
+from sed_lab.app import conf_folder, sentence
 from sed_lab.composed import composed, row_runs
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
+from sed_lab.files import shipped
 from sed_lab.metric.names import class_in, is_metric, system_in
 from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete_run
 from sed_lab.run.record import analyses

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sed_lab.app import conf_folder
-from sed_lab.errors import InputError, run_command
+from sed_lab.errors import InputError, plain, run_command, visible
 from sed_lab.files import write_text
-from sed_lab.run.assemble import Detector, load_detector
+from sed_lab.run.detector import Detector, load_detector
 
 if TYPE_CHECKING:
     from sed_lab.types import Event, Scores
@@ -81,7 +80,7 @@ def _arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="a package of yours whose method, network, ... the run uses; code of no other is loaded",
+        help="a package of yours that defines the method, network, ... of the run; code of no other is loaded",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     return parser.parse_args()
@@ -109,14 +108,13 @@ def predict_command(arguments: argparse.Namespace) -> int:
         arguments.trust,
         audio=len(embeddings) < len(files),
         decoder=arguments.decoder,
-        conf=conf_folder(),
     )
     if embeddings and detector.method.takes != "features of embedding rows":
         raise InputError(f"{embeddings[0]}: {arguments.run.name} was not trained on embeddings; give it recordings")
     front_end: Any = getattr(detector.method, "feature", None)
     if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
         raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
-    print(f"{detector.system} of {arguments.run.name}, {_in_words(detector)}", file=sys.stderr)
+    print(plain(f"{detector.system} of {arguments.run.name}, {_in_words(detector)}"), file=sys.stderr)
     rows: list[tuple[str, Event]] = []
     scored: list[Scores] = []
     unreadable: list[tuple[Path, str]] = []
@@ -144,7 +142,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     elif not arguments.per_file:
         print(event_table(rows), end="")
     for path, reason in unreadable:
-        print(f"not read: {path}: {reason}", file=sys.stderr)
+        print(plain(f"not read: {path}: {reason}"), file=sys.stderr)
     return 1 if unreadable else 0
 
 
@@ -279,7 +277,7 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
 
 def event_table(rows: Sequence[tuple[str, Event]]) -> str:
     """Events as a TSV text: ``filename onset offset event_label``, seconds with three decimals."""
-    lines = [f"{name}\t{event.onset:.3f}\t{event.offset:.3f}\t{event.event_label}\n" for name, event in rows]
+    lines = [f"{visible(name)}\t{event.onset:.3f}\t{event.offset:.3f}\t{event.event_label}\n" for name, event in rows]
     return "filename\tonset\toffset\tevent_label\n" + "".join(lines)
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sed_lab.errors import InputError, some
-from sed_lab.files import DAMAGED, replacing, write_text
+from sed_lab.errors import InputError, plain, some, steers
+from sed_lab.files import read_arrays, replacing, write_text
 from sed_lab.types import Event, Scores, frame_times
 
+FORM = {  # kind and dimensions of a score file's arrays
+    "clip_id": ("U", 1), "classes": ("U", 1), "duration": ("f", 1), "frame_hop": ("f", 0), "frames": ("i", 1),
+    "frame": ("f", 2), "clip": ("f", 2),
+}  # fmt: skip
 REGULAR = 0.02  # a frame may begin this share of a frame away from t * frame_hop (times in files are rounded)
 
 
@@ -38,24 +42,36 @@ def load_scores(path: Path) -> Scores:
     Raises:
         InputError: the file is missing, broken, or its arrays do not fit together.
     """
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; name a score file that sed-train or sed-predict wrote") from error
-    except DAMAGED as error:
-        raise InputError(f"{path} is not a score file ({' '.join(str(error).split())}); write it again") from error
+    if not path.exists():
+        raise InputError(f"{path} does not exist; name a score file that sed-train or sed-predict wrote")
+    arrays = read_arrays(path)
     missing = [name for name in ("clip_id", "classes", "duration") if name not in arrays]
     if missing or ("frame" in arrays and not {"frames", "frame_hop"} <= set(arrays)):
         raise InputError(f"{path} is not a score file: it lacks {', '.join(missing) or 'frames or frame_hop'}")
+    for name, array in arrays.items():
+        if name in FORM and (array.dtype.kind, array.ndim) != FORM[name]:
+            raise InputError(f"{path} is not a score file: its {name} is {array.dtype} with {array.ndim} dimensions")
     frame, hop = None, None
     if "frame" in arrays:
         hop, frames = float(arrays["frame_hop"]), arrays["frames"]
-        if frames.sum() != len(arrays["frame"]):
+        if not np.isfinite(hop):
+            raise InputError(f"{path} is not a score file: its frame_hop is {hop}")
+        if frames.sum() != len(arrays["frame"]) or (frames < 0).any():
             raise InputError(f"{path}: its clips have {frames.sum()} frames, but {len(arrays['frame'])} are stored")
         frame = tuple(np.split(arrays["frame"], np.cumsum(frames)[:-1])) if len(frames) else ()
-    clip_id, classes = (tuple(arrays[name].tolist()) for name in ("clip_id", "classes"))
+    clip_id, classes = (checked_names(arrays[name].tolist(), str(path)) for name in ("clip_id", "classes"))
     return Scores(clip_id, classes, arrays["duration"], hop, frame, arrays.get("clip"), str(path))
+
+
+def checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """``names`` of clips or classes, if a table and a terminal show each of them as what it is.
+
+    Raises:
+        InputError: one holds a line break or another control character.
+    """
+    if unfit := [name for name in names if any(map(steers, name))]:
+        raise InputError(f"{where}: the name {plain(unfit[0])!r} holds control characters; rename it")
+    return tuple(names)
 
 
 def durations_file(folder: Path) -> Path:
@@ -97,7 +113,7 @@ def read_scores_folder(folder: Path) -> Scores:
         InputError: no file is there, a file is not a regular table of scores, or classes or frame hops differ between
             files; every wrong file is named.
     """
-    paths = sorted(folder.glob("*.tsv"))
+    paths = sorted(path for path in folder.glob("*.tsv") if path.is_file())
     if not paths:
         raise InputError(f"{folder} holds no .tsv score file; name a folder with one score table a clip")
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
@@ -133,7 +149,7 @@ def _read_table(path: Path) -> tuple[list[str], np.ndarray]:
     table = np.loadtxt(lines[1:], delimiter="\t", ndmin=2)
     if table.shape[1] != len(header):
         raise ValueError(f"rows of {table.shape[1]} numbers under {len(header)} column names")
-    return header[2:], table
+    return list(checked_names(header[2:], path.name)), table
 
 
 def _frame_hop(tables: list[np.ndarray]) -> float:

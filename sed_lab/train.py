@@ -19,7 +19,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.app import conf_folder, run_hydra
-from sed_lab.errors import InputError, describe, run_command, some
+from sed_lab.errors import InputError, describe, run_command
+from sed_lab.files import write_json
 from sed_lab.run import ranks, sweep
 from sed_lab.run import record as run
 from sed_lab.run.assemble import (
@@ -31,16 +32,15 @@ from sed_lab.run.assemble import (
     use_cached_features,
 )
 from sed_lab.run.assemble import build as instantiate
+from sed_lab.run.fitting import build_trainer, fit, seconds_before
 from sed_lab.run.identity import devices, is_complete, notice, provenance
+from sed_lab.run.parts import MEASURED, links_stay, lost_in_words, lost_parts, trains_again
 from sed_lab.run.process import queue_again, rank
 from sed_lab.run.refuse import objective_of, refuse_run, refuse_values, try_measuring
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
     from sed_lab.clip.module import SedData
     from sed_lab.decoder.base import Decoder
-    from sed_lab.method.base import SedMethod
 
 
 def main() -> None:
@@ -70,18 +70,23 @@ def task(cfg: DictConfig) -> float | None:
         return sweep.run_job(cfg)
     refuse_values(cfg, "sed-train")
     folder = Path(hydra.runtime.output_dir)
+    links_stay(folder)
     if ranks.watched():
         with ranks.telling(folder):
             train(cfg, folder)
         return None
     with run.alone(folder) if rank() == 0 else nullcontext():
-        if rank() == 0 and (said := notice(folder, cfg)):
+        complete = not cfg.rerun and is_complete(folder, cfg)
+        lost = lost_parts(folder, cfg.report) if complete else []
+        if rank() == 0 and (said := lost_in_words(folder, lost) or notice(folder, cfg)):
             print(said)
-        if cfg.rerun or not is_complete(folder, cfg):
+        if not complete or trains_again(lost):
             if count := ranks.to_start(cfg.trainer, devices(cfg.trainer)):
                 ranks.run(count, folder)
             else:
                 train(cfg, folder)
+        elif lost and rank() == 0:
+            report_again(cfg, folder, lost)
     return None
 
 
@@ -92,9 +97,12 @@ def train(cfg: DictConfig, folder: Path) -> None:
     keep_freed_memory()
     import pytorch_lightning as pl
 
+    from sed_lab.run.checkpoint import make_ready
     from sed_lab.run.keep import best_epoch, save_detector
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if rank() == 0 and not cfg.rerun:
+        make_ready(folder)
     record = run.start_record(folder, cfg, provenance(cfg)) if rank() == 0 else {}
     loggers: list[Any] = []
     try:
@@ -106,18 +114,19 @@ def train(cfg: DictConfig, folder: Path) -> None:
             record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
         loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
-        trainer = build_trainer(cfg, folder, data, made.decoder, loggers)
+        trainer = build_trainer(cfg, folder, objective_of(cfg), data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
-        seconds, used = time.monotonic() - started, time.process_time() - used
-        trainer.test(method, data, ckpt_path=str(folder / "checkpoints" / "best.ckpt"), verbose=False)
+        seconds, used = time.monotonic() - started + seconds_before(trainer), time.process_time() - used
+        best = folder / "checkpoints" / "best.ckpt"
+        trainer.test(method, data, ckpt_path=str(best), weights_only=True, verbose=False)
         if trainer.is_global_zero:
-            save_detector(method, folder)
+            sha256 = save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
             record["processor_seconds"] = round(used, 2)  # of this process until trained, all threads
-            record["best_epoch"] = best_epoch(folder / "checkpoints" / "best.ckpt")
-            best = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-            record["objective"] = None if best is None else float(best)
-            finish(cfg, folder, record, data, made, loggers, seconds)
+            record["best_epoch"] = best_epoch(best)
+            score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+            record["objective"] = None if score is None else float(score)
+            finish(cfg, folder, record, data, made, loggers, seconds, sha256)
     except BaseException as error:
         if rank() == 0:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
@@ -186,71 +195,6 @@ def composition(clips: Mapping[str, int], trains_on: Sequence[str]) -> dict[str,
     return {name: count for name, count in clips.items() if name in trains_on}
 
 
-def build_trainer(cfg: DictConfig, folder: Path, data: SedData, decoder: Decoder, loggers: list[Any]) -> pl.Trainer:
-    """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
-    from pytorch_lightning.callbacks import ModelCheckpoint
-    from pytorch_lightning.utilities import rank_zero_only
-
-    from sed_lab.run.collect import Evaluation
-    from sed_lab.run.keep import BestWeights
-    from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
-
-    objective, checkpoints = objective_of(cfg), folder / "checkpoints"
-    keep = partial(ModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks = [
-        Evaluation(folder, objective, decoder, cfg.tune_on, cfg.metric.zero_score),
-        History(folder / "history.csv"),
-        # Where nothing is validated, the last epoch's are the best weights.
-        BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
-        keep("last"),
-        Bars() if on_terminal() else PlainProgress(),
-    ]
-    quiet()
-    trainer = instantiate(
-        cfg.trainer,
-        callbacks=callbacks,
-        logger=loggers,
-        enable_progress_bar=on_terminal(),
-        default_root_dir=str(folder),
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-    )
-    # Lightning's own handlers wait for other processes within a signal; `run_command` ends all alike.
-    trainer._signal_connector.register_signal_handlers = lambda: None
-    trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
-    parts = trainer.world_size * trainer.accumulate_grad_batches
-    if parts > 1:
-        rank_zero_only(print)(
-            f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x"
-            f" {trainer.accumulate_grad_batches} passes; logged losses are those of one device,"
-            " and batch normalisation sees each part by itself"
-        )
-    return trainer
-
-
-def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
-    """Train, going on from ``last.ckpt`` where an earlier try left one."""
-    from sed_lab.clip.audio import SUFFIXES, BadAudio
-    from sed_lab.clip.audio_folder import check_audio
-
-    last = folder / "checkpoints" / "last.ckpt"
-    try:
-        trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
-    except SystemExit:  # how Lightning ends on Ctrl-C
-        raise KeyboardInterrupt from None
-    except BadAudio as error:  # all of them are named, not the first only
-        clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
-        bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
-        if len(bad) > 1:
-            named = some((f"{path} ({reason})" for path, reason in bad), "; ")
-            raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error
-        raise
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-
-
 def finish(
     cfg: DictConfig,
     folder: Path,
@@ -259,11 +203,11 @@ def finish(
     made: Assembly,
     loggers: list[Any],
     seconds: float,
+    sha256: str,
 ) -> None:
-    """Measure from the stored scores, draw, mirror, and close the record."""
+    """Measure from the stored scores, draw, mirror, and close the record: a run is complete when all of it is there."""
     from sed_lab.clip.corpus import statistics_rows, training_statistics
-    from sed_lab.evaluate import measure_run, report_run
-    from sed_lab.metric.measure import flatten
+    from sed_lab.evaluate import report_run
     from sed_lab.run.track import address, mirror
     from sed_lab.run.tuned import best_in_words
 
@@ -273,6 +217,7 @@ def finish(
         "frame_hop": made.frame_hop,
         "n_frames": made.n_frames,
         "decided": made.method.decided(),
+        "sha256": sha256,
     }
     if statistics := training_statistics(data.corpus, made.frame_hop, made.n_frames):
         rows = statistics_rows(statistics)
@@ -280,20 +225,41 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    rival = rival_of(cfg)
-    measured = measure_run(folder, made.decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis, rival=rival)
-    record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
-    record["detector"]["tuned"] = measured.get("tuned")
-    metrics = flatten(measured)
+    measured = _measure(cfg, folder, record, made.decoder)
     record["wandb"] = address(loggers)
-    run.finish_record(folder, record, "complete", metrics=metrics)
-    page = report_run(folder, cfg.analysis, **cfg.report)
-    mirror(loggers, folder, record["config"], metrics)
+    record.update(run.ending("complete"))
+    page = report_run(folder, cfg.analysis, record=record, **cfg.report)
+    mirror(loggers, folder, record["config"], record["metrics"])
+    write_json(folder / "run.json", record)
     print(f"kept weights: {run.best_in_words(record)}")
     if said := best_in_words(measured.get("tuned")):
         print(f"best: {said}")
     print(f"run: {folder}")
     if page:
+        print(f"page: {page}")
+
+
+def _measure(cfg: DictConfig, folder: Path, record: dict[str, Any], decoder: Decoder) -> dict[str, Any]:
+    """Measure from the stored scores, and note in the record what belongs there."""
+    from sed_lab.evaluate import measure_run
+    from sed_lab.metric.measure import flatten
+
+    measured = measure_run(folder, decoder, dict(cfg.metric), cfg.tune_on, cfg.analysis, rival=rival_of(cfg))
+    record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
+    record["detector"]["tuned"] = measured.get("tuned")
+    record["metrics"] = flatten(measured)
+    return measured
+
+
+def report_again(cfg: DictConfig, folder: Path, lost: Sequence[str]) -> None:
+    """Make what a complete run has ``lost`` and its scores suffice for: measures, figures, page. Nothing is trained."""
+    from sed_lab.evaluate import report_run
+
+    record = run.read_record(folder) or {}
+    if set(lost) & set(MEASURED):
+        _measure(cfg, folder, record, instantiate(cfg.decoder))
+        write_json(folder / "run.json", record)
+    if page := report_run(folder, cfg.analysis, **cfg.report):
         print(f"page: {page}")
 
 

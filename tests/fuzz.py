@@ -86,7 +86,7 @@ def _overrides(path: Path) -> Any:
 
 
 def _record(path: Path) -> Any:
-    from sed_lab.run.assemble import load_detector
+    from sed_lab.run.detector import load_detector
 
     return load_detector(path.parent)
 

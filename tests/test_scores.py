@@ -65,7 +65,7 @@ def test_a_score_file_holds_no_pickle(tmp_path: Path) -> None:
 
 def test_a_score_file_with_pickle_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", clip_id=np.array([{}], dtype=object))
-    with pytest.raises(InputError, match=r"a\.npz is not a score file"):
+    with pytest.raises(InputError, match=r"a\.npz cannot be read as \.npz"):
         load_scores(tmp_path / "a.npz")
 
 
@@ -73,12 +73,12 @@ def test_bad_score_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.npz does not exist"):
         load_scores(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(InputError, match=r"text\.npz is not a score file"):
+    with pytest.raises(InputError, match=r"text\.npz cannot be read as \.npz"):
         load_scores(tmp_path / "text.npz")
     save_scores(tmp_path / "cut.npz", example())
     whole = (tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut\.npz is not a score file"):
+    with pytest.raises(InputError, match=r"cut\.npz cannot be read as \.npz"):
         load_scores(tmp_path / "cut.npz")
     np.savez(tmp_path / "other.npz", clip_id=np.array(["a"]), classes=np.array(["Dog"]))
     with pytest.raises(InputError, match="lacks duration"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
-from sed_lab.run.assemble import load_detector
+from sed_lab.run.detector import load_detector
 from sed_lab.scores import load_scores
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
@@ -137,6 +138,35 @@ def test_a_complete_run_is_not_trained_again(smoke: Path, cache: str) -> None:
     assert (smoke / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_what_a_complete_run_has_lost_is_made_again(smoke: Path, tmp_path: Path, cache: str) -> None:
+    run = shutil.copytree(smoke, tmp_path / "runs" / smoke.name)
+    words, before = [*TINY, "report.page=true", "report.page_clips=4"], read_json(run / "run.json")
+    weights = (run / "detector.ckpt").read_bytes()
+    for lost, how in ((["page.html"], "scores"), (["metrics.json", "page.html"], "scores"),
+                      (["detector.ckpt"], "checkpoints"), (["scores", "page.html"], "checkpoints")):  # fmt: skip
+        for name in lost:
+            shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+        done = sed("train", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
+        assert done.returncode == 0, done.stderr
+        assert f"is gone or damaged: made again from its {how}" in done.stdout
+        assert "epoch 1/1" not in done.stdout  # nothing is trained
+        record = read_json(run / "run.json")
+        assert record["status"] == "complete"
+        assert {key: record[key] for key in ("metrics", "detector", "epochs")} == {
+            key: before[key] for key in ("metrics", "detector", "epochs")
+        }
+        assert (run / "detector.ckpt").read_bytes() == weights
+        assert (run / "page.html").stat().st_size > 0
+    (run / "detector.ckpt").write_bytes(weights[:2000] + bytes(8) + weights[2008:])
+    done = sed("predict", str(run), __file__, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "detector.ckpt is not the file that run.json was written for" in done.stderr
+    done = sed("train", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert "detector.ckpt is gone or damaged: made again from its checkpoints" in done.stdout
+    assert (run / "detector.ckpt").read_bytes() == weights
+
+
 def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> None:
     stored = read_json(smoke / "metrics.json")
     done = sed("evaluate", f"run={smoke}", f"output={tmp_path}/again", cwd=tmp_path)
@@ -166,7 +196,7 @@ def test_evaluate_lets_a_runs_detector_score_a_dataset(smoke: Path, tmp_path: Pa
 
 def test_evaluate_runs_no_code_that_a_record_brings(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
-    (tmp_path / "scores").symlink_to(smoke / "scores")
+    shutil.copytree(smoke / "scores", tmp_path / "scores")
     for name in ("os", "sed_lab.analysis", "sed_lab.analysis.park2022.evil", "sed_lab.analysis_evil"):
         record["config"]["analysis"] = ["sed_lab.analysis.park2022", name]
         (tmp_path / "run.json").write_text(json.dumps(record))
@@ -241,7 +271,7 @@ def test_predict_gives_the_detections_that_the_run_s_page_shows(smoke: Path, tmp
 def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:
     record = read_json(smoke / "run.json")
     record["config"]["model"]["_target_"] = "os.system"
-    (tmp_path / "detector.ckpt").symlink_to(smoke / "detector.ckpt")
+    shutil.copy(smoke / "detector.ckpt", tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(record))
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
     done = sed("predict", str(tmp_path), str(tmp_path / "a.wav"), cwd=tmp_path)

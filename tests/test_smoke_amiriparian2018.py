@@ -15,7 +15,7 @@ from sed_lab.files import read_json
 from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
 from sed_lab.predict import detect
-from sed_lab.run.assemble import load_detector
+from sed_lab.run.detector import load_detector
 from sed_lab.scores import load_scores
 from sed_lab.types import Scores
 from tests.test_smoke import sed

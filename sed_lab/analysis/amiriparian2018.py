@@ -39,9 +39,9 @@ def measure(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], d
 
 def parameters(checkpoint: Path) -> int | None:
     """How many numbers one detector learns; all of a run have the same network. None of a checkpoint without any."""
-    import torch
+    from sed_lab.run.checkpoint import read_weights
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state, _ = read_weights(checkpoint)
     names = [name for name in state if name.startswith("best.") and name.rsplit(".", 1)[-1] not in NOT_TRAINED]
     first = {name.split(".")[1] for name in names[:1]}
     return sum(state[name].numel() for name in names if name.split(".")[1] in first) or None

@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from sed_lab.errors import InputError
 from sed_lab.experiment.table import Table
-from sed_lab.files import read_json
+from sed_lab.files import read_arrays, read_json
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.style import COLOURS, DASHES, LINE, MUTED, new_figure, styled
 
@@ -70,9 +70,9 @@ def _history(folder: Path) -> list[dict[str, float]]:
 
 def _encoder_parameters(checkpoint: Path) -> int:
     """Numbers that training may change in ``network.encoder``."""
-    import torch
+    from sed_lab.run.checkpoint import read_weights
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state, _ = read_weights(checkpoint)
     fixed = ("running_mean", "running_var", "num_batches_tracked")
     own = {name: value for name, value in state.items() if name.startswith("network.encoder.")}
     return sum(value.numel() for name, value in own.items() if not name.endswith(fixed))
@@ -181,8 +181,7 @@ def spheres(folder: Path, iterations: Sequence[int], names: Sequence[str]) -> Fi
         path = folder / f"iteration_{iteration}.npz"
         if not path.exists():
             raise InputError(f"{path} is not there; train with method.keep_embeddings=true and more iterations")
-        with np.load(path) as arrays:
-            kept = dict(arrays)
+        kept = read_arrays(path)
         if kept["embedding"].shape[1] != 3:
             raise InputError(f"{path}: embeddings of {kept['embedding'].shape[1]} numbers are on no sphere; use 3")
         axes: Any = figure.add_subplot(1, len(panels), number + 1, projection="3d")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sed_lab.experiment.table import Table
+from sed_lab.files import read_arrays
 from sed_lab.report.style import COLOURS, MUTED, PAPER, new_figure, styled
 
 SPACES = ("raw", "centred", "projection")
@@ -84,10 +85,7 @@ def _mean_cosine(x: np.ndarray) -> float:
 def frames_of_run(folder: Path) -> dict[str, np.ndarray] | None:
     """embeddings/frames.npz of a run's folder; None where its method keeps none."""
     path = folder / "embeddings" / "frames.npz"
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    return read_arrays(path) if path.exists() else None
 
 
 def frames(table: Table) -> Figure | None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, steers
 from sed_lab.files import write_text
 from sed_lab.types import Event
 
@@ -196,6 +196,8 @@ def _time(seconds: float) -> str:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file; name a table")
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -290,6 +292,8 @@ def _each(path: Path, header: tuple[str, ...], rows: Iterable[Row], add: Callabl
                 raise ValueError(f"{len(fields)} fields where the header has {len(header)}")
             if not fields[0]:
                 raise ValueError(f"the {header[0]} is empty")
+            if not all(map(str.isprintable, fields)) and any(map(steers, "".join(fields))):
+                raise ValueError("a field holds control characters")
             add(*fields)
         except ValueError as error:
             problems.append(f"line {line}: {error}")

@@ -49,6 +49,8 @@ def audio_info(path: Path) -> AudioInfo:
         BadAudio: the file is missing, empty, no audio, or shorter than its header says.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BadAudio(f"{path}: {_why_unreadable(path, None)}; replace or remove the file")
         found = soundfile.info(str(path))
     except soundfile.SoundFileError as error:
         raise BadAudio(f"{path}: {_why_unreadable(path, error)}; replace or remove the file") from None
@@ -108,11 +110,13 @@ def decode_part(path: Path, first: int, last: int, info: AudioInfo) -> np.ndarra
     return audio[:, 0] if info.channels == 1 else audio.mean(axis=1, dtype=np.float32)
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
+def _why_unreadable(path: Path, error: Exception | None) -> str:
     if not path.exists():
         return "does not exist"
     if path.is_dir():
         return "is a folder, not an audio file"
+    if not path.is_file():
+        return "is no file"
     if not os.access(path, os.R_OK):
         return "cannot be opened (permission denied)"
     if path.stat().st_size == 0:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sed_lab.clip.tfrecord import ROWS, WIDTH, Tally, read_clips
-from sed_lab.errors import InputError
-from sed_lab.files import DAMAGED
+from sed_lab.errors import InputError, plain, steers
+from sed_lab.files import read_arrays
 
 SUFFIXES = (".tfrecord", ".npz")
 
@@ -33,13 +33,10 @@ def read_embeddings(path: Path, tally: Tally) -> Iterator[tuple[str, np.ndarray]
             rows = np.frombuffer(b"".join(record.rows), np.uint8).reshape(ROWS, WIDTH)
             yield f"{record.video_id}_{record.start_seconds:g}", rows
         return
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except DAMAGED as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as .npz ({said}); save it again with numpy.savez") from None
+    arrays = read_arrays(path)
     for name, rows in arrays.items():
+        if any(map(steers, name)):
+            raise InputError(f"{path}: the name {plain(name)!r} holds control characters; rename it")
         if rows.dtype != np.uint8 or rows.shape != (ROWS, WIDTH):
             raise InputError(
                 f"{path}: {name} is {rows.dtype} {list(rows.shape)}, but a clip's embedding is uint8 [{ROWS}, {WIDTH}],"

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from sed_lab.errors import InputError
+from sed_lab.files import read_arrays
 
 SAMPLE_RATE = 16000  # Hz
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples
@@ -192,7 +193,7 @@ def _stored(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
                 with torch.serialization.safe_globals(_ARRAYS):
                     file = torch.load(opened, map_location="cpu", weights_only=True)
             else:
-                file = np.load(opened, allow_pickle=False)
+                file = read_arrays(path)
             wrong = [f"lacks {name}" for name in keys if name not in file]
             wrong += [f"also holds {name}" for name in file if name not in keys]
             if wrong:

@@ -20,7 +20,8 @@ from sed_lab.report.page_clip import seen_and_heard
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.sound import LogMelMaker, LogMelPicture
 from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style, new_figure, save, styled
-from sed_lab.run.record import analyses, own_analyses
+from sed_lab.run.record import analyses
+from sed_lab.run.trust import own_analyses
 
 
 @styled

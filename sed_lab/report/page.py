@@ -28,6 +28,7 @@ from sed_lab.report.page_decoder import decoder_markup
 from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_markup, tiles_markup
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
+from sed_lab.run.trust import understood
 
 
 def write_page(
@@ -169,7 +170,8 @@ def main() -> None:
     def command() -> None:
         if len(sys.argv) not in (2, 3) or sys.argv[1].startswith("-"):
             raise InputError("usage: python -m sed_lab.report.page RUN [OUTPUT.html], with RUN a finished run's folder")
-        print(write_page(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else None))
+        with understood(Path(sys.argv[1])):
+            print(write_page(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else None))
 
     run_command(command)
 

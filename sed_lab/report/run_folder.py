@@ -15,6 +15,7 @@ from sed_lab.clip.annotation import clip_id_of, read_durations, read_strong, rea
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run.record import code_version
+from sed_lab.run.trust import foreign_record, understood
 from sed_lab.scores import load_scores
 from sed_lab.types import Event, Scores
 
@@ -113,8 +114,14 @@ def read_run(path: Path) -> RunFolder:
     Raises:
         InputError: the folder holds no ``run.json``, or a file in it cannot be understood.
     """
-    if not (path / "run.json").is_file():
+    record = foreign_record(path)
+    if record is None:
         raise InputError(f"{path} holds no run.json; name the folder of a finished run")
+    with understood(path):
+        return _read(path, record)
+
+
+def _read(path: Path, record: dict[str, Any]) -> RunFolder:
     part = _subset_folder(path)
     duration = _by_clip(path / "scores" / part / "durations.tsv", read_durations)
     truth = _by_clip(path / "scores" / part / "ground_truth.tsv", read_strong)
@@ -126,7 +133,7 @@ def read_run(path: Path) -> RunFolder:
         truth = _whole_clips(labels, duration)
     return RunFolder(
         path=path,
-        record=read_json(path / "run.json"),
+        record=record,
         metrics=_json_or_empty(path / "metrics.json"),
         curves=_json_or_empty(path / "curves.json"),
         history=_read_history(path / "history.csv"),
@@ -185,7 +192,13 @@ def _whole_clips(labels: Mapping[str, Sequence[str]], duration: Mapping[str, flo
 def _read_embeddings(path: Path, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
-    return dict(zip(clip_ids, np.load(path, allow_pickle=False), strict=True))
+    try:
+        rows = np.load(path, "r", allow_pickle=False)  # mapped, so that it is never larger than its file
+    except (OSError, ValueError, EOFError):  # what numpy says of pickles is how to run them
+        rows = np.zeros(0)
+    if rows.dtype != np.uint8 or rows.ndim != 3 or len(rows) != len(clip_ids):
+        raise InputError(f"{path} does not hold the rows of {len(clip_ids)} clips; evaluate the run's detector again")
+    return dict(zip(clip_ids, rows, strict=True))
 
 
 def _subset_folder(path: Path) -> str:

@@ -23,6 +23,7 @@ from sed_lab.report.page import asset, page_svg, write_page
 from sed_lab.report.page_table import table as table_markup
 from sed_lab.report.style import svg_text
 from sed_lab.report.table_text import grid, notes, provenance, write_table
+from sed_lab.run.trust import understood
 
 RUN_CLIPS, RUN_AUDIO = 8, 1_500_000  # listening examples of a run's page, and bytes of sound in it
 
@@ -42,7 +43,8 @@ def write_site(tables: Sequence[Table], place: Path) -> Path:
     for folder in sorted({folder for table in tables for folder in table.complete}, key=lambda folder: folder.name):
         page = place / "runs" / f"{folder.name}.html"
         if not page.exists() or page.stat().st_mtime < (folder / "run.json").stat().st_mtime:
-            write_page(folder, page, max_clips=RUN_CLIPS, audio_budget=RUN_AUDIO)
+            with understood(folder):
+                write_page(folder, page, max_clips=RUN_CLIPS, audio_budget=RUN_AUDIO)
     for paper, its in papers.items():
         learned = [_learned(one, scale) for scale, found in firsts.items() for one in found if one.name == paper]
         body = "\n".join([*learned, *(section(table, "runs", "tables") for table in its)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sed_lab.errors import plain, visible
 from sed_lab.experiment.comparison import ERROR
 from sed_lab.experiment.interval import nominal
 from sed_lab.experiment.spec import SMOKE
@@ -250,23 +251,24 @@ def print_table(table: Table) -> None:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Printed
+    from rich.text import Text
 
     title = f"{table.experiment.title} ({table.experiment.name}, {table.scale})"
-    printed = Printed(title=title, box=SIMPLE, pad_edge=False)
+    printed = Printed(title=Text(title), box=SIMPLE, pad_edge=False)
     head, lines = grid(table)
     for name in head:
-        printed.add_column(name, justify="left" if name == head[0] else "right", no_wrap=True)
+        printed.add_column(Text(name), justify="left" if name == head[0] else "right", no_wrap=True)
     for line in lines:
-        printed.add_row(*line)
+        printed.add_row(*(Text(visible(cell)) for cell in line))  # what stands in records is never markup
     console = Console()
     needed = Console(width=1000).measure(printed).maximum
     Console(width=max(needed, console.width)).print(printed)
     for claim, verdict, why in claims_grid(table)[1]:
-        console.print(f"[bold]{verdict:<13}[/] {claim} [dim]({why})[/]", highlight=False)
+        console.print(Text.assemble((f"{verdict:<13}", "bold"), f" {visible(claim)} ", (f"({visible(why)})", "dim")))
     if length := training_length(table):
-        console.print(length, highlight=False)
+        console.print(Text(visible(length)))
     for reason in table.missing:
-        console.print(f"missing: {reason}", style="red", highlight=False)
+        console.print(Text(plain(f"missing: {reason}"), "red"))
 
 
 def rows_of(table: Table) -> list[dict[str, Any]]:

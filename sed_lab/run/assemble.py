@@ -1,7 +1,6 @@
 """Front end, network, loss, method and decoder from a configuration and a corpus's facts, for training and for loading.
 
-What cannot go together is refused here, before any data is read. A trained run becomes a `Detector` without running
-foreign code.
+What cannot go together is refused here, before any data is read.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +23,11 @@ if TYPE_CHECKING:
     import torch
 
     from sed_lab.clip.module import SedData
-    from sed_lab.decoder.base import Decoder, Threshold
+    from sed_lab.decoder.base import Decoder
     from sed_lab.method.base import SedMethod
     from sed_lab.types import ClassStatistics
 
-ROOMS = ("feature", "model", "loss", "method", "decoder", "dataset")  # of sed_lab, where a record may take classes from
-ALLOWED_TARGETS = (*(f"sed_lab.{room}." for room in ROOMS), "torch.optim.")
 logging.getLogger("hydra._internal.utils").disabled = True  # it tells of classes that are not there, as we do
-OPTIONS = {"median": "default", "box": "box"}  # of group decoder, by what `sed-predict` calls them
 
 
 @dataclass(frozen=True)
@@ -64,18 +59,6 @@ class Assembly:
     decoder: Decoder
     frame_hop: float
     n_frames: int
-
-
-@dataclass(frozen=True)
-class Detector(Assembly):
-    """A trained run, ready to score audio; times in seconds. ``words`` say what its decoder is."""
-
-    classes: tuple[str, ...]
-    sample_rate: int
-    clip_seconds: float
-    threshold: Threshold
-    system: str
-    words: str
 
 
 def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
@@ -213,126 +196,6 @@ def _target(path: Path) -> str:
     node = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(node, dict)
     return str(node.get("_target_") or _target(path.with_name(f"{node['defaults'][0]}.yaml")))
-
-
-def load_detector(
-    folder: Path,
-    system: str | None = None,
-    threshold: str | None = None,
-    device: str = "cpu",
-    vggish: Sequence[Path] | None = None,
-    trusted: Sequence[str] = (),
-    audio: bool = True,
-    decoder: str | None = None,
-    conf: Path | None = None,
-) -> Detector:
-    """The best checkpoint of the run in ``folder``, its front end, and of what it notes the best system and decoder.
-
-    ``decoder`` and ``threshold`` ask for others, as `sed_lab.run.decoding.choose` says; options lie in folder ``conf``.
-    ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
-    no recordings will come, only embeddings, and a front end's files are not needed.
-
-    Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, every ``_target_`` of the
-    record must belong to sed_lab, torch.optim or a ``trusted`` package, and tuned decoders are numbers.
-
-    Raises:
-        InputError: no finished run, a foreign ``_target_``, or a system, decoder or threshold the run does not have.
-    """
-    from sed_lab.run.decoding import KINDS, choose, noted
-    from sed_lab.run.stored import finished
-
-    record, loaded = finished(folder)
-    state, encoder = loaded["state_dict"], loaded.get("encoder")
-    try:
-        classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
-        facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
-        made = _recorded(record, facts, vggish, trusted)
-        made.method.load_detector_state(state)
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # whatever a constructor makes of values that no run has
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: run.json and detector.ckpt make no detector ({said}); restore them") from error
-    if audio and hasattr(made.method.feature, "open"):
-        made.method.feature.open()  # a bad file is said now, not at the first recording
-    tuned = noted(record, made.decoder, classes, made.method.systems)
-    system = system or tuned.system
-    if system not in made.method.systems:
-        raise InputError(f"--system {system}: this run has {', '.join(made.method.systems)}")
-    if decoder in KINDS and made.method.clips_only:
-        raise InputError(f"--decoder {decoder}: this run scores whole clips, which have no onsets; leave it out")
-    chosen = choose(record, made.decoder, tuned, system, decoder, threshold, partial(_option, conf))
-    return Detector(
-        method=made.method.to(device).eval(),
-        decoder=chosen.decoder,
-        frame_hop=made.frame_hop,
-        n_frames=made.n_frames,
-        classes=classes,
-        sample_rate=made.method.feature.sample_rate,
-        clip_seconds=clip_seconds,
-        threshold=chosen.threshold,
-        system=system,
-        words=chosen.words,
-    )
-
-
-def _recorded(record: dict[str, Any], facts: Facts, vggish: Sequence[Path] | None, trusted: Sequence[str]) -> Assembly:
-    """What a record's configuration names, with what its method and decoder took from the data."""
-    config, taken = record["config"], record["detector"]
-    for group in ("feature", "model", "loss", "method", "decoder"):
-        check_targets(config[group], group, trusted)
-    for key in ("decided", "decoder"):
-        check_targets(taken[key], f"detector.{key}", trusted)
-    if vggish:
-        config = {**config, "feature": _vggish(config["feature"], vggish, record["name"])}
-    fitted = {name: value for name, value in taken["decoder"].items() if name != "decoder"}
-    known = replace(facts, decided=taken["decided"])
-    return assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
-
-
-def _option(conf: Path | None, kind: str) -> Decoder:
-    """The decoder of a kind as ``conf`` has it."""
-    assert conf is not None
-    return build(OmegaConf.load(conf / "decoder" / f"{OPTIONS[kind]}.yaml"))
-
-
-def _vggish(settings: dict[str, Any], vggish: Sequence[Path], name: str) -> dict[str, Any]:
-    if not settings["_target_"].endswith(".VggishEmbedding"):
-        raise InputError(f"--vggish: {name} was not trained on VGGish's embeddings; leave it out")
-    weights, pca = map(str, vggish)
-    return {"_target_": "sed_lab.feature.vggish.VggishEmbedding", "weights": weights, "pca": pca}
-
-
-def check_targets(node: Any, where: str, trusted: Sequence[str] = ()) -> None:
-    """Refuse a configuration whose ``_target_`` is neither sed_lab's, an optimiser, nor of a ``trusted`` package.
-
-    Raises:
-        InputError: it names the key and the target.
-    """
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and not (
-            _is_own(target) or str(target).startswith(tuple(f"{name}." for name in trusted))
-        ):
-            raise InputError(
-                f"run.json: {where}._target_={target} is not sed_lab's own, so it is not loaded; correct it, or give"
-                f" --trust {str(target).split('.')[0]} (sed-evaluate: trust=[...]) if you trust that package"
-            )
-        for key, value in node.items():
-            check_targets(value, f"{where}.{key}", trusted)
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            check_targets(value, f"{where}[{number}]", trusted)
-
-
-def _is_own(target: Any) -> bool:
-    """Whether ``target`` names something made where records may take it from, and not what is imported there."""
-    if not str(target).startswith(ALLOWED_TARGETS):
-        return False
-    try:
-        return f"{get_object(target).__module__}.".startswith(ALLOWED_TARGETS)
-    except Exception:  # it is not there; building says so
-        return True
 
 
 def asked_for(target: str, known: Mapping[str, Any]) -> dict[str, Any]:

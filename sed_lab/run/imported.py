@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sed_lab.errors import InputError
-from sed_lab.files import replacing, write_json
+from sed_lab.files import write_json
 from sed_lab.run.assemble import Facts, assemble
 from sed_lab.run.record import circumstances
 
@@ -59,7 +59,7 @@ def import_baseline(file: Path, folder: Path, config: Mapping[str, Any], classes
     Raises:
         InputError: the folder holds a run, or the file is no checkpoint of this network.
     """
-    import torch
+    from sed_lab.run.checkpoint import write_checkpoint
 
     if (folder / "run.json").exists():
         raise InputError(f"{folder} holds a run; name another folder with -o")
@@ -73,8 +73,7 @@ def import_baseline(file: Path, folder: Path, config: Mapping[str, Any], classes
             f" {len(differing)} of {len(wanted)} tensors differ, {differing[0]} first; give the baseline's own file"
         )
     made.method.load_detector_state(state)
-    with replacing(folder / "detector.ckpt") as beside:
-        torch.save({"state_dict": made.method.detector_state()}, beside)
+    sha256 = write_checkpoint({"state_dict": made.method.detector_state()}, folder / "detector.ckpt")
     record = {
         "status": "imported",
         "name": folder.name,
@@ -90,6 +89,7 @@ def import_baseline(file: Path, folder: Path, config: Mapping[str, Any], classes
             "frame_hop": made.frame_hop,
             "n_frames": made.n_frames,
             "decided": {},
+            "sha256": sha256,
             "decoder": made.decoder.settings(),
         },
         "metrics": {},

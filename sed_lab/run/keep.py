@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sed_lab.files import replacing
+from sed_lab.run.checkpoint import write_checkpoint
 
 if TYPE_CHECKING:
     from sed_lab.method.base import SedMethod
@@ -34,6 +34,15 @@ class BestWeights(ModelCheckpoint):
         )  # fmt: skip
         self.every = every
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score; its file is the one beside, wherever the run's folder lies by now."""
+        score, path = state_dict["best_model_score"], str(Path(str(self.dirpath)) / "best.ckpt")
+        if score is None:
+            return
+        self.best_model_score = self.kth_value = self.current_score = score
+        self.best_model_path = self.kth_best_model_path = path
+        self.best_k_models = {path: score}
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
         trainer.check_val_every_n_epoch = 1 if last else self.every
@@ -57,8 +66,7 @@ def best_epoch(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
 
 
-def save_detector(method: SedMethod, folder: Path) -> None:
-    """Write detector.ckpt: the weights that predict, without what only training needs."""
+def save_detector(method: SedMethod, folder: Path) -> str:
+    """Write detector.ckpt: the weights that predict, without what only training needs; its SHA-256."""
     encoder = getattr(method.feature, "description", None)  # of a pretrained one: what makes it again
-    with replacing(folder / "detector.ckpt") as beside:
-        torch.save({"state_dict": method.detector_state(), "encoder": encoder}, beside)
+    return write_checkpoint({"state_dict": method.detector_state(), "encoder": encoder}, folder / "detector.ckpt")

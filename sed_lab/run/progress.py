@@ -32,6 +32,7 @@ def quiet() -> None:
         r".*does not have many workers.*",
         r".*Checkpoint directory .* exists and is not empty.*",
         r".*Experiment logs directory .* exists and is not empty.*",
+        r".*The dirpath has changed from .*",  # of last.ckpt, whose scores nobody asks for; see `keep.BestWeights`
         r".*treespec.*is deprecated.*",
         r".*number of training batches .* is smaller than the logging interval.*",
         r".*GPU available but not used.*",
@@ -84,13 +85,14 @@ class History(pl.Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
-        self.started = time.monotonic()
+        self.started, self.before = time.monotonic(), 0.0  # seconds of earlier tries
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
+        self.before = self.rows[-1]["seconds"] if self.rows else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.callback_metrics.clear()  # else what an earlier epoch logged would stand in this one's row
@@ -99,7 +101,7 @@ class History(pl.Callback):
         if not trainer.is_global_zero:
             return
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = round(time.monotonic() - self.started, 3)
+        row["seconds"] = round(self.before + time.monotonic() - self.started, 3)
         for name, value in trainer.callback_metrics.items():
             if name.startswith(("train/", "val/")):
                 row[name] = float(value) if math.isfinite(value) else ""

@@ -42,10 +42,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the file is not a record.
     """
-    path = folder / "run.json"
-    record = read_json(path) if path.exists() else None
-    if record is not None and not (isinstance(record, dict) and isinstance(record.get("config", {}), dict)):
-        raise InputError(f"{path} is not a run's record; remove or restore it")
+    if not (folder / "run.json").exists():
+        return None
+    record = read_json(folder / "run.json")
+    if not (isinstance(record, dict) and isinstance(record.get("config", {}), dict)):
+        raise InputError(f"{folder}/run.json is no record of a run; restore it, or remove it to start anew")
     return record
 
 
@@ -62,13 +63,6 @@ def analyses(names: Iterable[str]) -> list[ModuleType]:
         except ImportError as error:
             raise InputError(f"analysis={name}: {error}; name modules as those of sed_lab.analysis") from None
     return found
-
-
-def own_analyses(record: dict[str, Any], trusted: Iterable[str] = ()) -> list[str]:
-    """The analyses a record names that are sed_lab's or in a ``trusted`` package: a run's files import nothing else."""
-    packages = {*trusted}
-    named = [str(name) for name in record.get("config", {}).get("analysis") or ()]
-    return [name for name in named if re.fullmatch(r"sed_lab\.analysis\.\w+", name) or name.split(".")[0] in packages]
 
 
 def alone(folder: Path) -> AbstractContextManager[None]:
@@ -125,7 +119,8 @@ def note_data(folder: Path, record: dict[str, Any], dataset: dict[str, Any], rer
         record["dataset"] = dataset
         write_json(folder / "run.json", record)
         if rerun:
-            (folder / "checkpoints" / "last.ckpt").unlink(missing_ok=True)  # nothing goes on from it once this began
+            for name in ("last", "best"):  # nothing goes on from them once this began
+                (folder / "checkpoints" / f"{name}.ckpt").unlink(missing_ok=True)
 
 
 def begun(folder: Path) -> dict[str, Any]:
@@ -135,8 +130,13 @@ def begun(folder: Path) -> dict[str, Any]:
 
 def finish_record(folder: Path, record: dict[str, Any], status: str, **facts: Any) -> None:
     """Write the record's last state: ``complete``, or ``failed`` with its ``reason``."""
-    record.update(status=status, finished=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
+    record.update(ending(status), **facts)
     write_json(folder / "run.json", record)
+
+
+def ending(status: str) -> dict[str, str]:
+    """What a record says of a run that ends now."""
+    return {"status": status, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def best_in_words(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
 from sed_lab.metric.measure import flatten
-from sed_lab.run.assemble import Detector, build, load_detector
+from sed_lab.run.assemble import build
+from sed_lab.run.detector import Detector, load_detector
 
 if TYPE_CHECKING:
     from sed_lab.clip.module import SedData

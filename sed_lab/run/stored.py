@@ -1,4 +1,4 @@
-"""What a run stores: record and weights of a finished one; of each scored subset scores, annotation and durations."""
+"""What a run stores of each scored subset: scores, annotation and durations."""
 
 from __future__ import annotations
 
@@ -28,39 +28,6 @@ def scored(folder: Path, subset: str) -> dict[str, Any]:
         "durations": by_clip(read_durations(stored / "durations.tsv")),
         "annotated": by_clip(read_weak(about)) if (about := stored / "annotated.tsv").exists() else None,
     }
-
-
-RECORDED = ("feature", "model", "loss", "method", "decoder")  # groups that a detector is made of
-
-
-def finished(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The record of a finished run and what its detector.ckpt holds, as far as a detector needs them.
-
-    Raises:
-        InputError: there is no such run, its record lacks something, or the checkpoint is damaged or holds more.
-    """
-    import torch
-
-    record, checkpoint = read_record(folder), folder / "detector.ckpt"
-    if record is None or not checkpoint.exists():
-        raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    parts = {key: record.get(key) for key in ("config", "detector")}
-    wanted = {"config": RECORDED, "detector": ("classes", "clip_seconds", "decided", "decoder")}
-    for key, names in wanted.items():
-        part = parts[key]
-        if not isinstance(part, dict) or (absent := [name for name in names if name not in part]):
-            lacking = f"{key}.{absent[0]}" if isinstance(part, dict) else key
-            raise InputError(f"{folder}/run.json has no {lacking}, which a finished run has; restore it or train again")
-    try:
-        loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        whole = isinstance(loaded["state_dict"], dict)
-    except Exception as error:  # of many kinds, in words about how PyTorch reads
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        whole = False
-    if not whole:
-        raise InputError(f"{checkpoint} is damaged, or holds more than weights; restore it, or train the run again")
-    return record, loaded
 
 
 def read_truth(path: Path) -> dict[str, tuple[Event, ...]]:

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, plain
 from sed_lab.files import read_json, write_json
 from sed_lab.run.process import end_with_parent, rank
 from sed_lab.run.record import read_record
@@ -48,7 +48,7 @@ def run_job(cfg: DictConfig) -> float | None:
             command += ["--config-dir", source.path]
     value, reason = run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
     if reason:
-        print(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)", file=sys.stderr)
+        print(plain(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)"), file=sys.stderr)
     else:
         print(f"job {hydra.job.num} done: {folder}", flush=True)
     return value
@@ -218,12 +218,13 @@ def expected_jobs(overrides: list[str]) -> int:
 def _print_jobs(jobs: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="sweep")
     for column in ("job", "status", "folder", "reason"):
         table.add_column(column, overflow="fold")
     for job in jobs:
-        table.add_row(str(job["job"]), job["status"], Path(job["folder"]).name, job["reason"])
+        table.add_row(str(job["job"]), job["status"], *map(Text, (Path(job["folder"]).name, plain(job["reason"]))))
     console = Console(stderr=True)
     console.print(table)
     counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing")}

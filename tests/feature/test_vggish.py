@@ -242,11 +242,12 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(trap))
     (tmp_path / "bare.npz").write_bytes(pickle.dumps(trap))
     for name in ("weights.npz", "weights.pth", "bare.pt", "bare.npz"):
-        with pytest.raises(InputError, match=f"{name}: .* cannot be read, as .* holds objects, which are never run"):
+        said = "cannot be read as .npz" if name.endswith("z") else "cannot be read, as .* objects, which are never run"
+        with pytest.raises(InputError, match=f"{name}:? .*{said}"):
             read_weights(tmp_path / name)
-    with pytest.raises(InputError, match=r"weights\.npz: vggish/conv2/weights cannot be read"):
+    with pytest.raises(InputError, match=r"weights\.npz .* \(vggish/conv2/weights\.npy holds neither"):
         read_weights(tmp_path / "weights.npz")
-    with pytest.raises(InputError, match=r"pca\.npz: pca_eigen_vectors cannot be read"):
+    with pytest.raises(InputError, match=r"pca\.npz .* \(pca_eigen_vectors\.npy holds neither"):
         read_pca(tmp_path / "pca.npz")
     assert not sprung.exists()
 
@@ -313,7 +314,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     for content in (b"", b"text", whole[: len(whole) // 2], (tmp_path / "array.npy").read_bytes()):
         for name in ("bad.npz", "bad.pth"):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(InputError, match=rf"{name}(:.* cannot be read| lacks)"):
+            with pytest.raises(InputError, match=rf"{name}(:?.* cannot be read| lacks)"):
                 read_weights(tmp_path / name)
     lacking = tiny_variables()
     del lacking["vggish/conv4/conv4_1/biases"]

@@ -19,10 +19,11 @@ from sed_lab.decoder.median import MedianDecoder
 from sed_lab.errors import InputError
 from sed_lab.method.base import Prediction
 from sed_lab.predict import detect, score_file
-from sed_lab.run.assemble import Detector, _option, check_targets
 from sed_lab.run.decoding import choose, noted
+from sed_lab.run.detector import Detector, _option
+from sed_lab.run.trust import check_node
 from sed_lab.types import Scores
-from tests.configured import CONF, configured
+from tests.configured import configured
 
 Median, Box, Onset = (configured(f"decoder/{name}") for name in ("default", "box", "amiriparian2018"))
 CLASSES = ("Cat", "Dog")
@@ -49,7 +50,7 @@ def record_of(best: str = "rival", metrics: dict[str, float] | None = None) -> d
 
 def choice(record: dict[str, Any], asked: str | None, threshold: str | None, own: Decoder = Median()) -> Any:  # noqa: B008
     there = noted(record, own, CLASSES, SYSTEMS)
-    return choose(record, own, there, there.system, asked, threshold, lambda kind: _option(CONF, kind))
+    return choose(record, own, there, there.system, asked, threshold, _option)
 
 
 def test_the_best_that_is_noted_predicts_unless_something_else_is_asked_for() -> None:
@@ -170,7 +171,7 @@ def test_a_record_can_give_a_decoder_nothing_but_numbers(
 
 def test_what_a_method_took_from_the_data_names_no_code_either() -> None:
     with pytest.raises(InputError, match=r"detector.decided._target_=os.system is not sed_lab's own"):
-        check_targets(EVIL, "detector.decided")
+        check_node(EVIL, "", "detector.decided")
 
 
 HOP, SECONDS, RATE = 0.1, 4.0, 16000

@@ -22,7 +22,8 @@ from sed_lab.errors import InputError
 from sed_lab.evaluate import measure_run
 from sed_lab.files import read_json
 from sed_lab.prepare import prepare
-from sed_lab.run.assemble import build, load_detector
+from sed_lab.run.assemble import build
+from sed_lab.run.detector import load_detector
 from sed_lab.run.scoring import note_measured, score_run
 from sed_lab.scores import load_scores
 from sed_lab.types import Event

@@ -1,0 +1,96 @@
+"""Lightning's trainer for a run, and training from where an earlier try left off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from sed_lab.errors import InputError, some
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from sed_lab.clip.module import SedData
+    from sed_lab.decoder.base import Decoder
+    from sed_lab.method.base import SedMethod
+
+
+def build_trainer(
+    cfg: DictConfig, folder: Path, objective: Sequence[str], data: SedData, decoder: Decoder, loggers: list[Any]
+) -> pl.Trainer:
+    """Lightning's trainer with this run's callbacks; the global batch decides the accumulation."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from sed_lab.run.assemble import build
+    from sed_lab.run.checkpoint import WholeCheckpoints
+    from sed_lab.run.collect import Evaluation
+    from sed_lab.run.keep import BestWeights
+    from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
+
+    checkpoints = folder / "checkpoints"
+    keep = partial(ModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks = [
+        Evaluation(folder, objective, decoder, cfg.tune_on, cfg.metric.zero_score),
+        History(folder / "history.csv"),
+        # Where nothing is validated, the last epoch's are the best weights.
+        BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
+        keep("last"),
+        Bars() if on_terminal() else PlainProgress(),
+    ]
+    quiet()
+    trainer = build(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        enable_progress_bar=on_terminal(),
+        default_root_dir=str(folder),
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )
+    trainer.strategy.checkpoint_io = WholeCheckpoints()
+    # Lightning's own handlers wait for other processes within a signal; `run_command` ends all alike.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
+    parts = trainer.world_size * trainer.accumulate_grad_batches
+    if parts > 1:
+        rank_zero_only(print)(
+            f"global batch {dict(cfg.batch.clips)} over {trainer.world_size} devices x"
+            f" {trainer.accumulate_grad_batches} passes; logged losses are those of one device,"
+            " and batch normalisation sees each part by itself"
+        )
+    return trainer
+
+
+def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
+    """Train, going on from ``last.ckpt`` where an earlier try left one."""
+    from sed_lab.clip.audio import SUFFIXES, BadAudio
+    from sed_lab.clip.audio_folder import check_audio
+
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+    except SystemExit:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from None
+    except BadAudio as error:  # all of them are named, not the first only
+        clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
+        bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
+        if len(bad) > 1:
+            named = some((f"{path} ({reason})" for path, reason in bad), "; ")
+            raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error
+        raise
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def seconds_before(trainer: pl.Trainer) -> float:
+    """How long training took before this process went on with it."""
+    from sed_lab.run.progress import History
+
+    return next(one.before for one in trainer.callbacks if isinstance(one, History))  # type: ignore[attr-defined]
