@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 
 from sed_lab.app import conf_folder
 from sed_lab.predict import detect, score_file
-from sed_lab.run.assemble import Detector
+from sed_lab.run.detector import Detector
 from sed_lab.run.identity import register_resolvers
 from sed_lab.train import build
 

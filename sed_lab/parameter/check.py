@@ -60,7 +60,9 @@ def described(config: Mapping[str, Any], command: str) -> Iterator[tuple[str, An
         elif isinstance(value, dict):
             yield from _nodes(key, value)
         elif key in GROUPS and value is not None:
-            raise InputError(f"{key}={shown(value)}: it is a group of settings; give {key}.KEY=VALUE")
+            chosen = f"an option is chosen by decoder@{key}={shown(value)}"
+            said = chosen if key == "rival_decoder" else f"it is a group of settings; give {key}.KEY=VALUE"
+            raise InputError(f"{key}={shown(value)}: {said}")
 
 
 def _nodes(key: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any, Parameter]]:

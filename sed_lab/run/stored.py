@@ -1,4 +1,4 @@
-"""What a run stores of each scored subset: scores, annotation and durations."""
+"""What a run stores of each scored subset: scores by system, annotation and the classes it is about, durations."""
 
 from __future__ import annotations
 
