@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -145,8 +146,15 @@ def placing_words(words: Sequence[str], experiments: Sequence[Experiment], scale
     found = [word for word in words if word not in trainers]
     for word in trainers:
         option = yaml.safe_load((conf_folder() / f"{word.replace('=', '/')}.yaml").read_text(encoding="utf-8"))
-        found = [f"trainer.{name}={option[name]}" for name in NOT_IDENTITY_TRAINER if name in option] + found
+        found = [f"trainer.{name}={_as_word(option[name])}" for name in NOT_IDENTITY_TRAINER if name in option] + found
     return tuple(found)
+
+
+def _as_word(value: Any) -> str:
+    """A value of a YAML file as an override has it."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_as_word(inner)}' for name, inner in value.items())}}}"
+    return str(value)
 
 
 def _changing(words: Sequence[str], config: str, overrides: tuple[str, ...]) -> str:

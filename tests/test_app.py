@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.typed import typed
 
 
 def command(module: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -74,9 +77,23 @@ def test_help_is_quick() -> None:
         ("sed_lab.predict", ["/nowhere", "x.wav"], "x.wav does not exist; give audio files or folders"),
     ],
 )
-def test_bad_input_is_one_sentence(module: str, words: list[str], sentence: str, tmp_path: os.PathLike[str]) -> None:
+def test_bad_input_is_one_sentence(module: str, words: list[str], sentence: str, tmp_path: Path,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("SED_LAB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("SED_LAB_CACHE", str(tmp_path / "cache"))
+    done = typed(module.replace("sed_lab.", "sed-"), *words, folder=tmp_path)
+    assert sentence in done.err
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert done.err.strip().splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("sed_lab.train", ["los=bce"]), ("sed_lab.evaluate", []), ("sed_lab.predict", ["/nowhere", "x.wav"])],
+)
+def test_so_it_is_in_a_process_of_its_own(module: str, words: list[str], tmp_path: Path) -> None:
     done = command(module, *words, SED_LAB_RUNS=str(tmp_path), SED_LAB_CACHE=str(tmp_path))
-    assert sentence in done.stderr
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")

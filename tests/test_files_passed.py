@@ -62,6 +62,7 @@ def test_a_training_step_passes_eight_files_and_a_prediction_six(
 ) -> None:
     register_resolvers()
     words = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", f"paths.cache={tmp_path}", "logger=[]"]
+    words += ["batch.cache_features=false"]  # what is kept stands in place of reading and computing
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         data, made = build(compose("park2022", overrides=words))
     trace = Trace()

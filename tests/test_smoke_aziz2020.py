@@ -156,7 +156,7 @@ def test_what_is_no_embedding_is_named(of_vggish: Path, tmp_path: Path, monkeypa
     said = capsys.readouterr().err
     assert "floats.npz: a is float64 [10, 128], but a clip's embedding is uint8 [10, 128], VGGish's rows after" in said
     assert "short.npz: a is uint8 [9, 128]" in said
-    assert "text.npz: cannot be read as .npz" in said
+    assert "text.npz cannot be read as .npz" in said
 
 
 def test_another_front_end_than_the_embeddings_own_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
