@@ -38,6 +38,7 @@ FORMS = {
     ),
     r"(?s)Ambiguous value for argument '(.*?)'\s+1": "{0}: several values; use KEY=[A,B] for a list, -m for a run each",
     r"(?s)Error parsing override '(.*?)'\s+(.*?)\s+See http": f"{{0!r}} ({{1}}) {UNREAD}",
+    r"(?s) raised while resolving interpolation: .*full_key: (\S+)": "{0}: ${{...}} cannot be replaced so; give a text",
 }
 """What Hydra says, as a pattern, and how it is said to the user."""
 
@@ -112,6 +113,10 @@ def run_hydra(
         if refused:
             raise refused[0] from None
         raise InputError(sentence(error, config_name)) from error
+    except TypeError as error:  # Hydra's, of [A, 1] for options
+        raise InputError(
+            "options of a group are names; give GROUP=OPTION, or GROUP=[A,B] where it takes several"
+        ) from error
     except ValueError as error:
         if "Config group override" not in str(error) or any(word.startswith("=") for word in sys.argv[1:]):
             raise InputError("a word on the command line cannot be read; write each as KEY=VALUE") from error
@@ -184,7 +189,7 @@ def sentence(error: Exception, config_name: str) -> str:
     """What Hydra refuses, as one sentence with the nearest known key, group or option."""
     text = str(error)
     for form, said in FORMS.items():
-        if found := re.search(form, text):
+        if found := re.search(form, f"{text}\n{error.__cause__ or ''}"):
             return said.format(*found.groups())
     if found := re.search(r"Could not override '([^']+)'\.\n", text):
         return _unknown_key(error, found[1], config_name)
