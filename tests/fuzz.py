@@ -202,6 +202,7 @@ def fuzz(name: str, count: int, seed: int) -> dict[str, tuple[int, int]]:
     valid = READERS[name][1]()
     found: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
+        read(name, valid, Path(folder))  # loads what the reader needs, which takes seconds in a new process
         for number in range(count):
             if fault := read(name, damaged(valid, random.Random(f"{name} {seed} {number}")), Path(folder)):
                 first, times = found.get(fault, (number, 0))
