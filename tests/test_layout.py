@@ -39,6 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "method": {"feature", "model", "loss"},
     "run": {"clip", "feature", "decoder", "metric", "scores", "method"},
     "experiment": {"metric", "run"},
+    "detection": {"clip", "decoder", "feature", "scores", "run", "report"},  # sed-predict's: what becomes of its events
     "report": {"clip", "feature", "decoder", "metric", "scores", "run", "experiment"},
     "analysis": {"clip", "decoder", "metric", "scores", "run", "experiment", "report"},  # imported by name
 }
