@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sed_lab.errors import InputError, plain, run_command, visible
-from sed_lab.files import write_text
+from sed_lab.errors import InputError, plain, run_command
 from sed_lab.run.detector import Detector, load_detector
 
 if TYPE_CHECKING:
+    from sed_lab.detection.inputs import Recording
     from sed_lab.types import Event, Scores
 
 CROSSFADE = 1.0  # seconds before and after a join over which the centred window takes over
@@ -36,21 +37,51 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="sed-predict", description="Detect sound events in audio files with a trained run."
+        prog="sed-predict",
+        description="Detect sound events in audio files with a trained run. What is done already is skipped.",
     )
     parser.add_argument("run", type=Path, help="a run's folder, as runs/NAME")
     parser.add_argument(
         "audio",
-        type=Path,
         nargs="+",
-        help="audio files or folders of them; for a run on embeddings also .tfrecord files as AudioSet's, or .npz files"
-        " with an array uint8 [10, 128] for each clip",
+        help="audio files, folders (searched in depth), patterns ('data/**/*.wav'), or - for a list on standard input;"
+        " for a run on embeddings also .tfrecord files as AudioSet's, or .npz files with an array uint8 [10, 128] for"
+        " each clip",
     )
-    parser.add_argument("-o", "--output", type=Path, help="write one table of events here (default: to the terminal)")
-    parser.add_argument("--per-file", type=Path, metavar="FOLDER", help="write a table for each file into this folder")
+    _add_outputs(parser)
+    _add_choices(parser)
+    return parser.parse_args()
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--scores", type=Path, metavar="FOLDER", help="write frame scores, one sed_scores_eval TSV a file"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write one table of all events here (default: to the terminal)",
     )
+    parser.add_argument(
+        "--per-file", type=Path, metavar="FOLDER",
+        help="write a file for each recording into this folder, under its path below the folder that was given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", action="append", default=[], metavar="NAME",
+        help="tsv, csv, json, audacity (label track) or raven (selection table); with --per-file several, with commas"
+        " (default: by the suffix of -o, else tsv)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scores", type=Path, metavar="FOLDER", help="write frame scores, one sed_scores_eval TSV a recording"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FOLDER", help="draw a picture of each recording: spectrum, posteriors, events"
+    )
+    parser.add_argument(
+        "--embeddings", type=Path, metavar="FOLDER", help="write VGGish's embeddings, one TFRecord as AudioSet's a file"
+    )
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoder",
         help="best: the one that was best on held-out clips, tuned class by class (default, where the run has one);"
@@ -64,9 +95,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--system",
         help="which of the run's systems (student, teacher); default: the best on held-out clips, else the first",
-    )
-    parser.add_argument(
-        "--embeddings", type=Path, metavar="FOLDER", help="write VGGish's embeddings, one TFRecord as AudioSet's a file"
     )
     parser.add_argument(
         "--vggish",
@@ -83,22 +111,19 @@ def _arguments() -> argparse.Namespace:
         help="a package of yours that defines the method, network, ... of the run; code of no other is loaded",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    return parser.parse_args()
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
     """Score and decode every file; exit code 1 where some could not be read, the rest done."""
-    from sed_lab.clip.audio_folder import track
     from sed_lab.clip.embedding_file import SUFFIXES
-    from sed_lab.clip.tfrecord import encode_embedding, write_records
-    from sed_lab.feature.embedded import embedded
-    from sed_lab.feature.vggish import VggishEmbedding
-    from sed_lab.run.memory import keep_freed_memory
-    from sed_lab.scores import joined, write_scores_folder
+    from sed_lab.detection.inputs import find_recordings
+    from sed_lab.detection.job import detect_all
+    from sed_lab.detection.output import output_of
 
-    keep_freed_memory()
-    files = find_files(arguments.audio)
-    embeddings = [path for path in files if path.suffix in SUFFIXES]
+    recordings = find_recordings(arguments.audio)
+    places = (arguments.scores, arguments.plot, arguments.embeddings)
+    output = output_of(arguments.output, arguments.per_file, arguments.format, *places, len(recordings))
+    embeddings = [one for one in recordings if one.path.suffix in SUFFIXES]
     detector = load_detector(
         arguments.run,
         arguments.system,
@@ -106,44 +131,34 @@ def predict_command(arguments: argparse.Namespace) -> int:
         arguments.device,
         arguments.vggish,
         arguments.trust,
-        audio=len(embeddings) < len(files),
+        audio=len(embeddings) < len(recordings),
         decoder=arguments.decoder,
     )
-    if embeddings and detector.method.takes != "features of embedding rows":
-        raise InputError(f"{embeddings[0]}: {arguments.run.name} was not trained on embeddings; give it recordings")
-    front_end: Any = getattr(detector.method, "feature", None)
-    if arguments.embeddings and not isinstance(front_end, VggishEmbedding):
-        raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
-    print(plain(f"{detector.system} of {arguments.run.name}, {_in_words(detector)}"), file=sys.stderr)
-    rows: list[tuple[str, Event]] = []
-    scored: list[Scores] = []
-    unreadable: list[tuple[Path, str]] = []
-    for path in track(files, len(files), "detecting events"):
-        try:
-            clips = list(score_embeddings(detector, path)) if path in embeddings else [score_file(detector, path)]
-        except InputError as error:
-            unreadable.append((path, str(error)))
-            continue
-        names = [one.clip_id[0] if path in embeddings else str(path) for one in clips]
-        own = [(name, event) for name, one in zip(names, clips, strict=True) for event in detect(detector, one)]
-        rows += own
-        if arguments.embeddings and path not in embeddings:
-            records = map(encode_embedding, embedded(path, front_end, arguments.device))
-            write_records(arguments.embeddings / f"{path.stem}.tfrecord", records)
-        if arguments.per_file:
-            table = event_table([(Path(name).name, event) for name, event in own])
-            write_text(arguments.per_file / f"{path.stem}.tsv", table)
-        if arguments.scores:
-            scored += clips
-    if scored:
-        write_scores_folder(arguments.scores, joined(scored))
-    if arguments.output:
-        write_text(arguments.output, event_table(rows))
-    elif not arguments.per_file:
-        print(event_table(rows), end="")
+    _refuse_misfits(arguments, detector, embeddings)
+    words = _in_words(detector)
+    print(plain(f"{detector.system} of {arguments.run.name}, {words}"), file=sys.stderr)
+    weights = (arguments.run / "detector.ckpt").stat()
+    about = {"run": arguments.run.name, "system": detector.system, "decoder": words, "classes": detector.classes}
+    key = {**about, "settings": detector.decoder.settings(), "threshold": detector.threshold, "output": vars(output)}
+    key |= {"weights": [weights.st_size, weights.st_mtime_ns], "vggish": arguments.vggish}
+    score = partial(_score_recording, detector)
+    unreadable = detect_all(detector, score, recordings, output, about, key)
     for path, reason in unreadable:
         print(plain(f"not read: {path}: {reason}"), file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _refuse_misfits(arguments: argparse.Namespace, detector: Detector, embeddings: Sequence[Recording]) -> None:
+    from sed_lab.feature.vggish import VggishEmbedding
+
+    if embeddings and detector.method.takes != "features of embedding rows":
+        raise InputError(
+            f"{embeddings[0].path}: {arguments.run.name} was not trained on embeddings; give it recordings"
+        )
+    if arguments.embeddings and not isinstance(getattr(detector.method, "feature", None), VggishEmbedding):
+        raise InputError(f"--embeddings: {arguments.run.name} was not trained on embeddings; leave it out")
+    if embeddings and (arguments.plot or arguments.embeddings):
+        raise InputError(f"{embeddings[0].path}: --plot and --embeddings need recordings; give those alone")
 
 
 def _in_words(detector: Detector) -> str:
@@ -153,28 +168,16 @@ def _in_words(detector: Detector) -> str:
     return f"{detector.words}: {', '.join(f'{name} {value:.3g}' for name, value in each)}"
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and all audio files, or else embeddings, of the folders named, in sorted order.
+def _score_recording(detector: Detector, path: Path, heard: Callable[[float], None]) -> list[Scores]:
+    from sed_lab.clip.embedding_file import SUFFIXES
 
-    Raises:
-        InputError: a path does not exist, or a folder holds neither.
-    """
-    from sed_lab.clip.audio_folder import list_audio
-    from sed_lab.clip.embedding_file import list_embeddings
-
-    files: list[Path] = []
-    for given in paths:
-        if not given.exists():
-            raise InputError(f"{given} does not exist; give audio files or folders")
-        found = (list_audio(given) or list_embeddings(given)) if given.is_dir() else [given]
-        if not found:
-            raise InputError(f"{given} holds no audio files (wav, flac, ogg, mp3); give another folder")
-        files += [path for path in found if path not in files]
-    return files
+    return list(score_embeddings(detector, path)) if path.suffix in SUFFIXES else [score_file(detector, path, heard)]
 
 
-def score_file(detector: Detector, path: Path) -> Scores:
+def score_file(detector: Detector, path: Path, heard: Callable[[float], None] | None = None) -> Scores:
     """Frame scores of a whole recording, in bounded memory; of a detector of clips, a frame is as long as its clips.
+
+    ``heard`` is told how many more seconds are scored, as they are.
 
     Raises:
         InputError: the file cannot be read.
@@ -203,6 +206,8 @@ def score_file(detector: Detector, path: Path) -> Scores:
             share = _share(middle, detector.clip_seconds, windows, centred)[:, None]
             frame[first : first + keep] += share * scores[:keep]
             weight[first : first + keep] += share
+        if heard is not None:
+            heard(info.duration * len(batch) / len(plan))
     frame = np.clip(frame / np.maximum(weight, 1e-6), 0, 1)
     return Scores((path.stem,), detector.classes, np.array([info.duration]), hop, (frame,), name=str(path))
 
@@ -273,12 +278,6 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
         assert clip is not None
         return clip[:, None]
     return detector.decoder.gate(prediction.frame.float().cpu().numpy(), clip)
-
-
-def event_table(rows: Sequence[tuple[str, Event]]) -> str:
-    """Events as a TSV text: ``filename onset offset event_label``, seconds with three decimals."""
-    lines = [f"{visible(name)}\t{event.onset:.3f}\t{event.offset:.3f}\t{event.event_label}\n" for name, event in rows]
-    return "filename\tonset\toffset\tevent_label\n" + "".join(lines)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ CORPORA = {
     "audioset_rare": "AudioSet's segment lists and recordings, folder with *segments.csv and audio/",
     "audioset_embeddings": "AudioSet's embeddings, folder with bal_train/, eval/, unbal_train/, or what was made of it",
     "soundbank": "your own sounds, a folder for each class, or ESC-10 or ESC-50",
+    "folder": "your own recordings, annotated beside them: Raven, Audacity, TSV, CSV",
     "layout": "your own data in DESED's layout",
 }
 
@@ -54,7 +55,9 @@ def _add_check(commands: Commands) -> None:
         epilog="; ".join(f"{name}: {what}" for name, what in CORPORA.items()),
     )
     parser.add_argument("corpus", choices=tuple(CORPORA), metavar="CORPUS", help=", ".join(CORPORA))
-    parser.add_argument("folder", type=Path, help="what dataset.folder (soundbank: dataset.bank_folder) is set to")
+    parser.add_argument(
+        "folder", type=Path, help="what dataset.folder is set to (soundbank: bank_folder, folder: audio_folder)"
+    )
     parser.add_argument("--quick", action="store_true", help="read headers only, do not decode the audio")
     parser.add_argument("--jobs", type=int, help="threads (default: all cores)")
     parser.add_argument("--missing", type=Path, metavar="FILE", help="write all missing recordings to this file")
@@ -87,6 +90,7 @@ def _checks_of(options: argparse.Namespace) -> list[SplitCheck]:
     from sed_lab.dataset.audioset_labels import numbered
     from sed_lab.dataset.check import Looking
     from sed_lab.dataset.check_audioset import check_audioset_rare, check_embeddings
+    from sed_lab.dataset.check_folder import check_folder
     from sed_lab.dataset.check_layout import check_layout
     from sed_lab.dataset.check_soundbank import check_soundbank
     from sed_lab.dataset.check_tut_rare import check_tut_rare
@@ -109,6 +113,8 @@ def _checks_of(options: argparse.Namespace) -> list[SplitCheck]:
     if options.corpus == "soundbank":
         cut = (settings.event_range_db, settings.event_gap_seconds)
         return check_soundbank(folder, settings.sample_rate, *cut, how)
+    if options.corpus == "folder":
+        return check_folder(folder, settings.sample_rate, settings.clip_seconds, settings.shares, settings.seed, how)
     return check_layout(folder, settings.sample_rate, classes_of(folder), how=how)
 
 

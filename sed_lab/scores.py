@@ -91,16 +91,21 @@ def write_scores_folder(folder: Path, scores: Scores, decimals: int = 7) -> None
         raise InputError(f"{scores.name}: a score folder needs frame scores, there are clip scores only")
     if unfit := [clip_id for clip_id in scores.clip_id if "/" in clip_id or clip_id in ("", ".", "..")]:
         raise InputError(f"{scores.name}: clip_id {unfit[0]!r} cannot be a file name; rename the clip")
-    header = "\t".join(["onset", "offset", *scores.classes])
-    for clip_id, array, duration in zip(scores.clip_id, scores.frame, scores.duration, strict=True):
-        times = frame_times(len(array), scores.frame_hop or 0.0, float(duration))
-        rows = [header]
-        for t, row in enumerate(array[: len(times) - 1]):
-            rows.append("\t".join([f"{times[t]:.6f}", f"{times[t + 1]:.6f}", *(f"{v:.{decimals}g}" for v in row)]))
-        write_text(folder / f"{clip_id}.tsv", "\n".join(rows) + "\n")
+    for row, clip_id in enumerate(scores.clip_id):
+        write_scores_file(folder / f"{clip_id}.tsv", scores, row, decimals)
     ends = zip(scores.clip_id, scores.duration, strict=True)
     lines = [f"{clip_id}.wav\t{duration:.6f}" for clip_id, duration in ends]
     write_text(durations_file(folder), "\n".join(["filename\tduration", *lines]) + "\n")
+
+
+def write_scores_file(path: Path, scores: Scores, clip: int, decimals: int) -> None:
+    """Write the frame scores of one clip, by its number, in sed_scores_eval's form."""
+    assert scores.frame is not None
+    times = frame_times(len(scores.frame[clip]), scores.frame_hop or 0.0, float(scores.duration[clip]))
+    lines = ["\t".join(["onset", "offset", *scores.classes])]
+    for t, row in enumerate(scores.frame[clip][: len(times) - 1]):
+        lines.append("\t".join([f"{times[t]:.6f}", f"{times[t + 1]:.6f}", *(f"{v:.{decimals}g}" for v in row)]))
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def read_scores_folder(folder: Path) -> Scores:

@@ -40,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "parameter": set(),
     "run": {"clip", "feature", "decoder", "metric", "scores", "method", "parameter"},
     "experiment": {"metric", "run"},
+    "detection": {"clip", "decoder", "feature", "scores", "run", "report"},  # sed-predict's: what becomes of its events
     "report": {"clip", "feature", "decoder", "metric", "scores", "run", "experiment"},
     "analysis": {"clip", "decoder", "metric", "scores", "run", "experiment", "report"},  # imported by name
 }

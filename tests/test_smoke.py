@@ -239,7 +239,8 @@ def test_predict_any_audio_and_lists_what_it_cannot_read(smoke: Path, tmp_path: 
     assert "broken.wav" in done.stderr
     assert "Traceback" not in done.stderr
     lines = (tmp_path / "events.tsv").read_text().splitlines()
-    assert lines[0] == "filename\tonset\toffset\tevent_label"
+    assert lines[0] == "filename\tonset\toffset\tevent_label\tconfidence"
+    assert all(0 < float(line.split("\t")[4]) <= 1 for line in lines[1:])
     ends = [float(line.split("\t")[2]) for line in lines[1:] if "stereo" in line]
     assert ends
     assert max(ends) <= 23.0
@@ -261,7 +262,7 @@ def test_predict_gives_the_detections_that_the_run_s_page_shows(smoke: Path, tmp
     found = [
         (name, *(f"{min(float(time), end):.2f}" for time in (onset, offset)), label)
         for path in sorted((tmp_path / "found").glob("*.tsv"))
-        for name, onset, offset, label in (row.split("\t") for row in path.read_text().splitlines()[1:])
+        for name, onset, offset, label, _ in (row.split("\t") for row in path.read_text().splitlines()[1:])
     ]
     expected = [(f"{name}.wav", f"{float(a):.2f}", f"{float(b):.2f}", label) for name, a, b, label in
                 (row.split("\t") for row in stored)]  # fmt: skip

@@ -74,7 +74,11 @@ def test_a_run_leaves_both_systems_and_its_front_end(tmp_path: Path) -> None:
     audio = [line.split("\t")[1] for line in (folder / "scores/test/audio.tsv").read_text().splitlines()[1:]]
     found = sed("predict", str(folder), audio[0], "--threshold", "0.0", "--system", "proposed1", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines()[1:] == [f"{audio[0]}\t0.000\t10.000\t{label}" for label in counts]
+    rows = [line.rsplit("\t", 1) for line in found.stdout.splitlines()[1:]]
+    assert [row for row, _ in rows] == [f"{audio[0]}\t0.000\t10.000\t{label}" for label in counts]
+    assert scores.classes == tuple(counts)
+    own = scores.clip[scores.clip_id.index(Path(audio[0]).stem)]  # of a whole clip, confidence is the clip's score
+    assert [float(sure) for _, sure in rows] == pytest.approx(own.tolist(), abs=2e-3)
     again = sed("evaluate", f"run={folder}", f"output={tmp_path}/again", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert read_json(tmp_path / "again" / "metrics.json")["systems"] == metrics["systems"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sed_lab.bank.base import SPLITS, active_runs, loop
+from sed_lab.bank.procedural.bank import ProceduralBank
 from sed_lab.clip.audio import SUFFIXES, read_audio
 from sed_lab.clip.audio_folder import refuse_bad, short_reason
 from sed_lab.errors import InputError
@@ -46,11 +47,12 @@ class FolderBank:
     names; ``folds`` names whole folds for all three instead. Without folds the sources of each class are shared out
     60/20/20. An event is a run of frames within ``range_db`` of its recording's loudest frame, gaps up to
     ``max_gap_seconds`` bridged; a recording with runs below ``min_event_seconds`` only gives its longest one.
+    Where no label serves as a background, the embedded ones of `ProceduralBank` do; `roles` says which are what.
     ``others`` are labels whose events are there beside those of ``classes`` (None: all that are neither class nor
     background), in whichever splits have them.
 
     Raises:
-        InputError: no such folder, no audio, unreadable files (all named), an unknown class, no background, or a
+        InputError: no such folder, no audio, unreadable files (all named), an unknown class or background, or a
             class without a recording in a split.
     """
 
@@ -70,7 +72,9 @@ class FolderBank:
         self.folder, self.sample_rate = Path(folder), sample_rate
         recordings = find_recordings(self.folder)
         active, share = _measure(recordings, sample_rate, range_db, max_gap_seconds, min_event_seconds)
-        self.classes, noises = _roles(self.folder, recordings, share, classes, backgrounds)
+        self.classes, self.why_background = _roles(self.folder, recordings, share, classes, backgrounds)
+        noises = tuple(self.why_background)
+        self._embedded = None if noises else ProceduralBank((), "real", sample_rate, seed)
         self.others = tuple(sorted({r.label for r in recordings} - {*self.classes, *noises}))
         self.others = self.further(others)
         wanted = [r for r in recordings if r.label in {*self.classes, *noises, *self.others}]
@@ -99,11 +103,21 @@ class FolderBank:
         return read_audio(path, self.sample_rate)[start:stop].copy()
 
     def background_count(self, split: str) -> int:
-        return len(self._backgrounds[split])
+        return self._embedded.background_count(split) if self._embedded else len(self._backgrounds[split])
 
     def background(self, split: str, index: int, seconds: float) -> np.ndarray:
+        if self._embedded:
+            return self._embedded.background(split, index, seconds)
         path, start, stop = self._backgrounds[split][index]
         return loop(read_audio(path, self.sample_rate)[start:stop], round(seconds * self.sample_rate), self.sample_rate)
+
+    def roles(self) -> str:
+        """Which classes are events and which backgrounds, and why, in a sentence."""
+        found = ", ".join(f"{label} ({why})" for label, why in self.why_background.items())
+        noises = found or "the embedded ones, as no folder is named like one or holds steady sound"
+        return (
+            f"events: {', '.join(self.classes)}; backgrounds: {noises}; dataset.classes and dataset.backgrounds set it"
+        )
 
     def source_clips(self, split: str = "train") -> dict[str, int]:
         """Recordings of each class in a split (V_c of Park & Elhilali 2022 for ``train``)."""
@@ -136,7 +150,7 @@ class FolderBank:
 
     def _refuse_gaps(self, noises: Iterable[str]) -> None:
         missing = [f"{label} in {s}" for label in self.classes for s in SPLITS if (s, label) not in self._events]
-        missing += [f"backgrounds ({', '.join(noises)}) in {s}" for s in SPLITS if not self._backgrounds[s]]
+        missing += [f"backgrounds ({', '.join(noises)}) in {s}" for s in SPLITS if not self.background_count(s)]
         if missing:
             raise InputError(
                 f"{self.folder}: no recording of {', '.join(missing)}; add recordings (three sources a class at "
@@ -216,19 +230,20 @@ def _roles(
     share: Mapping[Path, float],
     classes: Sequence[str] | None,
     backgrounds: Sequence[str] | None,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Event classes in their order, and the labels that serve as backgrounds."""
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Event classes in their order, and the labels that serve as backgrounds, with the reason; there may be none."""
     labels = sorted({recording.label for recording in recordings})
     chosen = tuple(identifier(name) for name in classes or ())
     if unknown := [name for name in chosen if name not in labels]:
         raise InputError(f"{folder} has no class {', '.join(unknown)}; it has {', '.join(labels)}")
     patterns = [identifier(p).lower() if "*" not in p else p.lower() for p in backgrounds or BACKGROUNDS]
     free = [label for label in labels if label not in chosen]
-    noises = tuple(label for label in free if any(fnmatch.fnmatchcase(label.lower(), p) for p in patterns))
+    why = "dataset.backgrounds" if backgrounds else "by its name"
+    noises = {label: why for label in free if any(fnmatch.fnmatchcase(label.lower(), p) for p in patterns)}
     if not noises and backgrounds is None:
-        covered = {label: [share[r.path] for r in recordings if r.label == label] for label in free}
-        noises = tuple(label for label in free if np.mean(covered[label]) >= STEADY)
-    if not noises:
+        covered = {label: np.mean([share[r.path] for r in recordings if r.label == label]) for label in free}
+        noises = {label: f"steady, {part:.0%} of it sounds" for label, part in covered.items() if part >= STEADY}
+    if not noises and backgrounds is not None:
         raise InputError(
             f"{folder} has no background among {', '.join(free) or 'its folders'} (looked for {', '.join(patterns)}); "
             "name the folders that hold steady noise in backgrounds"

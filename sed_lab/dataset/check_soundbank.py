@@ -88,9 +88,12 @@ def _check_roles(folder: Path, sample_rate: int, range_db: float, gap: float, ch
     except InputError as error:
         checks[0].errors.append(str(error))
         return
+    if not bank.why_background:
+        checks[0].notes.append("no folder is named like a background or holds steady sound: the embedded ones serve")
     for check in checks:
         if check.subset not in bank.classes:
-            check.notes.append("a background, not an event; dataset.classes lists the classes that are events")
+            why = bank.why_background.get(check.subset, "not asked for")
+            check.notes.append(f"a background ({why}), not an event; dataset.classes lists the classes that are events")
             continue
         counts = ((bank.event_count(s, check.subset), bank.source_clips(s)[check.subset], s) for s in SPLITS)
         check.notes.append(", ".join(f"{events} events of {sources} sources in {s}" for events, sources, s in counts))

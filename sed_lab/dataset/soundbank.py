@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from sed_lab.bank.varied import VariedBank
 from sed_lab.clip.audio import SUFFIXES
 from sed_lab.files import read_json
 from sed_lab.types import Corpus
+
+log = logging.getLogger(__name__)
 
 
 def soundbank(
@@ -71,6 +74,7 @@ def soundbank(
         bank = FolderBank(
             bank_folder, classes, backgrounds, sample_rate, folds, 0.1, event_gap_seconds, event_range_db, seed
         )
+        log.info("%s: %s", bank_folder, bank.roles())
         meets = even_occurrence(bank.classes, max_events) if table is None else occurrence(table, bank.classes)
         synthetic = Specification(meets, clip_seconds, snr=levels["snr"], polyphony=polyphony)
         real = Specification(meets, clip_seconds, snr=levels["real_snr"], polyphony=polyphony, empty_share=empty_share)

@@ -133,6 +133,18 @@ DATASETS: dict[str, Parameters] = {
         "recorded": Parameter(YES_NO, "true: clips of the real domain are recordings by many microphones in rooms"),
         "true_events": Parameter(YES_NO, "true: weak clips carry their strong labels too"),
     },
+    "sed_lab.dataset.folder.own_recordings": {
+        "audio_folder": Parameter(PATH, "your recordings, annotated where they lie"),
+        "folder": Parameter(PATH, "where clips are cut on first use"),
+        "classes": Parameter(or_null(NAMES), "event classes; null: all labels"),
+        "label_column": Parameter(
+            or_null(TEXT), "of Raven tables; null: Annotation, Label, Class, Species or Common Name"
+        ),
+        "shares": Parameter(named(number(0, below=1), "subset"), "of each class's recordings that validate and test"),
+        "sample_rate": RATE,
+        "clip_seconds": SECONDS,
+        "seed": Parameter(SEED, "of the split"),
+    },
     "sed_lab.dataset.soundbank.soundbank": {
         "bank_folder": BANK,
         "folder": CACHE,

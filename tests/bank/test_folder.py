@@ -11,6 +11,7 @@ import soundfile
 
 from sed_lab.bank.base import SPLITS, CachedBank, active_runs, loop
 from sed_lab.bank.folder import FolderBank, find_recordings, identifier
+from sed_lab.bank.procedural.bank import ProceduralBank
 from sed_lab.errors import InputError
 
 RATE = 16000
@@ -165,11 +166,23 @@ def test_what_is_wrong_with_a_folder(folder: Path, tmp_path_factory: pytest.Temp
         (folder / "door bell" / name).write_bytes(b"no audio")
     with pytest.raises(InputError, match=r"2 of 12 audio files cannot be used: .*b0\.wav.*b1\.wav"):
         FolderBank(folder)
-    shutil.rmtree(folder / "Rain")
-    for i in range(3):
-        write(folder / "door bell" / f"b{i}.wav", noise(0.2, i), silence(0.8), noise(0.2, i))
-    with pytest.raises(InputError, match="has no background among"):
-        FolderBank(folder, classes=["Dog bark"])
+
+
+def test_the_roles_are_said_and_embedded_backgrounds_stand_in(folder: Path) -> None:
+    assert FolderBank(folder).roles().startswith("events: Dog_bark, door_bell; backgrounds: Rain (by its name); ")
+    named = FolderBank(folder, classes=["Dog bark"], backgrounds=["door bell"])
+    assert named.why_background == {"door_bell": "dataset.backgrounds"}
+    for i, path in enumerate(sorted((folder / "door bell").iterdir())):
+        write(path, noise(0.2, i), silence(0.8), noise(0.2, i))
+    (folder / "Rain").rename(folder / "Whirr")
+    assert FolderBank(folder).why_background.keys() == {"Whirr"}
+    assert FolderBank(folder).why_background["Whirr"].startswith("steady, ")
+    shutil.rmtree(folder / "Whirr")
+    bank, embedded = FolderBank(folder, seed=3), ProceduralBank((), "real", 16000, 3)
+    assert "backgrounds: the embedded ones" in bank.roles()
+    for split in SPLITS:
+        assert bank.background_count(split) == embedded.background_count(split) > 1
+        np.testing.assert_array_equal(bank.background(split, 1, 2.0), embedded.background(split, 1, 2.0))
 
 
 def test_cached_bank_decodes_once_and_keeps_to_its_limit(folder: Path) -> None:

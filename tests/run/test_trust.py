@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sed_lab import evaluate, files, predict
 from sed_lab.app import conf_folder
 from sed_lab.clip.annotation import write_durations, write_strong
+from sed_lab.detection.table import Found, rounded, table_text
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json, write_json
 from sed_lab.report import page
@@ -183,9 +184,11 @@ def test_names_with_markup_are_shown_as_they_are(
 
 @pytest.mark.parametrize("name", ["a\nb.wav\t0\t1\tDog", "a\x1b[2J", "\u202egod", "\u2028", "\x9b31m"])
 def test_a_file_s_name_forges_no_row_of_a_table(name: str) -> None:
-    (_, row) = predict.event_table([(name, Event(0.0, 1.0, "Dog"))]).splitlines()
-    assert row.split("\t")[1:] == ["0.000", "1.000", "Dog"]
-    assert all(sign.isprintable() or sign == "\t" for sign in row)
+    found = [Found(name, 2.0, (rounded(0.0, 1.0, "Dog", 0.5),))]
+    for kind, columns in (("tsv", slice(1, None)), ("raven", slice(3, 5))):
+        (_, row) = table_text(kind, found, {}, 8000).splitlines()
+        assert row.split("\t")[columns][:2] == ["0.000", "1.000"]
+        assert all(sign.isprintable() or sign == "\t" for sign in row)
 
 
 PACKAGE = """

@@ -1,0 +1,81 @@
+"""Long recordings: a cut anywhere changes nothing a second away from it, and joins of windows change nothing at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sed_lab.decoder.base import Decoder
+from sed_lab.predict import detect, score_file
+from sed_lab.types import Event, Scores
+from tests.configured import configured
+from tests.detection.made import CLASSES, HOP, RATE, STEP, detector, levels, wave
+
+DECODERS: dict[str, Decoder] = {
+    "median": configured("decoder/default")(threshold=0.3),
+    "box": configured("decoder/box")(threshold=0.3),
+    "one event a clip": configured("decoder/amiriparian2018")(
+        threshold=0.45, onset_threshold=0.3, lookback_seconds=2.5, gap_frames=2
+    ),
+}
+FRAMES, MARGIN = 170, 1.0
+SOUND = st.tuples(
+    st.integers(0, 1), st.integers(10, 140), st.integers(6, 60), st.sampled_from((0.5, 0.6, 0.8))
+)  # (class, first frame, frames, level): many last over a join, or come twice within a window
+
+
+def found(decoder: Decoder, audio: np.ndarray, path: Path) -> list[Event]:
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
+    made = detector(decoder)
+    return list(detect(made, score_file(made, path)))
+
+
+def apart(events: list[Event], cut: float) -> list[tuple[str, float, float]]:
+    """Events of which nothing lies within a second of the cut."""
+    return sorted(
+        (e.event_label, round(e.onset, 4), round(e.offset, 4))
+        for e in events
+        if e.offset <= cut - MARGIN or e.onset >= cut + MARGIN
+    )
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sounds=st.lists(SOUND, min_size=1, max_size=7), cut=st.integers(25, 145))
+def test_a_recording_cut_anywhere_has_the_same_events_a_second_away(
+    name: str, sounds: list[tuple[int, int, int, float]], cut: int, tmp_path: Path
+) -> None:
+    # The network hears less at a window's end, and the recording's may be one: no sound lasts until there.
+    sounds = [(label, first, min(length, FRAMES - 5 - first), level) for label, first, length, level in sounds]
+    audio, decoder, path, seconds = wave(sounds, FRAMES), DECODERS[name], tmp_path / "a.wav", cut * HOP
+    whole = found(decoder, audio, path)
+    before = found(decoder, audio[: cut * STEP], path)
+    behind = [
+        Event(e.onset + seconds, e.offset + seconds, e.event_label) for e in found(decoder, audio[cut * STEP :], path)
+    ]
+    assert apart(whole, seconds) == apart([*before, *behind], seconds)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_events_over_joins_and_twice_in_a_window_are_those_of_the_scores_without_windows(
+    name: str, tmp_path: Path
+) -> None:
+    # Joins at 4, 8, 12 and 16 s: one event over two of them, one up to one; three within a window, two close together.
+    sounds = [(0, 30, 60, 0.6), (1, 20, 20, 0.8), (1, 44, 8, 0.6), (1, 58, 8, 0.8), (1, 70, 7, 0.6), (0, 110, 20, 0.5)]
+    audio, decoder = wave(sounds, FRAMES), DECODERS[name]
+    frame = levels(torch.from_numpy(audio)[None])[0].numpy()
+    whole = Scores(("a",), CLASSES, np.array([FRAMES * HOP]), HOP, (frame,))
+    expected = decoder.decode_recording(whole, decoder.threshold)["a"]
+    events = found(decoder, audio, tmp_path / "a.wav")
+    assert len(events) == len(sounds)
+    assert [e.event_label for e in events] == [e.event_label for e in expected]
+    times, wanted = (np.array([(e.onset, e.offset) for e in each]) for each in (events, expected))
+    np.testing.assert_allclose(times, wanted, atol=1e-6)
+    truth = sorted((first * HOP, (first + length) * HOP) for _, first, length, _ in sounds)
+    np.testing.assert_allclose(times, truth, atol=1e-6)
