@@ -100,7 +100,8 @@ def load(
     """The detector of a trained run's folder, by the decoder that was best on its held-out clips.
 
     Args:
-        run: the folder, as ``runs/NAME``; ``run.json`` and ``detector.ckpt`` are enough.
+        run: the folder, as ``runs/NAME``, of which ``run.json`` and ``detector.ckpt`` are enough; or one that
+            ``sed-export`` wrote.
         system, decoder, threshold, device, trust, vggish: as the options of ``sed-predict``.
 
     Raises:

@@ -44,12 +44,14 @@ ARROWS: dict[str, set[str]] = {
     "analysis": {"clip", "decoder", "metric", "scores", "run", "experiment", "report"},  # imported by name
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
-COMMANDS = {"app", "train", "evaluate", "predict", "prepare", "reproduce", "tables", "plan", "composed", "until", "api"}
+COMMANDS = {"app", "api", "train", "evaluate", "predict", "export", "prepare", "reproduce", "tables", "plan",
+            "composed", "until"}  # fmt: skip
 HYDRA_ALLOWED = COMMANDS | {"run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [*sorted(COMMANDS), "run.record", "run.sweep", "run.jobs"]
 HEAVY = {"torch", "pytorch_lightning", "wandb", "matplotlib", "scipy", "pandas", "sklearn", "sed_scores_eval"}
-OPTIONAL = {"transformers", "huggingface_hub", "safetensors"}  # of extras: only what needs them may ask for them
+# Of extras: only what needs them may ask for them.
+OPTIONAL = {"transformers", "huggingface_hub", "safetensors", "onnx", "onnxruntime"}
 
 
 @cache

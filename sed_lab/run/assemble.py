@@ -101,7 +101,7 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     model = build(config["model"], **_asked_for(config["model"]["_target_"], known))
     if hasattr(model, "take_front_end"):  # it needs one of its own, made with the configuration's
         feature = model.take_front_end()
-    loss = build(config["loss"])
+    loss = build(config["loss"]) if isinstance(config["loss"], Mapping) else config["loss"]  # of a detector
     n_frames = model.frames(feature.frames(n_samples))
     frame_hop = feature.hop_length * model.time_pooling / feature.sample_rate
     weight = facts.class_weight
@@ -224,31 +224,27 @@ def load_detector(
     decoder: str | None = None,
     conf: Path | None = None,
 ) -> Detector:
-    """The best checkpoint of the run in ``folder``, its front end, and of what it notes the best system and decoder.
+    """The weights of the run or exported detector in ``folder``, its front end, the best system and decoder it notes.
 
     ``decoder`` and ``threshold`` ask for others, as `sed_lab.run.decoding.choose` says; options lie in folder ``conf``.
     ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
-    no recordings will come, only embeddings, and a front end's files are not needed.
-
-    Nothing that could run code is loaded: the checkpoint is read with ``weights_only=True``, every ``_target_`` of the
-    record must belong to sed_lab, torch.optim or a ``trusted`` package, and tuned decoders are numbers.
+    only embeddings will come, and a front end's files are not needed. Nothing that could run code is loaded: weights
+    are tensors, each ``_target_`` is sed_lab's, torch.optim's or a ``trusted`` package's, tuned decoders are numbers.
 
     Raises:
         InputError: no finished run, a foreign ``_target_``, or a system, decoder or threshold the run does not have.
     """
-    import torch
-
     from sed_lab.run.decoding import KINDS, choose, noted
     from sed_lab.run.record import read_record
+    from sed_lab.run.weights import loss_of, read_weights, weights_file
 
-    record = read_record(folder)
-    checkpoint = folder / "detector.ckpt"
-    if record is None or not checkpoint.exists():
+    record, checkpoint = read_record(folder), weights_file(folder)
+    if record is None or checkpoint is None:
         raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
-    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    state, encoder = loaded["state_dict"], loaded.get("encoder")
+    state, encoder = read_weights(checkpoint)
     classes, clip_seconds = tuple(record["detector"]["classes"]), record["detector"]["clip_seconds"]
     facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
+    record["config"]["loss"] = loss_of(partial(_loss, record["config"]["loss"], trusted), state)
     made = _recorded(record, facts, vggish, trusted)
     made.method.load_detector_state(state)
     if audio and hasattr(made.method.feature, "open"):
@@ -276,16 +272,21 @@ def load_detector(
 
 def _recorded(record: dict[str, Any], facts: Facts, vggish: Sequence[Path] | None, trusted: Sequence[str]) -> Assembly:
     """What a record's configuration names, with what its method and decoder took from the data."""
-    config, taken = record["config"], record["detector"]
-    for group in ("feature", "model", "loss", "method", "decoder"):
+    config, taken = dict(record["config"]), record["detector"]
+    for group in ("feature", "model", "method", "decoder"):
         check_targets(config[group], group, trusted)
     for key in ("decided", "decoder"):
         check_targets(taken[key], f"detector.{key}", trusted)
     if vggish:
-        config = {**config, "feature": _vggish(config["feature"], vggish, record["name"])}
+        config["feature"] = _vggish(config["feature"], vggish, record["name"])
     fitted = {name: value for name, value in taken["decoder"].items() if name != "decoder"}
-    known = replace(facts, decided=taken["decided"])
-    return assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
+    config["decoder"] = {**config["decoder"], **fitted}
+    return assemble(config, replace(facts, decided=taken["decided"]), seed=0)
+
+
+def _loss(node: Any, trusted: Sequence[str]) -> Any:
+    check_targets(node, "loss", trusted)
+    return build(node)
 
 
 def _option(conf: Path | None, kind: str) -> Decoder:
