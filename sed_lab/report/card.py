@@ -56,11 +56,14 @@ def _use(described: Mapping[str, Any]) -> list[str]:
     onnx = described["onnx"]
     if onnx is None:
         return [*lines, "There is no ONNX model of it."]
+    length = (
+        f"any length from {onnx['shortest']} samples on" if onnx["any_length"] else "about the training clips' length"
+    )
     outputs = " and ".join(f"`{name}` {shape}" for name, shape in onnx["outputs"].items())
     return [
         *lines,
-        f"`model.onnx` takes `audio` [batch, samples], mono float32 in [-1, 1] at {rate} Hz, of any length from"
-        f" {onnx['shortest']} samples on, and gives {outputs} in [0, 1]. Give it windows of {seconds:g} s, as in"
+        f"`model.onnx` takes `audio` [batch, samples], mono float32 in [-1, 1] at {rate} Hz, of"
+        f" {length}, and gives {outputs} in [0, 1]. Give it windows of {seconds:g} s, as in"
         " training. Smoothing and thresholds, as `detector.json` has them, come after it.",
     ]
 

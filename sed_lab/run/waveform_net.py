@@ -93,7 +93,8 @@ def _given(prediction: Prediction) -> tuple[Tensor, ...]:
 def write_onnx(detector: Detector, path: Path) -> dict[str, Any]:
     """Write ``detector`` as ONNX with any batch and length, once onnxruntime gives what the run gives.
 
-    Returns what `sed_lab.run.exported.describe` says of it: names, shapes, fewest samples, largest difference.
+    Returns what `sed_lab.run.exported.describe` says of it: names, shapes, fewest samples, largest difference, and
+    whether the network itself takes clips of any length.
 
     Raises:
         InputError: onnx or onnxruntime is not installed, or the detector cannot be written so, or differs by more than
@@ -126,7 +127,7 @@ def write_onnx(detector: Detector, path: Path) -> dict[str, Any]:
                     net, (audio,), str(beside), input_names=["audio"], output_names=names, dynamic_axes=axes,
                     opset_version=OPSET, dynamo=False,
                 )  # fmt: skip
-            largest = _largest_difference(beside, detector)
+            largest, everywhere = _largest_difference(beside, detector)
         except InputError:
             raise
         except Exception as error:  # of two large libraries: whatever it is, there is no model
@@ -136,7 +137,8 @@ def write_onnx(detector: Detector, path: Path) -> dict[str, Any]:
             raise InputError(f"{words} as ONNX differs from the run by {largest:.2g}, so it is not written; {WITHOUT}")
     dimensions = {"frame": "[batch, frames, classes]", "clip": "[batch, classes]"}
     outputs = {name: dimensions[name] for name in names}
-    return {"outputs": outputs, "opset": OPSET, "shortest": net.mel.shortest, "largest_difference": largest}
+    size = {"shortest": net.mel.shortest, "any_length": everywhere}
+    return {"outputs": outputs, "opset": OPSET, **size, "largest_difference": largest}
 
 
 def session(path: Path) -> Any:
@@ -148,17 +150,22 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _largest_difference(path: Path, detector: Detector) -> float:
-    """Between the posteriors of the model and of the run, over made sounds of several lengths."""
-    model, largest = session(path), 0.0
+def _largest_difference(path: Path, detector: Detector) -> tuple[float, bool]:
+    """Between the posteriors of the model and of the run, over made sounds of those lengths that the network takes;
+    and whether it takes them all."""
+    model, largest, everywhere = session(path), 0.0, True
     for audio in _sounds(detector):
-        with torch.inference_mode():
-            wanted = _given(detector.method.predict(Input(audio=torch.from_numpy(audio)))[detector.system])
+        try:
+            with torch.inference_mode():
+                wanted = _given(detector.method.predict(Input(audio=torch.from_numpy(audio)))[detector.system])
+        except RuntimeError:  # layers sized for the training clips; theirs is the first length, tried before
+            everywhere = False
+            continue
         for ours, theirs in zip(model.run(None, {"audio": audio}), wanted, strict=True):
             if ours.shape != theirs.shape:
-                return math.inf
+                return math.inf, everywhere
             largest = max(largest, float(np.abs(ours - theirs.numpy()).max()))
-    return largest
+    return largest, everywhere
 
 
 def _sounds(detector: Detector) -> Iterator[np.ndarray]:
