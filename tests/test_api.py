@@ -57,7 +57,7 @@ def test_a_path_gives_what_the_command_gives(
     path = tmp_path / "long.wav"
     soundfile.write(path, np.stack([sound(11.3, 22050), sound(11.3, 22050, 1)], 1), 22050)
     said = said_by_the_command(run, path, monkeypatch)
-    assert len(said) > 5
+    assert len(said) > 2
     assert as_written(detector.predict(path)) == as_written(detector.predict(str(path))) == said
     fixed = sed_lab.load(str(run), threshold=0.5, decoder="median")
     assert as_written(fixed.predict(path)) == said_by_the_command(

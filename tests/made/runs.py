@@ -42,7 +42,7 @@ def untrained(
             elif name.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
             elif "head.weight" in name or "attention.weight" in name:
-                tensor.normal_(0, 0.7)
+                tensor.normal_(0, 3.0)
     folder.mkdir(parents=True)
     torch.save({"state_dict": made.method.detector_state(), "encoder": None}, folder / "detector.ckpt")
     detector = {
@@ -83,7 +83,7 @@ def noted(run: Path, audio: np.ndarray) -> Path:
     found = detector.scores(audio, detector.sample_rate).frame
     assert found is not None
     levels = dict(zip(detector.classes, np.median(found[0], axis=0).tolist(), strict=True))
-    box = {"decoder": "BoxDecoder", "threshold": levels, "step_seconds": 0.1, "merge_abs": 0.001, "merge_rel": 1.001}
+    box = {"decoder": "BoxDecoder", "threshold": levels, "step_seconds": 0.32, "merge_abs": 0.1, "merge_rel": 1.5}
     own = {"best": "rival", "rival": {"event_f1": 0.6, "decoder": box}}
     record["detector"]["tuned"] = {
         "on": "validation",
