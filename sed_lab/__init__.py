@@ -14,4 +14,26 @@ The way data flows, and a good order to read in::
     experiment/     a paper's table: rows, columns, claims
     report/         records and scores -> figures, tables, the page to look at and listen to clips
     train.py        one run, from configuration to record: the table of contents
+    api.py          what ``import sed_lab`` gives: a trained run as a detector, detections measured
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sed_lab.api import Detector, Event, InputError, Scores, load, measure, read_annotations
+
+__all__ = ["Detector", "Event", "InputError", "Scores", "load", "measure", "read_annotations"]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `sed_lab.api`, imported when they are first asked for: importing sed_lab alone loads nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'sed_lab' has no attribute {name!r}")
+    return getattr(import_module("sed_lab.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name not in __all__)]

@@ -22,6 +22,8 @@ from sed_lab.errors import InputError, plain, run_command
 from sed_lab.run.detector import Detector, load_detector
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from sed_lab.detection.inputs import Recording
     from sed_lab.types import Event, Scores
 
@@ -182,14 +184,47 @@ def score_file(detector: Detector, path: Path, heard: Callable[[float], None] | 
     Raises:
         InputError: the file cannot be read.
     """
-    from sed_lab.clip.audio import audio_info
+    from sed_lab.clip.audio import audio_info, read_audio
+
+    def part(start: float) -> np.ndarray:
+        return read_audio(path, detector.sample_rate, start, detector.clip_seconds)
+
+    return _score_parts(detector, path.stem, audio_info(path).duration, part, str(path), heard)
+
+
+def score_array(detector: Detector, audio: ArrayLike, rate: float, name: str) -> Scores:
+    """Frame scores of a recording in memory, as `score_file`; `sed_lab.clip.array.mono` says what ``audio`` may be.
+
+    Raises:
+        InputError: it is not that.
+    """
+    from sed_lab.clip.array import mono, resampled
+
+    own, samples = mono(audio, name), round(detector.clip_seconds * detector.sample_rate)
+    at_rate = resampled(own, rate, detector.sample_rate, name)
+
+    def part(start: float) -> np.ndarray:
+        first = round(start * detector.sample_rate)
+        return at_rate[first : first + samples]
+
+    return _score_parts(detector, name, len(own) / rate, part, name)
+
+
+def _score_parts(
+    detector: Detector,
+    clip_id: str,
+    duration: float,
+    part: Callable[[float], np.ndarray],
+    name: str,
+    heard: Callable[[float], None] | None = None,
+) -> Scores:
+    """Frame scores of ``duration`` seconds; ``part`` gives the samples from a time on, of a window or what is left."""
     from sed_lab.types import Scores
 
-    info = audio_info(path)
     hop = detector.clip_seconds if detector.method.clips_only else detector.frame_hop / detector.method.finer
-    windows = max(1, int(np.ceil((info.duration - detector.clip_seconds) / detector.clip_seconds - 1e-6)) + 1)
+    windows = max(1, int(np.ceil((duration - detector.clip_seconds) / detector.clip_seconds - 1e-6)) + 1)
     starts = [k * detector.clip_seconds for k in range(windows)]
-    total = max(1, int(np.ceil(info.duration / hop)))
+    total = max(1, int(np.ceil(duration / hop)))
     frame = np.zeros((total, len(detector.classes)), np.float32)
     weight = np.zeros((total, 1), np.float32)
     half = detector.clip_seconds / 2
@@ -198,7 +233,7 @@ def score_file(detector: Detector, path: Path, heard: Callable[[float], None] | 
     plan.sort()
     for i in range(0, len(plan), WINDOWS_AT_ONCE):
         batch = plan[i : i + WINDOWS_AT_ONCE]
-        audio = np.stack([_window(detector, path, start) for start, _ in batch])
+        audio = np.stack([_window(detector, part(start)) for start, _ in batch])
         for (start, centred), scores in zip(batch, _score(detector, audio), strict=True):
             first = round(start / hop)
             keep = min(len(scores), total - first)
@@ -207,9 +242,9 @@ def score_file(detector: Detector, path: Path, heard: Callable[[float], None] | 
             frame[first : first + keep] += share * scores[:keep]
             weight[first : first + keep] += share
         if heard is not None:
-            heard(info.duration * len(batch) / len(plan))
+            heard(duration * len(batch) / len(plan))
     frame = np.clip(frame / np.maximum(weight, 1e-6), 0, 1)
-    return Scores((path.stem,), detector.classes, np.array([info.duration]), hop, (frame,), name=str(path))
+    return Scores((clip_id,), detector.classes, np.array([duration]), hop, (frame,), name=name)
 
 
 def score_embeddings(detector: Detector, path: Path) -> Iterator[Scores]:
@@ -257,10 +292,7 @@ def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool)
     return (1 - grid if centred else np.maximum(grid, 1e-4)).astype(np.float32)
 
 
-def _window(detector: Detector, path: Path, start: float) -> np.ndarray:
-    from sed_lab.clip.audio import read_audio
-
-    audio = read_audio(path, detector.sample_rate, start, detector.clip_seconds)
+def _window(detector: Detector, audio: np.ndarray) -> np.ndarray:
     return np.pad(audio, (0, round(detector.clip_seconds * detector.sample_rate) - len(audio)))
 
 

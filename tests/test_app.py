@@ -23,7 +23,9 @@ def command(module: str, *words: str, **environment: str) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize("module", ["sed_lab.train", "sed_lab.evaluate", "sed_lab.predict", "sed_lab.prepare"])
+@pytest.mark.parametrize(
+    "module", ["sed_lab.train", "sed_lab.evaluate", "sed_lab.predict", "sed_lab.prepare", "sed_lab.export"]
+)
 def test_help_answers_without_loading_torch(module: str) -> None:
     code = f"import sys; sys.argv = ['x', '--help']; import {module} as m\ntry: m.main()\nexcept SystemExit as end: code = end.code or 0\nassert code == 0; assert 'torch' not in sys.modules, 'torch was imported'"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 import torch
 
+import sed_lab
 from sed_lab.analysis.park2022 import NUMBERS
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
@@ -267,6 +268,20 @@ def test_predict_gives_the_detections_that_the_run_s_page_shows(smoke: Path, tmp
     expected = [(f"{name}.wav", f"{float(a):.2f}", f"{float(b):.2f}", label) for name, a, b, label in
                 (row.split("\t") for row in stored)]  # fmt: skip
     assert sorted(found) == sorted(expected)
+
+
+def test_scores_in_python_are_those_the_run_has_stored(smoke: Path) -> None:
+    listed = [row.split("\t") for row in (smoke / "scores/test/audio.tsv").read_text().splitlines()[1:]]
+    for system in ("student", "teacher"):
+        stored, detector = load_scores(smoke / f"scores/test/{system}.npz"), sed_lab.load(str(smoke), system=system)
+        assert stored.frame is not None
+        for name, path in listed[:3]:
+            ours = detector.scores(path)
+            kept = stored.frame[stored.clip_id.index(Path(name).stem)]
+            assert ours.frame is not None
+            assert ours.frame_hop == stored.frame_hop
+            np.testing.assert_allclose(ours.frame[0][: len(kept)], kept, atol=1e-6)  # one clip at a time, not eight
+            assert len(ours.frame[0]) - len(kept) in (0, 1)  # the last frame reaches to the clip's end
 
 
 def test_predict_refuses_foreign_code(smoke: Path, tmp_path: Path) -> None:

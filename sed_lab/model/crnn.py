@@ -195,7 +195,7 @@ def gated_pool(x: Tensor, weight: Tensor, bias: Tensor, dropout: float, pool: tu
     the same function with the same dropout distribution: of the intermediate tensors, each as large as ``x``, it keeps
     none for the backward pass except the dropout mask, one byte an element.
     """
-    if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+    if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.onnx.is_in_onnx_export():
         return _GatedPool.apply(x, weight, bias, dropout, pool)
     gate = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return F.avg_pool2d(F.dropout(gate * x.sigmoid(), dropout), pool)

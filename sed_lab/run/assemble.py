@@ -86,7 +86,7 @@ def assemble(config: Mapping[str, Any], facts: Facts, seed: int) -> Assembly:
     model = build(config["model"], **asked_for(config["model"]["_target_"], known))
     if hasattr(model, "take_front_end"):  # it needs one of its own, made with the configuration's
         feature = model.take_front_end()
-    loss = build(config["loss"])
+    loss = build(config["loss"]) if isinstance(config["loss"], Mapping) else config["loss"]  # of a detector
     n_frames = model.frames(feature.frames(n_samples))
     frame_hop = feature.hop_length * model.time_pooling / feature.sample_rate
     weight = facts.class_weight

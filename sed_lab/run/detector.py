@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def load_detector(
     audio: bool = True,
     decoder: str | None = None,
 ) -> Detector:
-    """The best checkpoint of the run in ``folder``, its front end, and of what it notes the best system and decoder.
+    """The weights of the run or exported detector in ``folder``, its front end, the best system and decoder it notes.
 
     ``decoder`` and ``threshold`` ask for others, as `sed_lab.run.decoding.choose` says.
     ``vggish``, weights and PCA, stand for the run's own where it was trained on VGGish's embeddings. Without ``audio``
@@ -57,12 +58,12 @@ def load_detector(
         InputError: no finished run, a damaged one, or one that names what is not sed_lab's nor of a ``trusted``
             package; a system, decoder or threshold the run does not have.
     """
-    from sed_lab.run.checkpoint import read_weights
     from sed_lab.run.decoding import KINDS, choose, noted
     from sed_lab.run.trust import foreign_record, understood
+    from sed_lab.run.weights import read_weights, weights_file
 
-    record, checkpoint = foreign_record(folder), folder / "detector.ckpt"
-    if record is None or not (record.get("detector") or {}).keys() >= NEEDED or not checkpoint.is_file():
+    record, checkpoint = foreign_record(folder), weights_file(folder)
+    if record is None or not (record.get("detector") or {}).keys() >= NEEDED or checkpoint is None:
         raise InputError(f"{folder} is not a finished run (no run.json or detector.ckpt); give runs/NAME")
     if is_changed(record, checkpoint):
         raise InputError(f"{checkpoint} is not the file that run.json was written for; restore it, or train again")
@@ -70,7 +71,7 @@ def load_detector(
     classes, clip_seconds = tuple(record["detector"]["classes"]), float(record["detector"]["clip_seconds"])
     facts = Facts(classes, clip_seconds, class_weight=state.get("class_weight"), description=encoder)
     with understood(folder):
-        made = _recorded(record, facts, vggish, trusted)
+        made = _recorded(record, facts, vggish, trusted, state)
         made.method.load_detector_state(state)
         tuned = noted(record, made.decoder, classes, made.method.systems)
     if audio and hasattr(made.method.feature, "open"):
@@ -95,12 +96,19 @@ def load_detector(
     )
 
 
-def _recorded(record: dict[str, Any], facts: Facts, vggish: Sequence[Path] | None, trusted: Sequence[str]) -> Assembly:
+def _recorded(
+    record: dict[str, Any],
+    facts: Facts,
+    vggish: Sequence[Path] | None,
+    trusted: Sequence[str],
+    state: Mapping[str, Any],
+) -> Assembly:
     """What a record's configuration names, with what its method and decoder took from the data."""
     from sed_lab.run.trust import check_node
+    from sed_lab.run.weights import loss_of
 
     config, taken = dict(record["config"]), record["detector"]
-    for group in ("feature", "model", "loss", "method", "decoder"):
+    for group in ("feature", "model", "method", "decoder"):
         if not config.get(group):
             raise InputError(f"run.json: config.{group} is not there; restore the record")
         check_node(config[group], group, group, trusted)
@@ -111,11 +119,21 @@ def _recorded(record: dict[str, Any], facts: Facts, vggish: Sequence[Path] | Non
         config["feature"] = {**config["feature"], "folder": str(cache)}
     if "download" in config["model"]:
         config["model"] = {**config["model"], "download": False}
+    config["loss"] = loss_of(partial(_loss, config.get("loss"), trusted), state)
     if vggish:
         config["feature"] = _vggish(config["feature"], vggish, str(record.get("name")))
     fitted = {name: value for name, value in taken["decoder"].items() if name != "decoder"}
     known = replace(facts, decided=taken["decided"])
     return assemble({**config, "decoder": {**config["decoder"], **fitted}}, known, seed=0)
+
+
+def _loss(node: Any, trusted: Sequence[str]) -> Any:
+    from sed_lab.run.trust import check_node
+
+    check_node(node, "loss", "loss", trusted)
+    if not node:
+        raise InputError("run.json: config.loss is not there, and this method predicts by it; restore the record")
+    return build(node)
 
 
 def _option(kind: str) -> Decoder:

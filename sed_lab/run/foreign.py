@@ -36,7 +36,7 @@ def read_system(
             name; a label is not among the classes; operating points hold nothing.
     """
     seconds, annotated = _read(durations, read_durations), _read(truth, read_strong)
-    _refuse_unknown(truth, annotated, seconds, durations)
+    refuse_unknown(truth, annotated, seconds, durations)
     events: dict[str, tuple[Event, ...]] = {clip_id: annotated.get(clip_id, ()) for clip_id in seconds}
     if unlisted := len(seconds) - len(annotated):
         print(f"{unlisted} of the {len(seconds)} clips of {durations} are not in {truth}: they hold no event")
@@ -45,7 +45,7 @@ def read_system(
     measured: dict[str, Any] = {"truth": events, "durations": seconds}
     if scores is not None:
         system = load_scores(scores) if scores.suffix == ".npz" else read_scores_folder(scores)
-        _refuse_unknown(scores, system.clip_id, seconds, durations)
+        refuse_unknown(scores, system.clip_id, seconds, durations)
         measured["systems"] = {SYSTEM: system if declared is None else in_order(system, known)}
     else:
         assert detections is not None
@@ -95,7 +95,7 @@ def _read(path: Path, read: Callable[[Path], Mapping[str, T]]) -> dict[str, T]:
 def _read_detections(path: Path, seconds: Mapping[str, float], durations: Path, classes: Sequence[str]) -> Events:
     """Detections of every clip; those without any are there too."""
     found = _read(path, read_detections)
-    _refuse_unknown(path, found, seconds, durations)
+    refuse_unknown(path, found, seconds, durations)
     if unknown := sorted(labels_of(found) - set(classes)):
         raise InputError(
             f"{path} has events of {some(unknown)}, not among the classes {some(classes)}; declare every class by"
@@ -104,9 +104,14 @@ def _read_detections(path: Path, seconds: Mapping[str, float], durations: Path, 
     return {clip_id: found.get(clip_id, ()) for clip_id in seconds}
 
 
-def _refuse_unknown(path: Path, clip_ids: Iterable[str], seconds: Mapping[str, float], durations: Path) -> None:
+def refuse_unknown(what: object, clip_ids: Iterable[str], seconds: Mapping[str, float], durations: object) -> None:
+    """Refuse a clip without a duration; ``what`` and ``durations`` name where the two came from.
+
+    Raises:
+        InputError: it names the clips.
+    """
     if unknown := [clip_id for clip_id in clip_ids if clip_id not in seconds]:
         raise InputError(
-            f"{path} has {len(unknown)} clips that {durations} does not list: {some(unknown)}; add them there and, if"
+            f"{what} has {len(unknown)} clips that {durations} does not list: {some(unknown)}; add them there and, if"
             " they hold events, to the truth, or take them out"
         )

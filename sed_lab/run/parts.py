@@ -11,6 +11,7 @@ from sed_lab.files import checksum
 from sed_lab.run.record import read_record
 
 PARTS = ("run.json", "metrics.json", "per_class.csv", "curves.json", "history.csv", "page.html", "detector.ckpt",
+         "detector.safetensors", "detector.json",
          "output.log", "train.log", ".lock", "scores", "detections", "figures", "embeddings",
          "checkpoints")  # fmt: skip
 """What is read or written there; a logger's own folder beside it is not sed_lab's."""

@@ -128,6 +128,12 @@ def test_an_attack_ends_in_a_sentence(
     before = snapshot(place.outside)
     code = run(attack.command, place, evaluating, monkeypatch)
     out, err = capsys.readouterr()
+    assert SECRET not in out + err
+    assert not place.canary.exists()
+    assert snapshot(place.outside) == before
+    if attack.command == "predict" and "loss" in attack.name and code == 1:
+        assert "not read: " in err  # no loss is made of it: this method predicts without one, and goes on to the audio
+        return
     assert code == 2, err
     (line,) = err.splitlines()
     assert line.startswith("error: ")
@@ -135,9 +141,6 @@ def test_an_attack_ends_in_a_sentence(
     assert len(line) < 1500
     assert "allow_pickle" not in line
     assert "weights_only=False" not in line
-    assert SECRET not in out + err
-    assert not place.canary.exists()
-    assert snapshot(place.outside) == before
 
 
 def test_there_are_attacks_of_every_kind() -> None:
