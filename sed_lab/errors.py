@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import re
 import signal
@@ -15,6 +17,7 @@ class InputError(Exception):
 
 
 ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # beside Ctrl-C: `kill`, and what clusters send
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # a full disk or quota, a limit, a read-only disk
 asked: list[int] = []  # those that this process was sent
 
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # Unicode's embeddings of a direction
@@ -26,6 +29,12 @@ def some(names: Iterable[object], mark: str = ", ") -> str:
     every = [str(name) for name in names]
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return mark.join(every[:SHOWN]) + more
+
+
+def advice(error: OSError) -> str:
+    """What to do where a file or folder cannot be written."""
+    shut = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return f"{'make it writable' if shut else 'free some space'} or choose another folder"
 
 
 def plain(text: str) -> str:
@@ -54,6 +63,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     """
     for number in ENDING:
         signal.signal(number, _end)
+    logging.raiseExceptions = False  # a log that finds no room would print a traceback for each line
     try:
         code = command() or 0
     except KeyboardInterrupt:
@@ -94,6 +104,11 @@ def describe(error: BaseException) -> str:
     Of a loading process's error, which comes with that process's traceback around it, what it said itself.
     """
     text = str(error)
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        where = f"cannot write {error.filename}: " if error.filename else ""
+        text = f"{where}{error.strerror}; {advice(error)}"
+    elif isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}; restore it, or the permission to use it"
     if "Original Traceback" in text:
         text = re.split(r"\n[\w.]+: ", text)[-1]
     text = plain(text)

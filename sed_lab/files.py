@@ -4,6 +4,7 @@ memory: what a file says of itself is checked before anything is made of it."""
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -11,14 +12,14 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, advice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,17 +48,16 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{PART}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}; {advice(error)}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is none
+            beside.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -69,14 +69,20 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock file ``path``; while another process holds it, wait, after saying ``busy`` on stderr."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Hold the lock file ``path``; while another process holds it, wait, after saying ``busy`` on stderr.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written to.
+    """
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         held = lock.acquire(timeout=0)
     except Timeout:
         print(f"{busy}; waiting for it", file=sys.stderr, flush=True)
         held = lock.acquire()
+    except OSError as error:
+        raise InputError(f"cannot write {path.parent}: {error.strerror or error}; {advice(error)}") from error
     with held:
         yield
 
@@ -162,6 +168,16 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     if at != len(place):
         raise ValueError(f"{entry.filename} ends too early")
     return array.reshape(shape, order="F" if by_column else "C")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, whole or not at all."""
+    import numpy as np
+
+    packed = io.BytesIO()  # into a file, numpy writes by a way of its own that does not tell of a full disk
+    np.save(packed, array, allow_pickle=False)
+    with replacing(path) as beside:
+        beside.write_bytes(packed.getbuffer())
 
 
 def checksum(path: Path) -> str:

@@ -39,7 +39,7 @@ def prepare(arguments: list[str]) -> int:
     """Run one subcommand; returns the exit code."""
     parser = argparse.ArgumentParser(prog="sed-prepare", description="Check, describe and prepare a corpus.")
     commands = parser.add_subparsers(title="subcommands", required=True, metavar="COMMAND")
-    for add in (_add_check, _add_stats, _add_resample, _add_embeddings, _add_checkpoint):
+    for add in (_add_check, _add_stats, _add_resample, _add_embeddings, _add_checkpoint, _add_cache):
         add(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
@@ -268,6 +268,32 @@ def checkpoint(options: argparse.Namespace) -> int:
     import_baseline(options.file, options.output, {str(key): value for key, value in config.items()}, CLASSES)
     print(f"{options.output}: student and teacher of {options.file.name}")
     return 0
+
+
+def _add_cache(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "cache",
+        help="compare what was made in the cache with the checksums noted when it was made",
+        description="Read all corpora and features that sed_lab made below a folder; name the files that are gone or"
+        " damaged. A run itself looks at sizes only. Exit code 2: some are damaged.",
+    )
+    parser.add_argument("folder", type=Path, help="the cache folder, or one that was made there")
+    parser.set_defaults(run=check_cache)
+
+
+def check_cache(options: argparse.Namespace) -> int:
+    """``sed-prepare cache FOLDER``."""
+    from sed_lab.clip.intact import damaged, made_below
+    from sed_lab.errors import some
+
+    made = list(made_below(options.folder))
+    if not made:
+        raise InputError(f"{options.folder} holds nothing that sed_lab made; name the folder that SED_LAB_CACHE names")
+    bad = {folder: names for folder in made if (names := damaged(folder, read=True))}
+    for folder, names in bad.items():
+        print(f"error: {folder}: {some(names)} is gone or damaged; remove this folder, and it is made again")
+    print(f"{len(made)} made folders, {len(bad)} of them damaged")
+    return 2 if bad else 0
 
 
 def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

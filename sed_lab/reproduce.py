@@ -259,11 +259,11 @@ def write(experiment: Experiment, scale_name: str, jobs: list[Job]) -> tuple[Tab
     from sed_lab.report.table_text import print_table, write_table
 
     table = tables.table_of(experiment, scale_name, jobs, {job.folder: job.folder for job in jobs})
+    print_table(table)
     place = jobs[0].folder.parent / "tables" / scale_name / experiment.paper / experiment.item
     write_table(table, place)
     write_figure(table, place)
     write_table_page(table, place)
-    print_table(table)
     return table, place / "table.md"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +130,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
     except BaseException as error:
         if rank() == 0:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
-            run.finish_record(folder, record, "failed", reason=reason)
+            with suppress(InputError):  # where a full disk has no room even for that, why is what is said
+                run.finish_record(folder, record, "failed", reason=reason)
         raise
     finally:
         from sed_lab.run.track import finish as finish_tracking

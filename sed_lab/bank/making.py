@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from sed_lab.bank import base as bank
 from sed_lab.bank import mixing, soundscape
@@ -25,8 +27,9 @@ from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_re
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import labels_of
 from sed_lab.clip.audio_folder import track
+from sed_lab.clip.intact import damaged, note_files
 from sed_lab.clip.layout import SPLITS, Split, read_layout, soundbank_of
-from sed_lab.errors import InputError
+from sed_lab.errors import InputError, advice, some
 from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
 
@@ -115,7 +118,7 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
     """
     text = json.dumps({**settings, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if not folder.is_dir():
+    if not is_made(folder):
         made = open_parts()
 
         def write(beside: Path) -> Iterator[str]:
@@ -178,6 +181,7 @@ def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) 
 
     A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
     process waits for the first one's result and a killed one leaves nothing but a hidden folder, removed next time.
+    One that was damaged since is made again, and that is said.
 
     Raises:
         InputError: it cannot be written, or what ``write`` raises.
@@ -185,13 +189,22 @@ def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f".{folder.name}.lock"), f"another process is making {folder}"):
-            if not folder.is_dir():
+            if not is_made(folder):
+                if bad := damaged(folder):
+                    print(f"{folder}: {some(bad)} is gone or damaged; made again", file=sys.stderr, flush=True)
                 for left_over in folder.parent.glob(f".{folder.name}.*.part"):
                     shutil.rmtree(left_over)
                 _make(folder, write, total)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot make {folder}: {reason}; free some space or name another cache folder") from error
+        raise InputError(f"cannot make {folder}: {error.strerror or error}; {advice(error)}") from error
+    except soundfile.SoundFileError as error:  # libsndfile does not say why
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"cannot make {folder}: {reason}; free some space or choose another folder") from error
+
+
+def is_made(folder: Path) -> bool:
+    """Whether ``folder`` is there, and no file of it is gone or of another size than when it was made."""
+    return folder.is_dir() and not damaged(folder)
 
 
 def code_of(*modules: ModuleType) -> str:
@@ -205,14 +218,17 @@ def code_of(*modules: ModuleType) -> str:
 
 
 def _make(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    beside, former = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}.part") for word in ("new", "former"))
     try:
         for _ in track(write(beside), total, f"making {folder.name}"):
             pass
-        (beside / ".made").touch()  # where this lies in a folder of data, it is no part of the data
+        note_files(beside)
+        if folder.is_dir():
+            os.replace(folder, former)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def source_seconds(bank: Bank, classes: Iterable[str]) -> dict[str, float]:

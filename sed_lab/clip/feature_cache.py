@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ import torch
 
 from sed_lab.clip.audio import ClipFiles
 from sed_lab.clip.audio_folder import in_threads, track
-from sed_lab.errors import InputError
-from sed_lab.files import locked, replacing
+from sed_lab.clip.intact import NOTE, damaged, note_files
+from sed_lab.errors import InputError, some
+from sed_lab.files import locked, replacing, write_array
 from sed_lab.types import Clip, Corpus, Subset
 
 Mel = Callable[[torch.Tensor], torch.Tensor]  # audio [B, N] -> linear mel [B, F, M]
@@ -68,9 +70,23 @@ def cached_features(corpus: Corpus, subset: str, mel: Mel, settings: Mapping[str
         )
     folder = cache / "features" / _key(corpus, files, settings)
     with locked(folder.with_name(f".{folder.name}.lock"), f"another process computes the features of {subset}"):
-        if not (folder / "mel.npy").is_file():
+        bad = damaged(folder) or _unreadable(folder)
+        if bad and (folder / "mel.npy").is_file():
+            print(f"{folder}: {some(bad)} is gone or damaged; computed again", file=sys.stderr, flush=True)
+        if bad:
             _write(folder, files, mel, f"features of {subset}")
     return CachedFeatures(files, folder)
+
+
+def _unreadable(folder: Path) -> list[str]:
+    """The two files of a cache that are not there, or shorter than they say; those of older versions have no note."""
+    bad = []
+    for name in ("mel.npy", "seconds.npy"):
+        try:
+            np.load(folder / name, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            bad.append(name)
+    return bad
 
 
 def _key(corpus: Corpus, files: ClipFiles, settings: Mapping[str, Any]) -> str:
@@ -84,7 +100,7 @@ def _key(corpus: Corpus, files: ClipFiles, settings: Mapping[str, Any]) -> str:
 
 
 def _write(folder: Path, files: ClipFiles, mel: Mel, label: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NOTE).unlink(missing_ok=True)  # of what is replaced
     seconds = np.zeros(len(files))
     with replacing(folder / "mel.npy") as beside, beside.open("wb") as file:
         for index, (recorded, values) in enumerate(track(_computed(files, mel), len(files), label)):
@@ -94,8 +110,8 @@ def _write(folder: Path, files: ClipFiles, mel: Mel, label: str) -> None:
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(values.astype("<f4").tobytes())
             seconds[index] = recorded
-        with replacing(folder / "seconds.npy") as other:
-            np.save(other, seconds)
+        write_array(folder / "seconds.npy", seconds)
+    note_files(folder)
 
 
 def _computed(files: ClipFiles, mel: Mel) -> Iterator[tuple[float, np.ndarray]]:

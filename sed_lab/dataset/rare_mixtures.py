@@ -23,7 +23,7 @@ from sed_lab.bank import recipe as rare_recipe
 from sed_lab.bank import scene as rare_scene
 from sed_lab.bank.base import SPLITS, Bank, CachedBank
 from sed_lab.bank.folder import FolderBank
-from sed_lab.bank.making import code_of, make_once, marked
+from sed_lab.bank.making import code_of, is_made, make_once, marked
 from sed_lab.bank.procedural.bank import ProceduralBank
 from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
 from sed_lab.bank.scene import Others, Share, scene
@@ -194,7 +194,7 @@ def _made(
     folder, seed, rate = cache / f"{name}-{digest}", settings["seed"], settings["rate"]
     mixings = {subset: mixing_of(given) for subset, given in settings["mixtures"].items()}
     mixings = {subset: replace(one, seed=one.seed + seed) for subset, one in mixings.items()}
-    if not folder.is_dir():
+    if not is_made(folder):
         total = sum(one.mixtures_per_class for one in mixings.values()) * len(classes)
         make_once(folder, lambda beside: _write_all(open_sources(), beside, mixings, recordings), total)
     sets = {subset: [folder / SUBSETS[subset][0] / mixing.folder()] for subset, mixing in mixings.items()}

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sed_lab.bank.making import make_once
+from sed_lab.bank.making import is_made, make_once
 from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
 from sed_lab.clip.audio import ClipFiles, labels_of
 from sed_lab.clip.audio_folder import list_audio
@@ -186,7 +186,8 @@ def _refuse_missing(folder: Path, subset: str, mixing: Mixing) -> None:
 
 def _made_set(folder: Path, subset: str, mixing: Mixing) -> Path:
     """The folder of a set of the development set's mixtures, made where it is not there."""
-    if found := _sets_of(folder, subset, (mixing.folder(), mixing.baseline_folder())):
+    found = _sets_of(folder, subset, (mixing.folder(), mixing.baseline_folder()))
+    if found and is_made(found[0]):
         return found[0]
     target = folder / "data" / "mixture_data" / subset / mixing.folder()
     write = partial(write_mixtures, folder / "data" / "source_data", subset=subset, mixing=mixing)

@@ -114,6 +114,8 @@ def build(node: Any, **given: Any) -> Any:
     try:
         # Objects are given to the call, not to Hydra, which would take a dataclass for a configuration.
         return instantiate(node, _partial_=True, _convert_="all")(**given)
+    except InputError:
+        raise
     except Exception as error:
         cause = error.__cause__
         if isinstance(cause, (InputError, OSError)):

@@ -19,7 +19,7 @@ from sed_lab.clip.batch import encode_weak
 from sed_lab.clip.module import SedData
 from sed_lab.decoder.base import Decoder
 from sed_lab.errors import InputError, some
-from sed_lab.files import replacing, write_text
+from sed_lab.files import write_array, write_text
 from sed_lab.metric.quick import quick_intersection_f1, quick_tagging_f1
 from sed_lab.scores import save_scores
 from sed_lab.types import Batch, Clip, Scores
@@ -156,8 +156,7 @@ def write_truth(folder: Path, clips: Iterable[Clip]) -> None:
 
 def write_embeddings(folder: Path, rows: Sequence[np.ndarray]) -> None:
     """Write the scored clips' rows, uint8 ``[10, 128]`` each, in the order of durations.tsv."""
-    with replacing(folder / "embedding.npy") as beside:
-        np.save(beside, np.stack(rows), allow_pickle=False)
+    write_array(folder / "embedding.npy", np.stack(rows))
 
 
 def _data(trainer: pl.Trainer) -> SedData:

@@ -40,14 +40,10 @@ def content_key(path: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()
         InputError: the folder or a file cannot be read.
     """
     try:
-        if path.is_file():
-            files = [("", path.stat().st_size, path.stat().st_mtime_ns)]
-        else:
-            seen = {_inode(path) for path in leave_out if path.is_dir()}
-            files = sorted(_walk(str(path), "", seen)) if path.is_dir() else []
+        files = _files(path, leave_out)
         if not files:
             return ABSENT
-        state = digest(f"{name}\0{size}\0{changed}\0" for name, size, changed in files)
+        state = _state(files)
         known = cache_folder / "keys" / f"{digest([str(path)])}.json"
         with suppress(InputError, OSError):  # none yet, or damaged
             kept = read_json(known)
@@ -60,6 +56,31 @@ def content_key(path: Path, cache_folder: Path, leave_out: tuple[Path, ...] = ()
         with suppress(InputError, OSError):  # no cache here: the next one reads again
             write_json(known, {"place": str(path), "state": state, "key": key})
     return key
+
+
+def content_state(path: Path, leave_out: tuple[Path, ...] = ()) -> str:
+    """Sixteen hexadecimal digits for names, sizes and times of change of the files that `content_key` counts.
+
+    It tells of a recording that was replaced by another one of its size, but also of one that was only written again.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    try:
+        return _state(_files(path, leave_out))
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: {error.strerror}; make the data readable") from None
+
+
+def _files(path: Path, leave_out: tuple[Path, ...]) -> list[Entry]:
+    if path.is_file():
+        return [("", path.stat().st_size, path.stat().st_mtime_ns)]
+    seen = {_inode(one) for one in leave_out if one.is_dir()}
+    return sorted(_walk(str(path), "", seen)) if path.is_dir() else []
+
+
+def _state(files: Iterable[Entry]) -> str:
+    return digest(f"{name}\0{size}\0{changed}\0" for name, size, changed in files)
 
 
 def _walk(folder: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Entry]:

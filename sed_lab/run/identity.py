@@ -18,7 +18,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sed_lab.files import read_json
-from sed_lab.run.content import code_hashes, content_key
+from sed_lab.run.content import code_hashes, content_key, content_state
 from sed_lab.run.record import begun, read_record
 from sed_lab.run.sweep import gpu_pool
 
@@ -165,10 +165,12 @@ def provenance(config: DictConfig) -> dict[str, Any]:
     """What a run's record says of its identity: the hash, what it stands for, and the code and data behind it."""
     resolved = _resolved(config)
     targets = {group: resolved[group]["_target_"] for group in CODE if group in resolved}
+    data, own = _data_keys(resolved, {}), tuple(Path(value).absolute() for value in config.paths.values())
     return {
         "config_hash": config_hash(config),
         "identity": identity(config),
-        "data": _data_keys(resolved, {}),
+        "data": data,
+        "data_state": {path: content_state(Path(path).absolute(), own) for path in data},
         "parts": math.prod(divided(resolved)),
         "code_hash": code_hashes(targets, SHARED),
     }
@@ -181,7 +183,11 @@ def notice(folder: Path, config: DictConfig) -> str:
         return _on_former_data(folder, now)
     hashes = record.get("code_hash", {})  # none in records of before there were such hashes
     parts = ", ".join(part for part, digest in hashes.items() if now["code_hash"].get(part, digest) != digest)
-    other = f"made by other code: {parts} changed since" if parts else ""
+    changes = [f"made by other code: {parts} changed since"] if parts else []
+    states = record.get("data_state", {})
+    if touched := [path for path, state in now["data_state"].items() if states.get(path, state) != state]:
+        changes.append(f"files of {', '.join(touched)} were replaced, or written again, since")
+    other = "; ".join(changes)
     if config.rerun:
         return ""
     if is_complete(folder, config):

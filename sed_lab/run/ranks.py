@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -144,7 +144,8 @@ def verdict(ends: Sequence[End], silent: Sequence[int]) -> tuple[str, int]:
         numbers = " and ".join(map(str, silent))
         return f"process {numbers} of {len(ends)} did not answer within trainer.strategy.timeout_minutes", 1
     failed = next((end for end in ends if end.code), ends[0])
-    return (said[0].said if said else f"process {failed.rank} of {len(ends)} ended with code {failed.code}"), 1
+    words = f"process {failed.rank} of {len(ends)} ended with code {failed.code}"
+    return (said[0].said, 1) if said else (words, 2 if failed.code == 2 else 1)
 
 
 @contextmanager
@@ -157,8 +158,10 @@ def telling(folder: Path) -> Iterator[None]:
     except Exception as error:
         noticed = not isinstance(error, InputError) and bool(NOTICED.search(str(error)))
         code, word = exit_code(error), describe(error)
-        with suppress(InputError, OSError):  # a full disk is one of the reasons
+        try:
             write_json(_place(folder, rank()), {"code": code, "said": word, "time": time.time(), "noticed": noticed})
+        except InputError:  # a full disk
+            print(f"error: {word}", file=sys.stderr)
         if os.environ.get("SED_LAB_DEBUG") == "1":
             raise
         raise SystemExit(code) from None

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sed_lab.app import conf_folder
 from sed_lab.errors import InputError
 from sed_lab.method.base import LossTerm, total_loss
-from sed_lab.run.assemble import Facts, assemble, check_fit, method_class
+from sed_lab.run.assemble import Facts, assemble, build, check_fit, method_class
 from sed_lab.run.identity import register_resolvers
 from sed_lab.train import composition
 from sed_lab.types import Shares
@@ -132,3 +132,11 @@ def test_means_of_parts_are_weighed_by_their_clips(over: str | None, of_class: i
     assert float(total_loss({"a": term, "b": LossTerm(torch.tensor(1.0), None)}, shares)) == pytest.approx(
         0.3 * factor + 1
     )
+
+
+def test_what_a_part_refuses_is_said_in_its_own_words(tmp_path: Path) -> None:
+    """Not in those of the error that its sentence was made from."""
+    with pytest.raises(InputError, match=r"none\.json does not exist"):
+        build({"_target_": "sed_lab.files.read_json"}, path=tmp_path / "none.json")
+    with pytest.raises(InputError, match=r"none\.json does not exist"):
+        build({"_target_": "sed_lab.files.read_json", "path": {"_target_": "pathlib.Path", "_args_": ["none.json"]}})

@@ -432,6 +432,23 @@ def test_a_run_does_not_go_on_with_a_changed_folder(complete: Path, data: Path) 
     start_record(complete, asked(data, "rerun=true"), run.provenance(cfg))
 
 
+@pytest.mark.parametrize("status", ["complete", "failed"])
+def test_a_recording_replaced_by_one_of_its_size_is_said(data: Path, tmp_path: Path, status: str) -> None:
+    """Its name and size are all that counts of a recording, so it stays the same run."""
+    cfg, folder = asked(data), tmp_path / "run"
+    folder.mkdir()
+    write_json(folder / "run.json", {"status": status, **run.provenance(cfg)})
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.ckpt").touch()
+    said = f"files of {data} were replaced, or written again, since"
+    assert said not in run.notice(folder, cfg)
+    (data / "audio/b.wav").write_bytes(bytes([7]) * 20)
+    again = asked(data)
+    assert run.config_hash(again) == run.config_hash(cfg)
+    assert said in run.notice(folder, again)
+    assert run.notice(folder, again).startswith("already complete" if status == "complete" else "going on with")
+
+
 def test_made_data_has_another_fingerprint_where_the_code_that_makes_it_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
