@@ -120,7 +120,7 @@ class BoxDecoder(Decoder):
             for settings in group:
                 boxes = _merged(found, settings["merge_abs"] * one, settings["merge_rel"] * one)
                 levels = _levels(boxes, len(one))
-                yield Tried(settings, levels, _above(boxes, levels), partial(_runs_of, boxes, _ends(scores)))
+                yield Tried(settings, levels, above(boxes, levels), partial(_runs_of, boxes, _ends(scores)))
 
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
@@ -129,7 +129,7 @@ class BoxDecoder(Decoder):
     def points(self, scores: Scores, thresholds: np.ndarray) -> Points:
         shape = len(thresholds), len(scores.classes)
         limits = np.broadcast_to(thresholds[:, None] if thresholds.ndim == 1 else thresholds, shape)
-        return _above(self.boxes(scores), limits)
+        return above(self.boxes(scores), limits)
 
     def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
         return self.decode(scores, threshold)
@@ -232,7 +232,7 @@ def _merged(parts: list[tuple[np.ndarray, np.ndarray, Segments]], most: np.ndarr
     return Boxes(*(each[order] for each in whole))
 
 
-def _above(boxes: Boxes, limits: np.ndarray) -> Points:
+def above(boxes: Boxes, limits: np.ndarray) -> Points:
     """The boxes whose confidence exceeds each of the thresholds ``[K, C]``."""
     there = boxes.onset < boxes.offset
     found = [np.flatnonzero(there & (boxes.confidence > limit[boxes.label])) for limit in limits]

@@ -69,6 +69,37 @@ def noted(record: Mapping[str, Any], configured: Decoder, classes: Sequence[str]
     return Noted(on, best, found)
 
 
+def of_record(record: Mapping[str, Any], classes: Sequence[str], systems: Sequence[str]) -> dict[str, list[Decoding]]:
+    """What each of a run's ``systems`` may find events by: tuned class by class, best first, then as configured.
+
+    Raises:
+        InputError: the record describes no decoder, or one that is not sed_lab's.
+    """
+    from sed_lab.run.assemble import build
+    from sed_lab.run.trust import check_node
+
+    config, taken = record.get("config", {}), (record.get("detector") or {}).get("decoder", {})
+    plain = []
+    for group in ("decoder", "rival_decoder"):
+        node = config.get(group)
+        check_node(node, "decoder", group)
+        if node and "_target_" in node:
+            plain.append(node)
+    if not plain:
+        raise InputError("run.json: config.decoder is not there; restore the record")
+    check_node(taken, "", "detector.decoder")
+    own = {name: value for name, value in taken.items() if name != "decoder"}
+    configured, *rivals = [build({**node, **(own if node is plain[0] else {})}) for node in plain]
+    found = noted({"detector": {}, **record}, configured, classes, systems)
+    given: dict[str, list[Decoding]] = {}
+    for system in systems:
+        tuned = found.decoders.get(system, ())
+        given[system] = [Decoding(one, one.threshold, f"{_words(one)}, tuned by class") for one in tuned]
+        untuned = [one for one in rivals if type(one) not in {type(other) for other in tuned}]
+        given[system] += [Decoding(one, one.threshold, f"{_words(one)}, not tuned") for one in (configured, *untuned)]
+    return given
+
+
 def choose(
     record: Mapping[str, Any],
     configured: Decoder,

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,17 +13,10 @@ from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import build_table
 from sed_lab.report.page import write_page
 from sed_lab.report.site import write_site
+from tests.report.browser import Browser, driver, needs_chromium
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")), reason="Chromium is not installed"
-    ),
-]
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
+__all__ = ["driver"]  # a fixture
+pytestmark = [pytest.mark.slow, needs_chromium]
 LINKS = "[...document.querySelectorAll('a[href]')].map(a => a.href).filter(h => h.startsWith('file:'))"
 TAB = "\ue004"
 EXPERIMENT = """\
@@ -43,43 +31,6 @@ claims: [{id: 1, say: B beats A, better: b, than: a, column: f1}]
 figure: {kind: points, column: f1}
 """
 CHANGED = "s.dispatchEvent(new Event('change', {bubbles: true}))"
-
-
-class Browser:
-    """The few calls of the WebDriver protocol that are needed."""
-
-    def __init__(self, port: int, profile: Path, width: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
-        options = {"args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},900"]}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.base += f"/session/{session['sessionId']}"
-
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def run(self, script: str) -> Any:
-        return self.call("POST", "/execute/sync", {"script": script, "args": []})
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield port
-    process.terminate()
-    process.wait()
 
 
 @pytest.mark.parametrize("width", [360, 1400])
@@ -120,8 +71,7 @@ def test_page_works(driver: int, tmp_path: Path, make_run: Callable[..., Path], 
         browser.run("document.querySelector('article.clip audio').currentTime = 3")
         time.sleep(0.6)
         assert browser.run(where) > before + 20
-        errors = [line for line in browser.call("POST", "/se/log", {"type": "browser"}) if line["level"] == "SEVERE"]
-        assert errors == []
+        assert browser.errors() == []
     finally:
         browser.call("DELETE", "")
 
@@ -145,8 +95,8 @@ def test_site_works(driver: int, tmp_path: Path, site: Path, width: int, scheme:
     try:
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        for command, values in (("setDeviceMetricsOverride", screen), ("setEmulatedMedia", media)):
-            browser.call("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": values})
+        browser.emulate("setDeviceMetricsOverride", screen)
+        browser.emulate("setEmulatedMedia", media)
         seen, waiting, sounds = set(), [site.as_uri()], 0
         while waiting:
             address = waiting.pop()
@@ -172,14 +122,12 @@ def test_site_works(driver: int, tmp_path: Path, site: Path, width: int, scheme:
                 sounds += browser.run(length) > 0
         assert len(seen) == 6  # index, paper, four runs
         assert sounds == 4
-        errors = [line for line in browser.call("POST", "/se/log", {"type": "browser"}) if line["level"] == "SEVERE"]
-        assert errors == []
+        assert browser.errors() == []
         # by keyboard alone: the first stop is the link past the header, the next ones lead on
         browser.call("POST", "/url", {"url": site.as_uri()})
-        keys = [{"type": kind, "value": TAB} for kind in ("keyDown", "keyUp")]
         stops = []
         for _ in range(4):
-            browser.call("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": keys}]})
+            browser.press(TAB)
             stops.append(browser.run("return document.activeElement.textContent.trim().slice(0, 20)"))
         assert stops[0] == "Skip to the tables"
         assert "t: A table" in stops
