@@ -118,6 +118,8 @@ def run_hydra(
             "options of a group are names; give GROUP=OPTION, or GROUP=[A,B] where it takes several"
         ) from error
     except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # no room for train.log, or no right to write it
+            raise error.__cause__ from None
         if "Config group override" not in str(error) or any(word.startswith("=") for word in sys.argv[1:]):
             raise InputError("a word on the command line cannot be read; write each as KEY=VALUE") from error
         raise InputError(
