@@ -180,6 +180,7 @@ def test_evaluate_measures_stored_scores_again(smoke: Path, tmp_path: Path) -> N
     assert low["settings"]["decoder"]["median_seconds"] == stored["settings"]["decoder"]["median_seconds"]
 
 
+@pytest.mark.slow
 def test_evaluate_lets_a_runs_detector_score_a_dataset(smoke: Path, tmp_path: Path, cache: str) -> None:
     again = tmp_path / "again"
     words = [f"run={smoke}", "dataset=mini_desed", *SMALL[:2], "report.page=true", "report.page_clips=2"]

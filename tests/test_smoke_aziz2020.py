@@ -67,6 +67,7 @@ def test_the_last_epoch_is_kept(folder: Path) -> None:
     assert all(torch.equal(value, last["state_dict"][name]) for name, value in best["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_a_recording_is_embedded_and_classified_in_one_call(folder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     soundfile.write(tmp_path / "noise.wav", rng.normal(size=(44100 * 24, 2)) * 0.1, 44100)

@@ -255,7 +255,7 @@ def test_an_unknown_sound_is_refused_before_anything_is_made(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        InputError, match=r"cannot make .*file/below/mini_vggish-\w+: .*; free some space or name another"
+        InputError, match=r"cannot make .*file/below/mini_vggish-\w+: .*; free some space or choose another"
     ):
         make(tmp_path / "file" / "below")
 

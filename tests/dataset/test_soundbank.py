@@ -217,7 +217,7 @@ def test_wrong_arguments(arguments: dict, message: str, bank_folder: Path, tmp_p
 
 def test_a_folder_that_cannot_be_written_to(bank_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot make .*soundbank-.*; free some space or name another cache folder"):
+    with pytest.raises(InputError, match=r"cannot make .*soundbank-.*; free some space or choose another folder"):
         soundbank(bank_folder, tmp_path / "file" / "cache", sizes=SMALL)
 
 

@@ -58,7 +58,7 @@ def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
     assert list((record.parent / "figures").glob("*.png"))
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 12), 16000)
     events = sed("predict", str(record.parent), "a.wav", "--trust", "pooling", "--threshold", "0.1", cwd=tmp_path)
-    assert events.startswith("filename\tonset\toffset\tevent_label\n")
+    assert events.startswith("filename\tonset\toffset\tevent_label\tconfidence\n")
     words = (
         f"dataset.sizes={SIZES}",
         f"batch.clips={CLIPS}",
