@@ -81,7 +81,7 @@ def own_recordings(
     if untrained or not names:
         what = f"no training recording of {', '.join(untrained)}" if names else "no annotated event"
         raise InputError(f"{source}: {what}; annotate more recordings, or leave the class out by dataset.classes")
-    listed = [[one.name, one.path.stat().st_size, split[one.name], *map(_plain, one.events or ())] for one in found]
+    listed = [[one.name, *_state(one.path), split[one.name], *map(_plain, one.events or ())] for one in found]
     settings = [VERSION, names, sample_rate, clip_seconds, listed]
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
     made = Path(folder) / f"folder-{digest}"
@@ -225,6 +225,12 @@ def _listed(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, tuple[Event
             continue
         found[path] = tuple(Event(one.onset, one.offset, class_of(one.event_label)) for one in sorted(events))
     return found, [f"{table} lists recordings that are not in the folder: {some(unknown)}"] if unknown else []
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change: recorders write files of one size, so another recording may have the same."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _plain(event: Event) -> list[object]:

@@ -104,6 +104,17 @@ def test_each_class_with_three_recordings_is_in_every_subset(kinds: list[set[str
     assert split == split_of(recordings[::-1], SHARES, seed)  # the order in which they are found does not matter
 
 
+def test_a_recording_replaced_by_another_of_its_size_is_cut_again(folder: Path) -> None:
+    shares = {"validation": 0.0, "test": 0.0}
+    before = corpus_of(folder, shares=shares)
+    soundfile.write(folder / "b/r2.wav", np.full(round(5.3 * RATE), 0.125), RATE)  # the one without an event
+    after = corpus_of(folder, shares=shares)
+    assert after.fingerprint != before.fingerprint
+    strong = after.subsets["synthetic"]
+    (index,) = (n for n, clip in enumerate(strong.clips) if clip.clip_id == "b__r2_0")
+    np.testing.assert_allclose(strong.load(index, 0)[1], 0.125, atol=1e-4)
+
+
 def test_folders_train_and_test_say_the_split() -> None:
     there = [annotated("train/1.wav", "a"), annotated("validation/1.wav", "a"), annotated("test/x/1.wav", "a")]
     assert list(split_of(there, SHARES, 0).values()) == ["train", "validation", "test"]
