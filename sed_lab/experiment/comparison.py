@@ -96,6 +96,11 @@ class Verdict:
     word: str
     comparisons: tuple[Comparison, ...]
 
+    @property
+    def tested(self) -> bool:
+        """Whether any run says something of the claim."""
+        return self.word != UNDECIDED or any(one.seeds for one in self.comparisons)
+
 
 def all_of(comparisons: Sequence[Comparison]) -> Verdict:
     """A claim of several comparisons holds if all do. It is refuted by one: it fails if one fails, and there is no

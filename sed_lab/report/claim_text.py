@@ -35,8 +35,8 @@ def expectation(tables: Sequence[Table]) -> str:
     Each claim gets a wrong word in at most one of twenty experiments, over all its looks, so that so many words are
     expected of all that are judged, whatever is true of them.
     """
-    words = [verdict.word for table in tables if table.complete for verdict in table.verdicts.values()]
-    judged = [word for word in words if word in WORDS]
+    verdicts = [verdict for table in tables if table.complete for verdict in table.verdicts.values()]
+    judged = [verdict.word for verdict in verdicts if verdict.tested and verdict.word in WORDS]
     if not judged:
         return ""
     decided = len(judged) - judged.count(UNDECIDED)

@@ -13,6 +13,7 @@ from sed_lab.report.run_folder import RunFolder
 from sed_lab.types import Event
 
 TIME_DECIMALS = 6  # as in sed_scores_eval: 2.7 - 2.5 counts as within 0.2
+ALL_DECIMALS = 17  # of a double: nothing is rounded, as in sed_eval
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,13 @@ def judge(
     onset_collar: float = 0.2,
     offset_collar: float = 0.2,
     offset_share: float = 0.2,
+    decimals: int = TIME_DECIMALS,
 ) -> Verdict:
     """Match detections to true events of the same class, as many as possible, each at most once.
 
     An onset must lie within ``onset_collar`` seconds, an offset within the larger of ``offset_collar`` seconds and
-    ``offset_share`` of the true event's length (the event-based measure of Mesaros et al. 2016).
+    ``offset_share`` of the true event's length (the event-based measure of Mesaros et al. 2016); with an infinite
+    ``offset_collar`` it may lie anywhere. Differences are rounded to ``decimals``.
     """
     true, found = tuple(truth), tuple(detected)
     if not true or not found:
@@ -69,10 +72,10 @@ def judge(
     for i, event in enumerate(true):
         slack = max(offset_collar, offset_share * (event.offset - event.onset))
         for j, other in enumerate(found):
-            late = abs(round(other.onset - event.onset, TIME_DECIMALS))
-            long = abs(round(other.offset - event.offset, TIME_DECIMALS))
+            late = abs(round(other.onset - event.onset, decimals))
+            long = abs(round(other.offset - event.offset, decimals))
             same = event.event_label == other.event_label
-            near[i, j] = same and late <= onset_collar and long <= round(slack, TIME_DECIMALS)
+            near[i, j] = same and late <= onset_collar and long <= round(slack, decimals)
     partner = maximum_bipartite_matching(csr_matrix(near), perm_type="column")
     taken = {int(j) for j in partner if j >= 0}
     return Verdict(

@@ -6,6 +6,7 @@ move, and hits of all clips and classes are counted in one matching.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from sed_lab.decoder.base import Decoder, Threshold
 from sed_lab.decoder.box import NO_ABS, NO_REL, BoxDecoder, above
@@ -27,11 +26,11 @@ from sed_lab.metric.intersection import Counts, f1, f1_result
 from sed_lab.metric.psds import Psds
 from sed_lab.metric.table import EventTable, event_table
 from sed_lab.metric.tune import Rule, collar_hits
-from sed_lab.report.clip_view import Verdict
+from sed_lab.report.clip_view import ALL_DECIMALS, Verdict, judge
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.run.decoding import Decoding, of_record
 from sed_lab.run.trust import understood
-from sed_lab.types import Event, Scores
+from sed_lab.types import Scores
 
 ORDERS = {
     "a": "worst of A first",
@@ -160,22 +159,9 @@ class Found:
         one = scores.select([scores.clip_id[clip]])
         zero = np.zeros(len(rows), np.int64)
         found = events_by_clip(one, (zero, zero, own.label, own.onset, own.offset))[one.clip_id[0]]
-        return fate(one.clip_id[0], system.run.truth[one.clip_id[0]], found, system.rule)
-
-
-def fate(clip_id: str, truth: Sequence[Event], found: Sequence[Event], rule: Rule) -> Verdict:
-    """Match detections to true events of the same class, as many as possible, by plain doubles as event F1 does."""
-    near = np.zeros((len(truth), len(found)), bool)
-    for i, event in enumerate(truth):
-        slack = max(rule["collar"], rule["offset_share"] * (event.offset - event.onset))
-        for j, other in enumerate(found):
-            ends = rule["onset_only"] or abs(event.offset - other.offset) <= slack
-            same = event.event_label == other.event_label
-            near[i, j] = same and ends and abs(event.onset - other.onset) <= rule["collar"]
-    partner = maximum_bipartite_matching(csr_matrix(near), perm_type="column") if near.any() else [-1] * len(truth)
-    taken = {int(j) for j in partner if j >= 0}
-    correct = tuple(j in taken for j in range(len(found)))
-    return Verdict(clip_id, tuple(truth), tuple(found), tuple(bool(j >= 0) for j in partner), correct)
+        name, rule = one.clip_id[0], system.rule
+        ends = math.inf if rule["onset_only"] else rule["collar"]
+        return judge(name, system.run.truth[name], found, rule["collar"], ends, rule["offset_share"], ALL_DECIMALS)
 
 
 def read_systems(folders: Sequence[Path]) -> list[System]:

@@ -41,12 +41,8 @@ class Paper:
 
     @property
     def words(self) -> Counter[str]:
-        """The claims by verdict; those of tables without a run count under `TO_BE_RUN`."""
-        found: Counter[str] = Counter()
-        for table in self.tables:
-            words = [verdict.word for verdict in table.verdicts.values()]
-            found.update(words if table.complete else [TO_BE_RUN] * len(words))
-        return found
+        """The claims by verdict; those of which no run says anything count under `TO_BE_RUN`."""
+        return Counter(_word(table, claim) for table in self.tables for claim in table.verdicts)
 
     @property
     def runs(self) -> Mapping[Path, Mapping[str, Any]]:
@@ -83,12 +79,18 @@ def _paper(name: str, tables: Sequence[Table]) -> Paper:
             if not (file.exists() and claim in [one.id for one in read_experiment(file).claims]):
                 raise InputError(f"{path}: {match[0]} names no claim of {name}; write {{ITEM/ID}}, as in its files")
             return f"is not asked at scale {tables[0].scale}"
-        word = table.verdicts[claim].word
-        return SAID.get(word, word) if table.complete else TO_BE_RUN
+        word = _word(table, claim)
+        return SAID.get(word, word)
 
     filled = CLAIM.sub(said, " ".join(text.split()))
     named = [by_item[item] for item, _ in CLAIM.findall(text) if item in by_item]
     return Paper(name, head.removeprefix("# ").strip(), filled, tables, _telling(tables, named))
+
+
+def _word(table: Table, claim: str) -> str:
+    """A claim's verdict, or that no run says anything of it."""
+    verdict = table.verdicts[claim]
+    return verdict.word if table.complete and verdict.tested else TO_BE_RUN
 
 
 def _telling(tables: Sequence[Table], named: Sequence[Table]) -> Table:

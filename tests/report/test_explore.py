@@ -20,11 +20,9 @@ from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
 from sed_lab.metric.measure import measure
 from sed_lab.metric.table import event_table
-from sed_lab.metric.tune import Rule
-from sed_lab.report.clip_view import judge
 from sed_lab.report.explore_clip import classes_markup, lanes_markup, list_markup
 from sed_lab.report.explore_page import part_of
-from sed_lab.report.explored import System, fate, moved, ranked, read_systems, sliders, value_of
+from sed_lab.report.explored import System, moved, ranked, read_systems, sliders, value_of
 from sed_lab.types import Event, Scores
 from tests.configured import option
 from tests.report.explore_run import explorable
@@ -74,21 +72,16 @@ def test_one_class_moves_alone(systems: list[System]) -> None:
     assert system.found(moved(own, "threshold", 0.5, system.classes)).detected.sum(0).tolist() == before.tolist()
 
 
-def test_events_have_the_fate_that_reports_give_them() -> None:
-    rng, labels, rule = np.random.default_rng(1), ("a", "b"), Rule(collar=0.2, offset_share=0.2, onset_only=False)
-    hits = 0
-    for _ in range(50):
-        onsets, lengths, moves = rng.uniform(1, 4, 5), rng.uniform(0.1, 2, 5), rng.normal(0, 0.15, 5)
-        sets = [
-            [Event(at, at + length, labels[i % 2]) for i, (at, length) in enumerate(zip(begins, lengths, strict=True))]
-            for begins in (onsets, onsets + moves)
-        ]
-        verdict = fate("x", sets[0], sets[1], rule)
-        assert verdict.hits == judge("x", *sets).hits == sum(verdict.correct)
-        hits += verdict.hits
-    assert 100 < hits < 240  # of 250
-    late = [Event(0.0, 1.0, "a")], [Event(0.1, 3.0, "a")]
-    assert [fate("x", *late, {**rule, "onset_only": only}).hits for only in (False, True)] == [0, 1]
+def test_events_have_the_fate_that_counts_give_them(systems: list[System]) -> None:
+    for only in (False, True):
+        for system in systems:
+            ruled = replace(system, rule={**system.rule, "onset_only": only})
+            found = ruled.found(ruled.start())
+            verdicts = [found.verdict(clip) for clip in range(len(ruled.scores.clip_id))]
+            assert 0 < found.hits.sum() < found.reference.sum()
+            assert [one.hits for one in verdicts] == found.hits.sum(1).tolist()
+            assert [sum(one.correct) for one in verdicts] == [one.hits for one in verdicts]
+            assert [len(one.correct) for one in verdicts] == found.detected.sum(1).tolist()
 
 
 def test_clips_are_ordered_by_what_is_wrong_with_them(systems: list[System]) -> None:

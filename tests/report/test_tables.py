@@ -167,9 +167,10 @@ def test_the_page_says_what_was_learned_and_what_did_not_survive(complete: Path)
     claims = """  - {id: 2, say: A beats B, better: a, than: b, column: f1}
   - {id: 3, say: A beats B by our count, better: a, than: b, column: f1, ours: true}
   - {id: 4, say: B is above a half, above: b, value: 0.64, column: f1}
+  - {id: 5, say: C beats A, better: c, than: a, column: f1}
 """
-    file = complete / "experiments/p/t.yaml"
-    file.write_text(FILE.replace("figure:", f"{claims}figure:"))
+    file, row = complete / "experiments/p/t.yaml", "  c: {label: C, overrides: [loss=focal]}\n"  # which has no runs
+    file.write_text(FILE.replace("claims:", f"{row}claims:").replace("figure:", f"{claims}figure:"))
     (complete / "experiments/p/u.yaml").write_text(
         FILE.replace("item: t", "item: u").replace("trainer=smoke", "trainer=smoke, trainer.max_epochs=7")
     )
@@ -181,12 +182,13 @@ def test_the_page_says_what_was_learned_and_what_did_not_survive(complete: Path)
     page.write_text("".join(f"<!-- {kind}: mini -->\n<!-- end -->\n" for kind in ("overview", "papers")))
     assert reproduce(["write", "PAGE.md"]) == 0
     overview, papers = page.read_text().split("<!-- end -->\n")[:2]
-    assert "| P & Q 2020 | 2 | 4 | 1 | 2 | 0 | 1 | 1 | 40.0 |  |\n" in overview
+    assert "| P & Q 2020 | 2 | 4 | 1 | 2 | 0 | 1 | 2 | 40.0 |  |\n" in overview
     said = "That B beats A is not tested yet there and holds here; that A beats B fails, that B is above is undecided."
     assert f"- **P & Q 2020.** {said}\n" in overview
     gone = overview.partition("### Printed claims that did not survive\n\n")[2].splitlines()[2:]
     assert [line.split(" | ")[:4] for line in gone] == [["| P & Q 2020", "t", "2. A beats B", "fails"]]  # 3 is ours
-    assert "**A table** (P & Q 2020, table 1; scale mini; 4 of 4 runs)\n\n|  | F1 |" in papers
+    assert "**A table** (P & Q 2020, table 1; scale mini; 4 of 6 runs)\n\n|  | F1 |" in papers
+    assert "3 of 4 judged claims are decided." in overview
     assert reproduce(["check", "PAGE.md"]) == 0
     assert reproduce(["site"]) == 0
     index = (complete / "report/index.html").read_text()
