@@ -508,8 +508,8 @@ def test_a_bank_says_its_roles_and_what_does_not_belong(copied: Made, capsys: Ca
     folder = copied("esc10")
     code, found = checked("soundbank", folder, capsys)
     assert code == 0
-    said = "a background (by its name), not an event; dataset.classes lists the classes that are events"
-    assert found["Rain"]["notes"] == [said]
+    role = "a background (by its name), not an event; dataset.classes lists the classes that are events"
+    assert found["Rain"]["notes"] == [role]
     assert "events of 5 sources in train" in found["Dog_bark"]["notes"][0]
     for path in sorted((folder / "009 - Rooster").iterdir())[1:]:
         path.unlink()
