@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from sed_lab.dataset.mini_embeddings import stand_in
 from sed_lab.errors import InputError
 from sed_lab.feature import vggish
+from sed_lab.feature.embedded import embedded
 from sed_lab.feature.vggish import VggishNetwork, log_mel_patches, quantise, read_pca, read_weights
 from tests.configured import configured
 
@@ -381,6 +383,21 @@ def test_numbers_of_other_widths_are_read(tmp_path: Path) -> None:
 
 
 # front end
+
+
+def test_a_recording_gives_ten_rows_for_each_ten_seconds(folder: Path, tmp_path: Path) -> None:
+    feature = VggishEmbedding(str(folder / "weights.npz"), str(folder / "vggish_pca_params.npz"))
+    audio = np.random.default_rng(3).normal(0, 0.1, 16000 * 24).astype(np.float32)
+    soundfile.write(tmp_path / "noise.wav", audio, 16000, subtype="FLOAT")
+    records = list(embedded(tmp_path / "noise.wav", feature))
+    assert [(one.video_id, one.start_seconds, one.end_seconds) for one in records] == [
+        ("noise", 0, 10), ("noise", 10, 20), ("noise", 20, 24),
+    ]  # fmt: skip
+    filled = np.concatenate([audio, np.zeros(16000 * 6, np.float32)]).reshape(3, 160000)
+    expected = [feature(torch.from_numpy(clip)[None])[0].numpy() for clip in filled]
+    found = [np.stack([np.frombuffer(row, np.uint8) for row in one.rows]) for one in records]
+    np.testing.assert_array_equal(found, expected)
+    assert len({row.tobytes() for rows in found for row in rows}) > 3
 
 
 def test_rows_of_a_batch(folder: Path, sounds: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
