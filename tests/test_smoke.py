@@ -26,6 +26,7 @@ from sed_lab.metric.measure import flatten
 from sed_lab.metric.names import is_metric
 from sed_lab.run.detector import load_detector
 from sed_lab.scores import load_scores
+from tests.forked import run_forked
 
 SIZES = "{synthetic: 24, weak: 12, unlabelled: 12, synthetic_validation: 8, weak_validation: 8, validation: 8, test: 8}"
 SMALL = [f"dataset.sizes={SIZES}", "dataset.bank_share=0.05", "batch.evaluation=8", "report.page=false"]
@@ -38,16 +39,11 @@ DEFAULT = [*SMALL, "batch.clips={synthetic: 8, weak: 2, unlabelled: 2}"]  # the 
 def sed(
     module: str, *words: str, cwd: Path, within: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    settings = {"SED_LAB_RUNS": str(cwd / "runs"), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(
-        [*within, sys.executable, "-m", f"sed_lab.{module}", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **settings},
-        timeout=500,
-        check=False,
-    )
+    env = {**os.environ, "SED_LAB_RUNS": str(cwd / "runs"), "OMP_NUM_THREADS": "1", **environment}
+    if not within:
+        return run_forked(f"sed_lab.{module}", *words, cwd=cwd, env=env)
+    command = [*within, sys.executable, "-m", f"sed_lab.{module}", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=500, check=False)
 
 
 @contextmanager

@@ -259,7 +259,11 @@ class SedMethod(pl.LightningModule):
         # Dropout, mixup and the like must not depend on how many numbers were drawn before: seeded by step, a resumed
         # run draws what an uninterrupted one does, without random states in checkpoints. Ranks draw differently.
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        torch.manual_seed(_seed(self.seed, step, self.global_rank))
+        seed = _seed(self.seed, step, self.global_rank)
+        # torch.manual_seed would also write down the stack for every kind of device that is not in use, in each step.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def common_draws(self) -> torch.Generator:
         """Random numbers that are the same in every part of a global batch."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from tests.forked import run_forked
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "new_paper.md").read_text(encoding="utf-8")
 METHOD, YAML = (re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1] for kind in ("python", "yaml"))  # type: ignore[index]
@@ -32,8 +32,7 @@ SIZES = "{synthetic:10,weak:6,unlabelled:4,synthetic_validation:3,weak_validatio
 
 def sed(command: str, *words: str, cwd: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": f"{cwd}:{os.environ.get('PYTHONPATH', '')}"}
-    call = [sys.executable, "-m", f"sed_lab.{command}", *words]
-    done = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = run_forked(f"sed_lab.{command}", *words, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
