@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from sed_lab.decoder.runs import Runs, all_runs
+from sed_lab.decoder.runs import AllRuns, ClassRuns
 from sed_lab.types import Event, Scores
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -33,7 +32,7 @@ class Tried(NamedTuple):
     settings: Mapping[str, float]
     levels: np.ndarray
     points: Points
-    runs: Callable[[int], Runs]
+    runs: ClassRuns
 
 
 class Decoder(ABC):
@@ -68,9 +67,9 @@ class Decoder(ABC):
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         """Events of every clip of ``scores`` by clip_id, in time order; clips without events are there too."""
 
-    def runs(self, scores: Scores) -> Callable[[int], Runs]:
-        """The runs of the class of a column of ``scores``, over all thresholds."""
-        return partial(all_runs, self.smooth(scores))
+    def runs(self, scores: Scores) -> ClassRuns:
+        """The runs of every class of ``scores``, over all thresholds."""
+        return AllRuns(self.smooth(scores))
 
     def gate(self, frame: np.ndarray, clip: np.ndarray | None) -> np.ndarray:
         """Frame scores ``[B, T, C]`` of windows of a recording, as the clip scores ``[B, C]`` let them through."""

@@ -16,9 +16,8 @@ R rows are classes of clips, G the times of step 1, T frames, S segments (gap, c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby, product
 from typing import ClassVar, NamedTuple
 
@@ -26,7 +25,7 @@ import numpy as np
 
 from sed_lab.decoder.base import Decoder, Points, Threshold, Tried
 from sed_lab.decoder.median import events_by_clip, frames_of, per_class
-from sed_lab.decoder.runs import Runs
+from sed_lab.decoder.runs import ClassRuns, Runs
 from sed_lab.types import Event, Scores, frame_times
 
 EPSILON = 1e-3  # keeps ratios of scores finite
@@ -120,7 +119,7 @@ class BoxDecoder(Decoder):
             for settings in group:
                 boxes = _merged(found, settings["merge_abs"] * one, settings["merge_rel"] * one)
                 levels = _levels(boxes, len(one))
-                yield Tried(settings, levels, above(boxes, levels), partial(_runs_of, boxes, _ends(scores)))
+                yield Tried(settings, levels, above(boxes, levels), _Runs(boxes, _ends(scores), len(one)))
 
     def decode(self, scores: Scores, threshold: Threshold | None = None) -> dict[str, tuple[Event, ...]]:
         values = per_class(self.threshold if threshold is None else threshold, scores.classes, "threshold")
@@ -134,9 +133,9 @@ class BoxDecoder(Decoder):
     def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
         return self.decode(scores, threshold)
 
-    def runs(self, scores: Scores) -> Callable[[int], Runs]:
+    def runs(self, scores: Scores) -> ClassRuns:
         """Each box from its confidence down to 0, below which a clip is one run."""
-        return partial(_runs_of, self.boxes(scores), _ends(scores))
+        return _Runs(self.boxes(scores), _ends(scores), len(scores.classes))
 
 
 def segments(p: np.ndarray, times: np.ndarray, step_seconds: float) -> Segments:
@@ -268,13 +267,23 @@ def _of_one_length(borders: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.n
         yield np.array(rows), borders[rows[0]]
 
 
-def _runs_of(boxes: Boxes, ends: np.ndarray, column: int) -> Runs:
-    own = Boxes(*(each[boxes.label == column] for each in boxes))
-    clips = np.arange(len(ends))
-    return Runs(
-        clip=np.concatenate([own.clip, clips]),
-        onset=np.concatenate([own.onset, np.zeros(len(clips))]),
-        offset=np.concatenate([own.offset, ends]),
-        high=np.concatenate([own.confidence, np.zeros(len(clips))]),
-        low=np.concatenate([np.zeros(len(own.clip)), np.full(len(clips), -np.inf)]),
-    )
+class _Runs:
+    """Each box from its confidence down to 0, below which a clip is one run."""
+
+    def __init__(self, boxes: Boxes, ends: np.ndarray, classes: int) -> None:
+        self.boxes, self.ends = boxes, ends
+        self.highest = np.zeros((len(ends), classes))
+        np.maximum.at(self.highest, (boxes.clip, boxes.label), boxes.confidence)
+
+    def above(self, column: int, floor: float) -> Runs:
+        """The runs of one class that are there at a threshold above ``floor``."""
+        own = Boxes(*(each[self.boxes.label == column] for each in self.boxes))
+        clips = np.arange(len(self.ends))
+        runs = Runs(
+            clip=np.concatenate([own.clip, clips]),
+            onset=np.concatenate([own.onset, np.zeros(len(clips))]),
+            offset=np.concatenate([own.offset, self.ends]),
+            high=np.concatenate([own.confidence, np.zeros(len(clips))]),
+            low=np.concatenate([np.zeros(len(own.clip)), np.full(len(clips), -np.inf)]),
+        )
+        return runs.take(np.flatnonzero(runs.high > floor))

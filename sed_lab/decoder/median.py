@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import median_filter
 
 from sed_lab.decoder.base import GRID, Decoder, Points, Threshold, Tried
-from sed_lab.decoder.runs import all_runs
+from sed_lab.decoder.runs import AllRuns
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
 
@@ -111,7 +110,7 @@ class MedianDecoder(Decoder):
         levels = np.tile(np.array(GRID)[:, None], len(scores.classes))
         for settings in self.tunable:
             smooth = replace(self, median_seconds=settings["median_seconds"]).smooth(scores)
-            yield Tried(settings, levels, self._above(smooth, levels), partial(all_runs, smooth))
+            yield Tried(settings, levels, self._above(smooth, levels), AllRuns(smooth))
 
     def _above(self, smooth: Scores, thresholds: np.ndarray) -> Points:
         """Events of filtered scores at each of ``thresholds [K]`` or ``[K, C]``."""

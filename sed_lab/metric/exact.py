@@ -10,14 +10,13 @@ N clips, E runs, P pairs of a run and a reference event that overlap, C classes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from sed_lab.decoder.base import Decoder
-from sed_lab.decoder.runs import Runs, all_runs
+from sed_lab.decoder.runs import AllRuns, ClassRuns, Runs
 from sed_lab.errors import InputError
 from sed_lab.metric.intersection import Overlaps, overlaps
 from sed_lab.metric.psds import HOUR, SCENARIOS, Psds, Scenario, psds_from_curves, staircase
@@ -43,21 +42,21 @@ def psds_of_scores(
         InputError: no frame scores, or no reference event.
     """
     scores = scores.select(truth)
-    runs_of = partial(all_runs, scores) if decoder is None else decoder.runs(scores)
-    curves = class_curves(runs_of, scores.classes, truth, durations, scenarios)
+    runs = AllRuns(scores) if decoder is None else decoder.runs(scores)
+    curves = class_curves(runs, scores.classes, truth, durations, scenarios)
     return {name: psds_from_curves(curves[name], scenario) for name, scenario in scenarios.items()}
 
 
 def class_curves(
-    runs_of: Callable[[int], Runs],
+    every: ClassRuns,
     classes: Sequence[str],
     truth: Events,
     durations: Mapping[str, float],
     scenarios: Mapping[str, Scenario],
 ) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Each class's staircase (effective FP rate per hour, TP ratio) in each scenario, from the runs of its column.
+    """Each class's staircase (effective FP rate per hour, TP ratio) in each scenario, from its runs.
 
-    Clips are those of ``truth``, in its order.
+    Columns of ``every`` are those of ``classes``; clips are those of ``truth``, in its order.
 
     Raises:
         InputError: there is no reference event.
@@ -70,22 +69,36 @@ def class_curves(
     names = [classes[i] for i in present]
     reference = replace(reference, label=label)
     duration = np.array([durations[clip_id] for clip_id in clip_ids])  # [N] seconds
+    seconds = float(duration.sum())
     curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {name: {} for name in scenarios}
     for number, column in enumerate(present):  # class by class, so that memory does not grow with their number
-        runs = runs_of(int(column))
+        others = np.setdiff1d(np.arange(len(duration)), reference.clip[reference.label == number])
+        floor = _floor(every.highest[others, column], seconds, scenarios.values())
+        runs = every.above(int(column), floor)
         zero = np.zeros(len(runs.clip), np.int64)
         table = EventTable(zero, runs.clip, zero, runs.onset, runs.offset)
         pairs = overlaps(table, reference, duration, 1, len(names))
         runs = runs.take(pairs.order)
         for name, scenario in scenarios.items():
-            curves[name][names[number]] = _class_curve(number, pairs, runs, float(duration.sum()), len(names), scenario)
+            curve = _class_curve(number, pairs, runs, floor, seconds, len(names), scenario)
+            curves[name][names[number]] = curve
     return curves
 
 
+def _floor(highest: np.ndarray, seconds: float, scenarios: Iterable[Scenario]) -> float:
+    """A score below which the rate of false positives is beyond every scenario's ``max_efpr``.
+
+    Of the clips without an event of the class each has a false positive at every threshold below its ``highest`` score.
+    What most runs do is therefore never asked for.
+    """
+    most = max(s.max_efpr if s.dtc > 0 else np.inf for s in scenarios) * seconds / HOUR  # false positives
+    return float(np.sort(highest)[-int(most + 1e-6) - 1]) if most < len(highest) - 1 else -np.inf
+
+
 def _class_curve(
-    label: int, pairs: Overlaps, runs: Runs, seconds: float, classes: int, scenario: Scenario
+    label: int, pairs: Overlaps, runs: Runs, floor: float, seconds: float, classes: int, scenario: Scenario
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The class's staircase: effective FP rate per hour, TP ratio."""
+    """The class's staircase, at the thresholds above ``floor``: effective FP rate per hour, TP ratio."""
     det, ref = pairs.detections, pairs.truth
     same = ref.label[pairs.reference] == label  # [P]
     inside = np.bincount(pairs.detection[same], pairs.seconds[same], minlength=len(det))  # [E] seconds in own events
@@ -106,7 +119,9 @@ def _class_curve(
     value = np.concatenate([runs.high[wrong], runs.low[wrong], found_at])
     efpr = np.concatenate([cost[wrong], -cost[wrong], np.zeros(len(found))])
     true = np.concatenate([np.zeros(2 * np.count_nonzero(wrong)), found])
-    return _curve(value, efpr, true / np.count_nonzero(ref.label == label), scenario.max_efpr)
+    above = value > floor
+    share = true[above] / np.count_nonzero(ref.label == label)
+    return _curve(value[above], efpr[above], share, scenario.max_efpr)
 
 
 def _enough(part: np.ndarray, share: float, length: np.ndarray) -> np.ndarray:
@@ -138,11 +153,10 @@ def _found(pairs: Overlaps, runs: Runs, useful: np.ndarray, gtc: float) -> tuple
 
 
 def _curve(value: np.ndarray, efpr: np.ndarray, tpr: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """The staircase of one class from changes of both rates at scores, up to ``limit``; changes at -inf never come."""
-    real = ~np.isneginf(value)
-    at, index = np.unique(-value[real], return_inverse=True)  # [scores] from high to low, [changes]
-    x = np.cumsum(np.bincount(index, efpr[real], minlength=len(at)))  # [scores]: rates with the threshold below each
-    y = np.cumsum(np.bincount(index, tpr[real], minlength=len(at)))
+    """The staircase of one class from changes of both rates at scores, up to ``limit``."""
+    at, index = np.unique(-value, return_inverse=True)  # [scores] from high to low, [changes]
+    x = np.cumsum(np.bincount(index, efpr, minlength=len(at)))  # [scores]: rates with the threshold below each
+    y = np.cumsum(np.bincount(index, tpr, minlength=len(at)))
     x = np.maximum(np.round(x, 9), 0.0)  # sums of rates that cancel leave dust
     x, y = staircase(x, y)
     inside = x <= limit

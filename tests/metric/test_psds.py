@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_lab.decoder.runs import all_runs
+from sed_lab.decoder.runs import AllRuns
 from sed_lab.errors import InputError
 from sed_lab.metric.exact import psds_of_scores
 from sed_lab.metric.intersection import count, intersection_f1, overlaps
@@ -346,7 +346,7 @@ def test_exact_psds_is_that_of_sed_scores_eval(
 @given(scored())
 def test_runs_are_all_events_of_all_thresholds(made: tuple[Scores, Events]) -> None:
     scores, _ = made
-    everything = [all_runs(scores, column) for column in range(len(scores.classes))]
+    everything = [AllRuns(scores).above(column) for column in range(len(scores.classes))]
     decoder = MedianDecoder(median_seconds=0)
     for threshold in np.unique(np.concatenate([array.ravel() for array in scores.frame or ()])):
         _, *found = decoder.points(scores, np.array([threshold]))
