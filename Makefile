@@ -79,7 +79,7 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## measure against peers, both sides in one run, into results/bench.json; ARGS=metric: one of them
+bench: $(VENV)/.dev ## measure against peers, both sides in one run; ARGS=metric: one of them; ARGS=check: has a ratio fallen?
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(VENV)/.dev ## build the wheel into dist/

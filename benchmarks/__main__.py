@@ -10,7 +10,9 @@ A benchmark is a module with ``run() -> dict``. Its ``rows`` are what is compare
     better  "lower" or "higher", where the unit does not say it
 
 and whatever else it returns is stored with them. ``results/bench.json`` keeps the last measurement of each benchmark
-with its date, hardware and code version, so that a part measured again does not disguise the age of the others.
+with its date, hardware and code version, so that a part measured again does not disguise the age of the others;
+docs/performance.md shows them. With ``check`` nothing is stored: the ratios of both sides, which depend less on the
+machine than their times do, are compared with those stored.
 """
 
 from __future__ import annotations
@@ -20,45 +22,97 @@ import importlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sed_lab.errors import InputError, run_command
-from sed_lab.files import read_json, write_json
+from sed_lab.files import read_json, write_json, write_text
 from sed_lab.run.record import code_version, hardware
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results" / "bench.json"
+PAGE = FOLDER.parent / "docs" / "performance.md"
+BLOCK = ("<!-- bench: speed -->\n", "<!-- end -->")
 LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
+NOT_SPEED = {"quality"}  # docs/default.md shows it; seeds, not the machine, decide it
+SPREAD = 0.25  # of a ratio from one measurement to the next: what `check` lets pass
 
 
 def main() -> int:
     """Run the benchmarks named on the command line (all by default), print and store them; 1 when one failed."""
     known = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
     parser = argparse.ArgumentParser(prog="make bench", description="Measure sed_lab against its peers.")
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"check, or some of {', '.join(known)} (default: all)")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # the child: run one and leave its result here
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.names) - set(known))
+    checking = "check" in arguments.names
+    names = [name for name in arguments.names if name != "check"]
+    unknown = sorted(set(names) - set(known))
     if unknown:
         raise InputError(f"no benchmark is called {', '.join(unknown)}; known: {', '.join(known)}")
     if arguments.into:
         write_json(arguments.into, measure(arguments.names[0]))
         return 0
     stored = read_json(RESULTS) if RESULTS.exists() else {}
+    if checking:
+        return check(stored, names or [name for name in known if name in stored and name not in NOT_SPEED])
     failed = []
-    for name in arguments.names or known:
+    for name in names or known:
         measured = in_own_process(name)
         if measured is None:
             failed.append(name)
             continue
         stored[name] = measured
         write_json(RESULTS, stored)
+        write_page(stored)
         print(f"\n{name}\n" + "\n".join(table(measured["result"].get("rows", []))), flush=True)
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def check(stored: Mapping[str, Any], names: Sequence[str]) -> int:
+    """Measure again and compare ratios with the ``stored`` ones; 1 where one fell by more than its spread, twice."""
+    fallen = []
+    for name in names:
+        left = {row["what"]: before for row in stored[name]["result"]["rows"] if (before := ratio(row))}
+        for _ in range(2):  # once more where another process may have had the machine
+            measured = in_own_process(name)
+            now = {row["what"]: ratio(row) for row in measured["result"]["rows"]} if measured else {}
+            left = {what: before for what, before in left.items() if (now.get(what) or 0) < before * (1 - SPREAD)}
+            if not left:
+                break
+        fallen += [f"{name}: {what}: {before:.2f} times before, now {now.get(what) or 0:.2f}"
+                   for what, before in left.items()]  # fmt: skip
+        print(f"{name}: {'fell behind' if left else 'as before'}", flush=True)
+    print("\n".join(fallen), file=sys.stderr)
+    return 1 if fallen else 0
+
+
+def markdown(stored: Mapping[str, Any]) -> str:
+    """The table of docs/performance.md."""
+    lines = ["| what | sed_lab | beside | ratio | measured |", "| --- | --- | --- | --- | --- |"]
+    for name, one in stored.items():
+        if name in NOT_SPEED:
+            continue
+        measured = f"{one['date'][:10]}, {(one['code'].get('commit') or '')[:7]}, {one['hardware']['cores']} cores"
+        for row in one["result"].get("rows", []):
+            peer = "" if row.get("peer") is None else f"{_shown(row['peer'])} {row['unit']} ({row.get('name', 'peer')})"
+            times = f"{better:.2f}" if (better := ratio(row)) else ""
+            lines.append(f"| {row['what']} | {_shown(row['ours'])} {row['unit']} | {peer} | {times} | {measured} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
+def write_page(stored: Mapping[str, Any]) -> None:
+    """Put the table into docs/performance.md."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BLOCK[0])
+    write_text(PAGE, before + BLOCK[0] + markdown(stored) + BLOCK[1] + rest.split(BLOCK[1], 1)[1])
 
 
 def measure(name: str) -> dict[str, Any]:
