@@ -1,6 +1,6 @@
 """Damaged files for every reader: valid ones with bytes or words changed, and words put together at random.
 
-Only `InputError`, or a value, may come out, within seconds.
+Only `InputError`, or a value, may come out, within seconds and `ROOM`.
 ``python -m tests.fuzz 5300`` tries so many for each reader,
 100,000 in all, and prints what else came out, with the number that makes it again.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 import json
 import random
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from sed_lab.scores import load_scores, read_scores_folder, save_scores
 from sed_lab.types import Scores
 
 SECONDS = 5.0  # of a processor that one case may take
+ROOM = 2**30  # bytes of memory that a reader may take beyond what is loaded
 Reader = Callable[[Path], Any]
 TOKENS = [b"", b"\0", b"\t", b"\n", b"\r", b",", b"nan", b"inf", b"-1", b"1e999", b"0", b"9" * 30, b"\xff\xfe",
           b"\xc3", b"[", b"]", b"{", b"}", b'"', b":", b"null", b"true", b"- ", b"&a ", b"*a", b"<u8", b"|O", b"(",
@@ -197,6 +200,18 @@ def read(name: str, data: bytes, folder: Path) -> str:
     return f"took {took:.1f} s" if took > SECONDS else ""
 
 
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Let the kernel refuse memory beyond `ROOM`: the error that a reader then ends with is a finding."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
 def fuzz(name: str, count: int, seed: int) -> dict[str, tuple[int, int]]:
     """What else came out of ``count`` cases: in words, with the number of the first such case and how many."""
     valid = READERS[name][1]()
@@ -204,7 +219,9 @@ def fuzz(name: str, count: int, seed: int) -> dict[str, tuple[int, int]]:
     with tempfile.TemporaryDirectory() as folder:
         read(name, valid, Path(folder))  # loads what the reader needs, which takes seconds in a new process
         for number in range(count):
-            if fault := read(name, damaged(valid, random.Random(f"{name} {seed} {number}")), Path(folder)):
+            with bounded():
+                fault = read(name, damaged(valid, random.Random(f"{name} {seed} {number}")), Path(folder))
+            if fault:
                 first, times = found.get(fault, (number, 0))
                 found[fault] = (first, times + 1)
     return found

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from sed_lab.run.fitting import OWN
 from sed_lab.run.identity import NOT_IDENTITY_BATCH
 
 TOP = Path(__file__).resolve().parents[1]
@@ -65,7 +66,8 @@ def binding_error(node: dict[str, Any]) -> str | None:
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     if node["_target_"].startswith("sed_lab.") and inspect.Parameter.VAR_KEYWORD in kinds:
         return f"{node['_target_']} takes **kwargs, so a misspelt key would pass: name its arguments"
-    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS and key != "defaults"}
+    ours = {"defaults"} | ({OWN} if node["_target_"] == "pytorch_lightning.Trainer" else set())
+    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS and key not in ours}
     try:
         signature.bind_partial(*node.get("_args_", []), **arguments)
     except TypeError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz import READERS, fuzz, read
+from tests.fuzz import READERS, ROOM, fuzz, read
 
 SLOW = {"overrides"}  # each is composed
 CORPUS: list[tuple[str, bytes]] = [  # found, and kept
@@ -45,6 +46,19 @@ def test_the_search_finds_what_is_no_sentence(tmp_path: Path, monkeypatch: pytes
     found = fuzz("strong", 200, seed=0)
     assert any(words.startswith("ValueError: substring not found") for words in found)
     assert any(words.startswith("UnicodeDecodeError") for words in found)
+
+
+def test_the_search_finds_what_takes_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(path: Path) -> int:
+        return len(bytearray(2 * ROOM if path.stat().st_size % 2 else ROOM // 1024))
+
+    file, valid, _ = READERS["strong"]
+    monkeypatch.setitem(READERS, "strong", (file, valid, greedy))
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    ((words, (_, times)),) = fuzz("strong", 20, seed=0).items()
+    assert words.startswith("MemoryError")
+    assert 0 < times < 20
+    assert resource.getrlimit(resource.RLIMIT_AS) == limits
 
 
 @pytest.mark.slow

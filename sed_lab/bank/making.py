@@ -24,6 +24,7 @@ from sed_lab.bank.base import Bank
 from sed_lab.bank.mixing import LiveSoundscapes, mix, write_wav
 from sed_lab.bank.recording import recorded
 from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_recipes
+from sed_lab.bank.source import note_source, replaced, source_word
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import labels_of
 from sed_lab.clip.audio_folder import track
@@ -79,12 +80,17 @@ class Made:
 
 
 def soundscape_corpus(
-    cache: Path, name: str, settings: Mapping[str, Any], open_banks: Callable[[], Banks], live: bool = False
+    cache: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    open_banks: Callable[[], Banks],
+    live: bool = False,
+    recordings: Sequence[Path] = (),
 ) -> Corpus:
     """The corpus of ``settings`` (which hold ``sizes``, ``seed``, ``sample_rate``, ``clip_seconds``), made once.
 
     With ``live`` the synthetic training subset is not on disk but mixed anew each epoch. ``open_banks`` is called
-    only where something has to be mixed.
+    only where something has to be mixed. ``recordings`` are the bank's, see `make_once`.
 
     Raises:
         InputError: every size is 0, ``cache`` cannot be written to, or what ``open_banks`` raises.
@@ -99,7 +105,7 @@ def soundscape_corpus(
         banks = open_once()
         return Made(banks.source_clips, source_seconds(banks.synthetic, banks.source_clips), parts_of(banks, on_disk))
 
-    corpus = made_corpus(cache, name, {**settings, "sizes": on_disk}, open_parts)
+    corpus = made_corpus(cache, name, {**settings, "sizes": on_disk}, open_parts, recordings)
     if not live:
         return corpus
     banks = open_once()
@@ -108,17 +114,23 @@ def soundscape_corpus(
     return marked(whole, f"live {sizes['synthetic']}")
 
 
-def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts: Callable[[], Made]) -> Corpus:
+def made_corpus(
+    cache: Path,
+    name: str,
+    settings: Mapping[str, Any],
+    open_parts: Callable[[], Made],
+    recordings: Sequence[Path] = (),
+) -> Corpus:
     """The corpus of ``settings`` (which hold ``seed``, ``sample_rate``, ``clip_seconds``) below ``cache``, made once.
 
-    ``open_parts`` is called only where it has to be made.
+    ``open_parts`` is called only where it has to be made. ``recordings`` are the bank's, see `make_once`.
 
     Raises:
         InputError: ``cache`` cannot be written to, or what ``open_parts`` raises.
     """
     text = json.dumps({**settings, "code": code_of(bank, mixing, soundscape)}, sort_keys=True)
     folder = cache / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if not is_made(folder):
+    if not is_made(folder, recordings):
         made = open_parts()
 
         def write(beside: Path) -> Iterator[str]:
@@ -129,10 +141,10 @@ def made_corpus(cache: Path, name: str, settings: Mapping[str, Any], open_parts:
                 yield from _write_subset(beside, SPLITS[subset], parts, settings["seed"])
             write_json(beside / "settings.json", json.loads(text))
 
-        make_once(folder, write, sum(part.size for part in made.parts))
+        make_once(folder, write, sum(part.size for part in made.parts), recordings)
     rate, seconds = settings["sample_rate"], settings["clip_seconds"]
     corpus = read_layout(folder, sample_rate=rate, clip_seconds=seconds, weak_split=1.0, name=name)
-    return marked(corpus, folder.name)
+    return marked(corpus, folder.name + source_word(folder))
 
 
 def marked(corpus: Corpus, word: str) -> Corpus:
@@ -176,12 +188,14 @@ def parts_of(banks: Banks, sizes: Mapping[str, int]) -> list[Part]:
     ]
 
 
-def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) -> None:
+def make_once(
+    folder: Path, write: Callable[[Path], Iterator[str]], total: int, recordings: Sequence[Path] = ()
+) -> None:
     """Make ``folder`` if it is not there: ``write`` fills the one it is given and yields for each of ``total`` files.
 
     A folder that is there is complete: it is made beside and renamed at the end, under a lock, so that a second
     process waits for the first one's result and a killed one leaves nothing but a hidden folder, removed next time.
-    One that was damaged since is made again, and that is said.
+    One that was damaged since, or whose ``recordings`` have other bytes by now, is made again, and that is said.
 
     Raises:
         InputError: it cannot be written, or what ``write`` raises.
@@ -189,12 +203,17 @@ def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f".{folder.name}.lock"), f"another process is making {folder}"):
-            if not is_made(folder):
-                if bad := damaged(folder):
+            if not is_made(folder, recordings):
+                if other := replaced(folder, recordings):
+                    print(f"{folder}: {some(other)} was replaced since; made again", file=sys.stderr, flush=True)
+                elif bad := damaged(folder):
                     print(f"{folder}: {some(bad)} is gone or damaged; made again", file=sys.stderr, flush=True)
+                again = bool(other or source_word(folder))
                 for left_over in folder.parent.glob(f".{folder.name}.*.part"):
                     shutil.rmtree(left_over)
                 _make(folder, write, total)
+                if recordings:
+                    note_source(folder, recordings, again)
     except OSError as error:
         raise InputError(f"cannot make {folder}: {error.strerror or error}; {advice(error)}") from error
     except soundfile.SoundFileError as error:  # libsndfile does not say why
@@ -202,9 +221,10 @@ def make_once(folder: Path, write: Callable[[Path], Iterator[str]], total: int) 
         raise InputError(f"cannot make {folder}: {reason}; free some space or choose another folder") from error
 
 
-def is_made(folder: Path) -> bool:
-    """Whether ``folder`` is there, and no file of it is gone or of another size than when it was made."""
-    return folder.is_dir() and not damaged(folder)
+def is_made(folder: Path, recordings: Sequence[Path] = ()) -> bool:
+    """Whether ``folder`` is there, no file of it is gone or of another size than when it was made, and none of
+    ``recordings`` was replaced since."""
+    return folder.is_dir() and not damaged(folder) and not replaced(folder, recordings)
 
 
 def code_of(*modules: ModuleType) -> str:

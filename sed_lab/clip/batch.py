@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ class CompositionSampler:
         self.batches = {name: self.sizes[name] // count for name, count in self.clips.items()}  # in one pass
         self.steps = (min if epoch == "smallest" else max)(self.batches.values())
         self.current_epoch = 0
+        self._begun = (0, 0)
         self.load = True  # see `Request`; what changes it holds from the next epoch on
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
@@ -104,7 +106,15 @@ class CompositionSampler:
         """Lightning calls this before each epoch, also after a resume."""
         self.current_epoch = epoch
 
+    def go_on_at(self, epoch: int, done: int) -> None:
+        """Begin with ``epoch``, after the first ``done`` of its requests."""
+        self.current_epoch, self._begun = epoch, (epoch, done)
+
     def __iter__(self) -> Iterator[Request]:
+        epoch, done = self._begun
+        return islice(self._requests(), done if self.current_epoch == epoch else 0, None)
+
+    def _requests(self) -> Iterator[Request]:
         parts = self.world * self.accumulate
         for step in range(self.steps):
             dealt, first = [], 0

@@ -56,6 +56,7 @@ class SedData(pl.LightningDataModule):
         self.streams = (by_class if per_class else whole_subsets)(corpus.subsets, self.clips)
         self.loader = CorpusLoader(corpus.subsets, corpus.classes, n_frames, frame_hop)
         self._load, self._training_order = True, None  # type: bool, CompositionSampler | None
+        self._begins = (0, 0)  # the epoch that training begins or goes on with, and how many batches of it are done
 
     def use_cached_features(self, mel: Mel, settings: Mapping[str, Any], cache: Path) -> None:
         """Give batches `sed_lab.clip.feature_cache`'s linear mel instead of audio from now on.
@@ -82,6 +83,10 @@ class SedData(pl.LightningDataModule):
         if self._training_order is not None:
             self._training_order.load = load
 
+    def go_on_at(self, epoch: int, done: int) -> None:
+        """Let training batches begin with those of ``epoch`` after the first ``done``; called before they are made."""
+        self._begins = (epoch, done)
+
     def accumulation(self, devices: int) -> int:
         """Passes over which a global batch is accumulated on so many devices."""
         if self.max_clips_per_device is None:
@@ -98,6 +103,7 @@ class SedData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Part]:
         assert self.trainer is not None
         order = self.sampler(self.trainer.global_rank, self.trainer.world_size)
+        order.go_on_at(*self._begins)  # loading processes fetch ahead, before Lightning tells the epoch
         order.load, self._training_order = self._load, order
         return self._loader(order)
 

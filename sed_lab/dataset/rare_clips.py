@@ -90,14 +90,15 @@ def bank_rare_clips(
             f"dataset.classes={list(classes)}: choose some, not all, of the bank's {', '.join(source.classes)}"
         )
     settings = _settings(counts, classes, snr, others, sample_rate, clip_seconds, seed)
-    listing = sorted((path.name, path.stat().st_size) for split in SPLITS.values() for path in recordings.paths(split))
+    files = [path for split in SPLITS.values() for path in recordings.paths(split)]
+    listing = sorted((path.name, path.stat().st_size) for path in files)
     settings |= {"bank": listing, "folds": folds, "bank_code": code_of(folder_bank)}
 
     def open_parts() -> Made:
         specification = Specification(_nothing(source.classes), clip_seconds, snr=distribution(snr, "snr"))
         return _made(source, tuple(classes), counts, specification, others)
 
-    return made_corpus(Path(folder), "bank_rare_clips", settings, open_parts)
+    return made_corpus(Path(folder), "bank_rare_clips", settings, open_parts, files)
 
 
 def _settings(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str], *rest: Any) -> dict[str, Any]:

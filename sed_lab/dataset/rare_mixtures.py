@@ -28,6 +28,7 @@ from sed_lab.bank.procedural.bank import ProceduralBank
 from sed_lab.bank.recipe import CLASSES, SECONDS, Mixing, write_mixtures
 from sed_lab.bank.scene import Others, Share, scene
 from sed_lab.bank.soundscape import distribution
+from sed_lab.bank.source import source_word
 from sed_lab.clip.annotation import read_strong, write_strong
 from sed_lab.clip.audio import ClipFiles, labels_of, read_audio
 from sed_lab.clip.corpus import fingerprint
@@ -194,9 +195,10 @@ def _made(
     folder, seed, rate = cache / f"{name}-{digest}", settings["seed"], settings["rate"]
     mixings = {subset: mixing_of(given) for subset, given in settings["mixtures"].items()}
     mixings = {subset: replace(one, seed=one.seed + seed) for subset, one in mixings.items()}
-    if not is_made(folder):
+    files = [] if recordings is None else [path for split in SPLITS for path in recordings.paths(split)]
+    if not is_made(folder, files):
         total = sum(one.mixtures_per_class for one in mixings.values()) * len(classes)
-        make_once(folder, lambda beside: _write_all(open_sources(), beside, mixings, recordings), total)
+        make_once(folder, lambda beside: _write_all(open_sources(), beside, mixings, recordings), total, files)
     sets = {subset: [folder / SUBSETS[subset][0] / mixing.folder()] for subset, mixing in mixings.items()}
     origin = {subset: SUBSETS[subset][0] for subset in mixings}
     corpus = mixtures_corpus(name, sets, origin, classes, rate, seed)
@@ -204,7 +206,7 @@ def _made(
         clips, files = read_recordings(folder / RECORDINGS)
         subsets = {**corpus.subsets, RECORDINGS: ClipFiles(clips, rate, SECONDS, seed=seed)}
         corpus = marked(replace(corpus, subsets=subsets), fingerprint(files))
-    return marked(corpus, folder.name)
+    return marked(corpus, folder.name + source_word(folder))
 
 
 def _write_all(

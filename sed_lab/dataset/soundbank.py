@@ -62,13 +62,11 @@ def soundbank(
     given = dict(locals())  # all that decides what is made, but for where
     bank_folder = Path(bank_folder)
     table = read_json(Path(statistics)) if statistics is not None else None
+    recordings, files = _recordings(bank_folder)
     levels = {"snr": distribution(snr, "snr"), "real_snr": distribution(real_snr, "real_snr")}
-    settings = {name: value for name, value in given.items() if name not in ("bank_folder", "folder", "live")} | {
-        "bank": _listing(bank_folder),
-        "sizes": sizes_of(sizes),
-        "statistics": table,
-        "bank_code": code_of(folder_bank, room_bank, varied),
-    }
+    settings = {name: value for name, value in given.items() if name not in ("bank_folder", "folder", "live")}
+    settings |= {"bank": recordings, "sizes": sizes_of(sizes), "statistics": table}
+    settings |= {"bank_code": code_of(folder_bank, room_bank, varied)}
 
     def open_banks() -> Banks:
         bank = FolderBank(
@@ -82,10 +80,10 @@ def soundbank(
         heard = CachedBank(RoomBank(cached, seed)) if room else cached
         return Banks(cached, heard, synthetic, real, bank.source_clips())
 
-    return soundscape_corpus(Path(folder), "soundbank", settings, open_banks, live)
+    return soundscape_corpus(Path(folder), "soundbank", settings, open_banks, live, files)
 
 
-def _listing(folder: Path) -> list[tuple[str, int]]:
-    """Names and sizes of the bank's recordings: other recordings make another corpus."""
-    files = (path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else ()
-    return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in files)
+def _recordings(folder: Path) -> tuple[list[tuple[str, int]], list[Path]]:
+    """Names and sizes of the bank's recordings, and the files: other recordings make another corpus."""
+    found = [path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
+    return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found), found

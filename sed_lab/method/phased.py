@@ -101,6 +101,12 @@ class PhasedMethod(SedMethod):
     def on_train_epoch_start(self) -> None:
         if self.progress["epoch"] == 0:
             self.begin_phase()
+        self._set_modes()
+
+    def on_train_start(self) -> None:
+        self._set_modes()  # where an epoch goes on, none is started
+
+    def _set_modes(self) -> None:
         self.network.eval()
         for module in self.trained(self.phase):
             module.train()

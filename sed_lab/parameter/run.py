@@ -140,6 +140,7 @@ TRAINER: Parameters = {
     "max_epochs": Parameter(whole(-1), "epochs; -1: until the method ends it"),
     "max_steps": Parameter(whole(-1), "steps; -1: no limit"),
     "check_val_every_n_epoch": Parameter(whole(1), "epochs between validations"),
+    "checkpoint_minutes": Parameter(or_null(number(0)), "between checkpoints within an epoch, minutes; null: none"),
     "limit_train_batches": Parameter(LIMIT, "batches of a training epoch; a share if not whole"),
     "limit_val_batches": Parameter(LIMIT, "batches of a validation, likewise"),
     "limit_test_batches": Parameter(LIMIT, "batches of a test, likewise"),

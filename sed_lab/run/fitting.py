@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from sed_lab.errors import InputError, some
+from sed_lab.errors import InputError, plain, some
+
+OWN = "checkpoint_minutes"  # of group trainer, and not Lightning's
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -31,6 +33,7 @@ def build_trainer(
     from sed_lab.run.collect import Evaluation
     from sed_lab.run.keep import BestWeights
     from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
+    from sed_lab.run.resume import Resuming
 
     checkpoints = folder / "checkpoints"
     keep = partial(ModelCheckpoint, checkpoints, save_on_train_epoch_end=True, enable_version_counter=False)
@@ -40,11 +43,12 @@ def build_trainer(
         # Where nothing is validated, the last epoch's are the best weights.
         BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
         keep("last"),
+        Resuming(checkpoints / "last.ckpt", cfg.trainer.get(OWN)),
         Bars() if on_terminal() else PlainProgress(),
     ]
     quiet()
     trainer = build(
-        cfg.trainer,
+        {key: value for key, value in cfg.trainer.items() if key != OWN},
         callbacks=callbacks,
         logger=loggers,
         enable_progress_bar=on_terminal(),
@@ -69,13 +73,19 @@ def build_trainer(
 
 
 def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
-    """Train, going on from ``last.ckpt`` where an earlier try left one."""
+    """Train, going on from ``last.ckpt`` where an earlier try left one.
+
+    Raises:
+        InputError: audio cannot be used, training diverges, or ``last.ckpt`` does not hold what this run writes there.
+    """
     from sed_lab.clip.audio import SUFFIXES, BadAudio
     from sed_lab.clip.audio_folder import check_audio
+    from sed_lab.run.resume import Resuming
 
     last = folder / "checkpoints" / "last.ckpt"
+    resumed = resume and last.exists()
     try:
-        trainer.fit(method, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=True)
+        trainer.fit(method, data, ckpt_path=str(last) if resumed else None, weights_only=True)
     except SystemExit:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from None
     except BadAudio as error:  # all of them are named, not the first only
@@ -85,6 +95,15 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
             named = some((f"{path} ({reason})" for path, reason in bad), "; ")
             raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error
         raise
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if resumed and _of(trainer, Resuming).restoring:
+            said = plain(str(error))
+            raise InputError(
+                f"{last}: training cannot go on from what it holds ({said}); restore it, or train anew with rerun=true"
+            ) from error
+        raise
     if trainer.interrupted:
         raise KeyboardInterrupt
 
@@ -93,4 +112,8 @@ def seconds_before(trainer: pl.Trainer) -> float:
     """How long training took before this process went on with it."""
     from sed_lab.run.progress import History
 
-    return next(one.before for one in trainer.callbacks if isinstance(one, History))  # type: ignore[attr-defined]
+    return float(_of(trainer, History).before)
+
+
+def _of(trainer: pl.Trainer, kind: type) -> Any:
+    return next(one for one in trainer.callbacks if isinstance(one, kind))  # type: ignore[attr-defined]

@@ -26,7 +26,9 @@ from sed_lab.run.sweep import gpu_pool
 # precision and data are never among them. On how many devices the same global batch is computed: see `divided`.
 NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
-NOT_IDENTITY_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps")
+NOT_IDENTITY_TRAINER = (
+    "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps", "checkpoint_minutes",
+)  # fmt: skip
 NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
 DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 # Groups whose class's code can change a number.

@@ -6,10 +6,8 @@ sweeps over their numbers, with any launcher: ``python -m sed_lab.run.jobs -m li
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,15 +33,8 @@ def task(cfg: DictConfig) -> None:
 
 @contextmanager
 def own_folder(runs: Path) -> Iterator[Path]:
-    """A folder in ``runs`` for the list and the notes of one call's multirun, removed when it ends, also by SIGTERM.
-
-    A call that was killed could not remove its own: that of a process of this machine that is no more goes now.
-    """
-    own = f".reproduce-{socket.gethostname()}-"
-    for left in runs.glob(f"{own}*"):
-        if not Path("/proc", left.name.removeprefix(own)).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    place = runs / f"{own}{os.getpid()}"
+    """A folder in ``runs`` for the list and the notes of one call's multirun, removed when it ends, also by SIGTERM."""
+    place = sweep.own_place(runs, "reproduce")
     former = signal.signal(signal.SIGTERM, _end)
     try:
         yield place

@@ -39,9 +39,13 @@ class BestWeights(ModelCheckpoint):
         score, path = state_dict["best_model_score"], str(Path(str(self.dirpath)) / "best.ckpt")
         if score is None:
             return
+        score = torch.as_tensor(score).reshape(())  # what a file holds may be anything
         self.best_model_score = self.kth_value = self.current_score = score
         self.best_model_path = self.kth_best_model_path = path
         self.best_k_models = {path: score}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # is not called where an epoch goes on
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs

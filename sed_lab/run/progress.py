@@ -38,6 +38,7 @@ def quiet() -> None:
         r".*GPU available but not used.*",
         r".*Total length of .* across ranks is zero.*",  # nothing is validated
         r".*`srun` command is available.*",  # on a cluster's own machine, where a run needs no allocation
+        r".*your dataloader is not resumable.*",  # `CompositionSampler` is, see `resume`
         r".*sync_dist=True.*",  # what is logged is one device's or, of validation, already all devices'
     ):
         warnings.filterwarnings("ignore", message)
@@ -53,11 +54,15 @@ class Bars(RichProgressBar):
 class PlainProgress(pl.Callback):
     """One line an epoch: epoch, loss, rate, time left."""
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Where an epoch goes on, what is done of it took no time of this try.
+        within = trainer.fit_loop.restarted_mid_epoch
+        self.batches_before = trainer.fit_loop.epoch_loop.batch_progress.current.ready if within else 0
+        self.started = self.epoch_started = time.monotonic()
+        self.first_epoch = trainer.current_epoch + self.batches_before / trainer.num_training_batches
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_started = time.monotonic()
+        self.epoch_started, self.batches_before = time.monotonic(), 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -66,7 +71,7 @@ class PlainProgress(pl.Callback):
         total = trainer.max_epochs or 0
         now = time.monotonic()
         left = (now - self.started) / done * max(0, total - trainer.current_epoch - 1)
-        rate = int(trainer.num_training_batches) / (now - self.epoch_started)
+        rate = (int(trainer.num_training_batches) - self.batches_before) / (now - self.epoch_started)
         logged = trainer.callback_metrics
         names = ("train/loss", "val/objective") if validated(trainer) else ("train/loss",)
         shown = [name for name in names if math.isfinite(logged.get(name, math.inf))]
@@ -88,11 +93,17 @@ class History(pl.Callback):
         self.started, self.before = time.monotonic(), 0.0  # seconds of earlier tries
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
-        self.before = self.rows[-1]["seconds"] if self.rows else 0.0
+        for row in self.rows:  # what a file holds may be anything
+            row["seconds"] = float(row["seconds"])
+        former = self.rows[-1]["seconds"] if self.rows else 0.0
+        self.before = state_dict.get("seconds", former)  # a checkpoint of before there were some within epochs has none
+
+    def _seconds(self) -> float:
+        return round(self.before + time.monotonic() - self.started, 3)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.callback_metrics.clear()  # else what an earlier epoch logged would stand in this one's row
@@ -101,7 +112,7 @@ class History(pl.Callback):
         if not trainer.is_global_zero:
             return
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = round(self.before + time.monotonic() - self.started, 3)
+        row["seconds"] = self._seconds()
         for name, value in trainer.callback_metrics.items():
             if name.startswith(("train/", "val/")):
                 row[name] = float(value) if math.isfinite(value) else ""

@@ -20,6 +20,7 @@ from sed_lab.errors import InputError
 from sed_lab.parameter.check import HYDRA, check_config, unknown
 from sed_lab.run import sweep
 from sed_lab.run.assemble import asked_for, build, check_fit, check_network, method_class, rival_of
+from sed_lab.run.fitting import OWN
 from sed_lab.run.record import analyses
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _check_call(key: str, node: dict[str, Any]) -> None:
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
         return
     for name in node:
-        if name not in HYDRA and name not in parameters:
+        if name not in HYDRA and name not in parameters and (key, name) != ("trainer", OWN):
             raise InputError(unknown(f"{key}.{name}", [one for one in parameters if one != "self"]))
 
 

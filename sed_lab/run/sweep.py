@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -182,7 +184,7 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
         outcome["failed"] = 0
-        folder = Path(config.hydra.sweep.dir).resolve() / f".sweep-{os.getpid()}"
+        folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
 
@@ -204,6 +206,18 @@ class SweepReport(Callback):
         outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
         if self.show:
             _print_jobs([jobs[number] for number in sorted(jobs)])
+
+
+def own_place(folder: Path, kind: str) -> Path:
+    """Where in ``folder`` this process keeps its notes, which it removes at its end.
+
+    One that was killed could not: those of processes of this machine that are no more go now.
+    """
+    own = f".{kind}-{socket.gethostname()}-"
+    for left in folder.glob(f"{own}*"):
+        if not Path("/proc", left.name.removeprefix(own)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / f"{own}{os.getpid()}"
 
 
 def expected_jobs(overrides: list[str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +125,37 @@ def test_made_once_and_again_where_settings_differ(
     folders = [path for path in cache.iterdir() if path.is_dir()]
     assert len(folders) == 3
     assert json.loads((folder_of(one) / "settings.json").read_text())["sizes"] == few
+
+
+def test_recordings_replaced_by_others_of_their_size_make_it_again(
+    bank_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bank, cache, sizes = tmp_path / "bank", tmp_path / "cache", {"test": 3}
+    shutil.copytree(bank_folder, bank)
+    first = soundbank(bank, cache, sizes=sizes)
+    capsys.readouterr()
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    before = {path.name: path.read_bytes() for path in folder.rglob("*.wav")}
+    shutil.copytree(bank_folder, tmp_path / "moved")  # written again, of the same bytes
+    os.utime(bank / "saw" / "saw0.wav")
+    for same in (bank, tmp_path / "moved"):
+        assert soundbank(same, cache, sizes=sizes).fingerprint == first.fingerprint
+    (folder / ".source").unlink()  # as an older version left it
+    assert soundbank(bank, cache, sizes=sizes).fingerprint == first.fingerprint
+    assert capsys.readouterr().err == ""
+    for path in bank.glob("*/*.wav"):
+        sound, rate = soundfile.read(path)
+        soundfile.write(path, sound[::-1], rate)
+    other = soundbank(bank, cache, sizes=sizes)
+    assert "was replaced since; made again" in capsys.readouterr().err
+    assert other.fingerprint != first.fingerprint
+    assert [path for path in cache.iterdir() if path.is_dir()] == [folder]  # the same corpus of the same settings
+    after = {path.name: path.read_bytes() for path in folder.rglob("*.wav")}
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in before)
+    next(folder.rglob("*.wav")).unlink()
+    assert soundbank(bank, cache, sizes=sizes).fingerprint == other.fingerprint  # made again for another reason
+    assert soundbank(bank_folder, cache, sizes=sizes).fingerprint != other.fingerprint  # the first ones are back
 
 
 def test_statistics_decide_which_classes_meet(bank_folder: Path, tmp_path: Path) -> None:

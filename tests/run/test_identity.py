@@ -49,6 +49,8 @@ BASE = config()
         "batch.cache_features=true",
         "trainer.accelerator=gpu",
         "trainer.strategy=ddp",
+        "trainer.checkpoint_minutes=null",
+        "~trainer.checkpoint_minutes",
         "trainer.strategy={timeout_minutes: 5}",
         "+trainer.sync_batchnorm=false",
         "report.page=false",

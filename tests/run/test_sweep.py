@@ -104,6 +104,25 @@ def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["LOCAL_RANK"] == "1"
 
 
+def test_what_killed_sweeps_left_goes_with_the_next_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
+    killed = subprocess.Popen(["sleep", "60"])
+    alive = [f".sweep-{socket.gethostname()}-1", f".sweep-elsewhere-{killed.pid}", "run-of-somebody"]
+    for name in (f".sweep-{socket.gethostname()}-{killed.pid}", *alive):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.json").write_text("{}")
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["job=0,1"]}}})
+    report = sweep.SweepReport(show=True)
+    report.on_multirun_start(config)
+    assert (tmp_path / f".sweep-{socket.gethostname()}-{killed.pid}/0.json").exists()  # it goes on, beside
+    report.on_multirun_end(config)
+    killed.kill()
+    killed.wait()
+    report.on_multirun_start(config)
+    own = os.environ.pop(sweep.SWEEP_VARIABLE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*alive, Path(own).name])
+
+
 def test_a_call_that_is_ended_removes_its_folder_and_those_that_killed_ones_left(tmp_path: Path) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()

@@ -1,5 +1,6 @@
 """Runs killed at random moments, on another file system than temporary files', half of them moved in between: each ends
-as an uninterrupted one, bit for bit.
+as an uninterrupted one, bit for bit. Those that are killed write a checkpoint after every step, the others at the end
+of an epoch alone.
 
 ``SED_LAB_KILLS=20`` sets how many kills each method gets (2), ``SED_LAB_KILL_SEED`` draws the moments again.
 """
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("SED_LAB_KILLS", "2"))
 A_TRIAL = 3  # kills at most, before a run is let go on to its end
 SMALL = ["report.page_clips=2"]
+AT_EPOCHS, AT_STEPS = (f"trainer.checkpoint_minutes={minutes}" for minutes in ("null", 0))
 WORDS = {
     "park2022": [
         "--config-name", "park2022", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=1",
@@ -141,9 +143,9 @@ def test_killed_runs_end_as_an_uninterrupted_one(
     method: str, disk: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache, words = tmp_path_factory.getbasetemp() / "kills-cache", WORDS[method]
-    finished(words, disk / f"{method}-first", cache)  # which also fills the cache
+    finished([*words, AT_EPOCHS], disk / f"{method}-first", cache)  # which also fills the cache
     begun = time.monotonic()
-    expected = left(finished(words, disk / f"{method}-whole", cache))
+    expected = left(finished([*words, AT_EPOCHS], disk / f"{method}-whole", cache))
     whole = time.monotonic() - begun
     (first,) = (path for path in (disk / f"{method}-first").iterdir() if path.is_dir())
     assert differing(left(first), expected) == []
@@ -153,7 +155,7 @@ def test_killed_runs_end_as_an_uninterrupted_one(
     while kills < KILLS:
         top, moments = disk / f"{method}-{trial}", []
         for _ in range(min(A_TRIAL, KILLS - kills)):
-            process, moment = start(words, top, cache), draw.uniform(0.2, 1.0) * whole
+            process, moment = start([*words, AT_STEPS], top, cache), draw.uniform(0.2, 1.0) * whole
             try:
                 process.wait(moment)
                 break  # it was faster
@@ -163,7 +165,7 @@ def test_killed_runs_end_as_an_uninterrupted_one(
             moments.append(round(moment, 2))
             if trial % 2:
                 top = top.rename(disk / f"{method}-{trial}-moved-{len(moments)}")
-        run = finished(words, top, cache)
+        run = finished([*words, AT_STEPS], top, cache)
         print(f"{method} trial {trial}: killed after {moments} s{', moved' if trial % 2 else ''}")
         found = left(run)
         assert differing(found, expected) == [], f"SED_LAB_KILL_SEED={seed}"
