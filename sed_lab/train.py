@@ -23,6 +23,7 @@ from sed_lab.errors import InputError, describe, run_command
 from sed_lab.files import write_json
 from sed_lab.run import ranks, sweep
 from sed_lab.run import record as run
+from sed_lab.run.answer import print_answer
 from sed_lab.run.assemble import (
     Assembly,
     Facts,
@@ -52,6 +53,7 @@ def _run() -> int:
     try:
         run_hydra(task, "config", _before)
     except KeyboardInterrupt:
+        sweep.show_interrupted()
         queue_again()
         raise
     return 1 if sweep.outcome["failed"] else 0
@@ -85,8 +87,9 @@ def task(cfg: DictConfig) -> float | None:
                 ranks.run(count, folder)
             else:
                 train(cfg, folder)
-        elif lost and rank() == 0:
-            report_again(cfg, folder, lost)
+        elif rank() == 0:
+            page = report_again(cfg, folder, lost) if lost else folder / "page.html"
+            print_answer(folder, run.read_record(folder) or {}, page if page and page.exists() else None)
     return None
 
 
@@ -210,7 +213,6 @@ def finish(
     from sed_lab.clip.corpus import statistics_rows, training_statistics
     from sed_lab.evaluate import report_run
     from sed_lab.run.track import address, mirror
-    from sed_lab.run.tuned import best_in_words
 
     record["detector"] = {
         "classes": data.corpus.classes,
@@ -226,21 +228,16 @@ def finish(
     record["training_seconds"] = round(seconds, 2)
     steps = len(data.sampler()) * record["epochs"]
     record["clips_per_second"] = round(steps * sum(data.clips.values()) / seconds, 2)
-    measured = _measure(cfg, folder, record, made.decoder)
+    _measure(cfg, folder, record, made.decoder)
     record["wandb"] = address(loggers)
     record.update(run.ending("complete"))
     page = report_run(folder, cfg.analysis, record=record, **cfg.report)
     mirror(loggers, folder, record["config"], record["metrics"])
     write_json(folder / "run.json", record)
-    print(f"kept weights: {run.best_in_words(record)}")
-    if said := best_in_words(measured.get("tuned")):
-        print(f"best: {said}")
-    print(f"run: {folder}")
-    if page:
-        print(f"page: {page}")
+    print_answer(folder, record, page)
 
 
-def _measure(cfg: DictConfig, folder: Path, record: dict[str, Any], decoder: Decoder) -> dict[str, Any]:
+def _measure(cfg: DictConfig, folder: Path, record: dict[str, Any], decoder: Decoder) -> None:
     """Measure from the stored scores, and note in the record what belongs there."""
     from sed_lab.evaluate import measure_run
     from sed_lab.metric.measure import flatten
@@ -249,19 +246,18 @@ def _measure(cfg: DictConfig, folder: Path, record: dict[str, Any], decoder: Dec
     record["detector"]["decoder"] = measured["settings"]["decoder"]  # with the windows taken from held-out events
     record["detector"]["tuned"] = measured.get("tuned")
     record["metrics"] = flatten(measured)
-    return measured
 
 
-def report_again(cfg: DictConfig, folder: Path, lost: Sequence[str]) -> None:
-    """Make what a complete run has ``lost`` and its scores suffice for: measures, figures, page. Nothing is trained."""
+def report_again(cfg: DictConfig, folder: Path, lost: Sequence[str]) -> Path | None:
+    """Make what a complete run has ``lost`` and its scores suffice for: measures, figures, page, whose path it gives.
+    Nothing is trained."""
     from sed_lab.evaluate import report_run
 
     record = run.read_record(folder) or {}
     if set(lost) & set(MEASURED):
         _measure(cfg, folder, record, instantiate(cfg.decoder))
         write_json(folder / "run.json", record)
-    if page := report_run(folder, cfg.analysis, **cfg.report):
-        print(f"page: {page}")
+    return report_run(folder, cfg.analysis, **cfg.report)
 
 
 if __name__ == "__main__":

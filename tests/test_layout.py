@@ -47,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
 COMMANDS = {"app", "api", "train", "evaluate", "predict", "export", "prepare", "reproduce", "tables", "plan",
-            "composed", "until", "explore"}  # fmt: skip
+            "composed", "until", "explore", "compare"}  # fmt: skip
 HYDRA_ALLOWED = COMMANDS | {"run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [*sorted(COMMANDS), "run.record", "run.sweep", "run.jobs"]

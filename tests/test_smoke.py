@@ -344,15 +344,39 @@ def records(top: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((top / "runs").glob("*/run.json"))]
 
 
+TOY = ["--config-name", "arora2019", "dataset=toy_points", "feature=point", "model=clip_lstm", "model.n_units=3",
+       "batch.clips.weak=64", "method.embedding_epochs=[1,1]", "method.centroid_epochs=1", "method.detector_epochs=2",
+       "metric.bootstrap=2", "report.page=false", "report.figures=false"]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_sweep_leaves_one_folder_a_job_and_no_strays(tmp_path: Path, cache: str) -> None:
-    done = sed("train", "-m", *DEFAULT, "trainer=smoke", "loss=bce,tbfl", "seed=0,1", cwd=tmp_path, SED_LAB_CACHE=cache)
+@pytest.mark.parametrize(
+    ("launcher", "losses", "seeds"),
+    [
+        ([], "loss=glob(*bce)", "seed=0,1"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "loss=bce,weighted_bce", "seed=range(0,2)"),
+        (["hydra/launcher=submitit_local"], "loss=choice(bce,weighted_bce)", "seed=0,1"),
+    ],
+)
+def test_a_sweep_leaves_one_folder_a_job_no_strays_and_ends_with_its_runs_ranked(
+    launcher: list[str], losses: str, seeds: str, tmp_path: Path, cache: str
+) -> None:
+    done = sed("train", "-m", *TOY, losses, seeds, *launcher, cwd=tmp_path, SED_LAB_CACHE=cache)
     assert done.returncode == 0, done.stderr
-    assert [record["status"] for record in records(tmp_path)] == ["complete"] * 4
+    found = records(tmp_path)
+    assert [record["status"] for record in found] == ["complete"] * 4
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
-    strays = [path.name for path in (tmp_path / "runs").iterdir() if not (path / "run.json").exists()]
-    assert strays == ["multirun.yaml"]
+    strays = {path.name for path in (tmp_path / "runs").iterdir() if not (path / "run.json").exists()}
+    assert strays - {".submitit"} == {"multirun.yaml"}
     assert "4 done, 0 failed, 0 missing" in done.stderr
+    means = {
+        loss: np.mean([one["objective"] for one in found if one["config"]["loss"]["_target_"].endswith(target)])
+        for loss, target in (("loss=bce", ".Binary"), ("loss=weighted_bce", ".WeightedBinary"))
+    }
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("loss=")]
+    assert [row[:4] for row in rows] == [
+        [loss, "0,", "1", f"{means[loss]:.3f}"] for loss in sorted(means, key=lambda loss: -means[loss])
+    ]
 
 
 @pytest.mark.slow

@@ -58,6 +58,15 @@ def without_groups(metrics: Mapping[str, Any], name: str) -> np.ndarray | None:
     return None if found is None or np.isnan(found).any() else found
 
 
+def f1_of(counts: np.ndarray, zero_score: bool) -> np.ndarray:
+    """F1 of counts ``[..., 3]``, of reference, detected and matched ones; nan without reference, and without a match
+    unless that is ``zero_score``."""
+    reference, detected, matched = np.moveaxis(counts, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.where(reference > 0, 2 * matched / (reference + detected), np.nan)
+    return f1 if zero_score else np.where(matched > 0, f1, np.nan)
+
+
 def clips_in_words(metrics: Mapping[str, Any], name: str) -> str:
     """What tells one set of test clips from another of the same seed: subset, clips, reference events, seconds."""
     subset = name.partition("/")[0]
@@ -85,11 +94,9 @@ def _counted(block: Mapping[str, Any], key: str, settings: Mapping[str, Any]) ->
     reference, detected, matched = np.moveaxis(counts, 2, 0)
     wrong = (reference - matched) + (detected - matched)
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(reference > 0, 2 * matched / (reference + detected), np.nan)
+        f1 = f1_of(counts, settings.get("zero_score") is not False)
         rates = {"f1": f1, "precision": matched / detected, "recall": matched / reference}
         rates["error_rate"] = np.where(reference > 0, wrong / reference, np.nan)
-        if settings.get("zero_score") is False:
-            rates["f1"] = f1 = np.where(matched > 0, f1, np.nan)
         micro = 2 * matched.sum(axis=0) / (reference + detected).sum(axis=0)
     known: Any = block["per_class"][labels[0]].get(part) if key != part else block.get(key)
     if key != part:

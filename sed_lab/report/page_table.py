@@ -9,7 +9,8 @@ from html import escape
 from typing import Any
 
 from sed_lab.report.run_folder import RunFolder
-from sed_lab.report.table_text import UNDEFINED, code_in_words, hardware_in_words
+from sed_lab.report.table_text import code_in_words, hardware_in_words
+from sed_lab.run.answer import UNDEFINED
 from sed_lab.run.record import best_in_words
 
 NAMES = {

@@ -16,7 +16,8 @@ import numpy as np
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json
 from sed_lab.metric.names import system_in
-from sed_lab.report.table_text import bullets, mean_sd, origin
+from sed_lab.report.table_text import bullets, origin
+from sed_lab.run.answer import mean_sd
 
 COLUMNS = {  # those that no run has are left out
     "event F1, tuned class by class": "event_f1_class_tuned/macro",

@@ -17,16 +17,7 @@ from sed_lab.experiment.spec import SMOKE
 from sed_lab.experiment.table import Cell, Table, ratio_of
 from sed_lab.files import write_json, write_text
 from sed_lab.report.claim_text import Grid, claims_grid
-
-UNDEFINED = "\u2013"  # a class without reference events has no F1
-
-
-def mean_sd(values: Sequence[float], digits: int = 3) -> str:
-    """``0.413 ± 0.039``, or the number alone where there is one only; empty where there is none."""
-    if not values:
-        return ""
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{digits}f}{spread}"
+from sed_lab.run.answer import UNDEFINED, mean_sd, print_grid
 
 
 def shown(cell: Cell, digits: int) -> str:
@@ -248,21 +239,11 @@ def markdown_grid(words: Grid) -> str:
 
 def print_table(table: Table) -> None:
     """The table and its claims on the terminal; names and numbers stay whole in a narrow one."""
-    from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table as Printed
     from rich.text import Text
 
-    title = f"{table.experiment.title} ({table.experiment.name}, {table.scale})"
-    printed = Printed(title=Text(title), box=SIMPLE, pad_edge=False)
-    head, lines = grid(table)
-    for name in head:
-        printed.add_column(Text(name), justify="left" if name == head[0] else "right", no_wrap=True)
-    for line in lines:
-        printed.add_row(*(Text(visible(cell)) for cell in line))  # what stands in records is never markup
+    print_grid(*grid(table), title=f"{table.experiment.title} ({table.experiment.name}, {table.scale})")
     console = Console()
-    needed = Console(width=1000).measure(printed).maximum
-    Console(width=max(needed, console.width)).print(printed)
     for claim, verdict, why in claims_grid(table)[1]:
         console.print(Text.assemble((f"{verdict:<13}", "bold"), f" {visible(claim)} ", (f"({visible(why)})", "dim")))
     if length := training_length(table):

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -38,6 +40,7 @@ LEFT = "left"  # the status of a job that was not started, since it would have e
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 STOP = 60.0  # seconds that a job has to end when the sweep is ended
 outcome = {"failed": 0}
+begun: list[SweepReport] = []  # reports of sweeps that have not ended
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -173,13 +176,14 @@ def note(folder: Path, number: int, status: str, reason: str = "") -> None:
 
 
 class SweepReport(Callback):
-    """Counts, at a sweep's end, the jobs done, failed and missing (Hydra callback).
+    """Says, at a sweep's end, what its runs came to, and counts the jobs done, failed and missing (Hydra callback).
 
-    With ``show`` it prints them as a table; without, it leaves their notes to whoever started the sweep.
+    Without ``show`` it counts only, and leaves the jobs' notes to whoever started the sweep.
     """
 
     def __init__(self, show: bool) -> None:
         self.show = show
+        self.expected: list[list[str]] = []
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
@@ -187,20 +191,25 @@ class SweepReport(Callback):
         folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
+        self.expected = grid(config)
+        begun.append(self)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Read what the jobs left, and count what did not end well."""
-        folder = Path(os.environ.pop(SWEEP_VARIABLE))
-        jobs = {}
+        """Read what the jobs left."""
+        self.end()
+
+    def end(self) -> None:
+        """Read what the jobs left, count what did not end well, and show it."""
+        begun.remove(self)
+        folder, jobs = Path(os.environ.pop(SWEEP_VARIABLE)), {}
         for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
-            if self.show:
-                path.unlink()
         if self.show:
-            folder.rmdir()
-        for number in range(expected_jobs(list(config.hydra.overrides.task))):
+            shutil.rmtree(folder, ignore_errors=True)
+        for number in range(len(self.expected)):
             jobs.setdefault(number, {"job": number, "folder": "", "status": "missing", "reason": "never started"})
-        for job in jobs.values():
+        for number, job in jobs.items():
+            job["overrides"] = self.expected[number] if self.expected else []
             if job["status"] == "running":
                 job.update(status="missing", reason=killed_words(Path(job["folder"])))
         outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
@@ -220,27 +229,42 @@ def own_place(folder: Path, kind: str) -> Path:
     return folder / f"{own}{os.getpid()}"
 
 
-def expected_jobs(overrides: list[str]) -> int:
-    """How many jobs a grid sweep over these overrides has."""
-    count = 1
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_sweep_override():
-            count *= len(list(override.sweep_string_iterator()))
-    return count
+def show_interrupted() -> None:
+    """Show what a sweep came to that ends before its time, where this process is in one."""
+    for report in [*begun]:
+        report.end()
+
+
+def grid(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job of a sweep by Hydra's own sweeper; nothing with another one, which alone knows."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+        return []
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    loader = GlobalHydra.instance().config_loader()  # without it a glob has no options to choose from
+    parsed = OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task])
+    return [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
 
 
 def _print_jobs(jobs: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="sweep")
-    for column in ("job", "status", "folder", "reason"):
-        table.add_column(column, overflow="fold")
-    for job in jobs:
-        table.add_row(str(job["job"]), job["status"], *map(Text, (Path(job["folder"]).name, plain(job["reason"]))))
+    from sed_lab.run.answer import print_grid
+    from sed_lab.run.ranking import grid_of, ranked, settings_of
+
+    settings, how = ranked(settings_of(jobs))
+    if any(one.records for one in settings):
+        head, lines = grid_of(settings)
+        print_grid(head, lines, left=head.index("objective"))
+        print(how)
     console = Console(stderr=True)
-    console.print(table)
+    for job in jobs:
+        if job["status"] != "done":
+            where = f" ({job['folder']}/output.log)" if job["folder"] else ""
+            words = " ".join(job["overrides"])
+            said = f"job {job['job']}{f' {words}' if words else ''} {job['status']}: {job['reason']}{where}"
+            console.print(Text(plain(said)), soft_wrap=True)
     counts = {name: sum(job["status"] == name for job in jobs) for name in ("done", "failed", "missing")}
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
 
