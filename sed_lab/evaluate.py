@@ -201,7 +201,9 @@ def _measure_files(cfg: DictConfig, decoder: Decoder, target: Path) -> dict[str,
     from sed_lab.run.stored import by_clip
 
     if not cfg.truth or not cfg.durations:
-        raise InputError("scores and detections need truth=FILE.tsv and durations=FILE.tsv to be measured against")
+        raise InputError(
+            "scores and detections need truth=FILE.tsv, and durations=FILE.tsv or the folder of the recordings"
+        )
     if cfg.operating_points and not cfg.detections:
         raise InputError("operating_points are of detections; scores have every threshold: leave it out")
     named = {name: Path(cfg[name]) if cfg[name] else None for name in ("scores", "detections", "operating_points")}

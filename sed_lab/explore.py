@@ -35,6 +35,13 @@ def explore(arguments: list[str]) -> int:
     parser.add_argument("other", type=Path, nargs="?", help="another one to compare it with, tested on the same clips")
     parser.add_argument("--port", type=int, default=8321, help="of the page on 127.0.0.1; 0: any free one (8321)")
     parser.add_argument("--no-browser", action="store_true", help="only say where the page is")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package of yours that defines a run's decoder; code of no other is loaded",
+    )
     options = parser.parse_args(arguments)
     if find_spec("nicegui") is None:
         raise InputError("sed-explore needs the extra explore; install sed_lab[explore]")
@@ -43,7 +50,7 @@ def explore(arguments: list[str]) -> int:
     from sed_lab.report.explored import read_systems
 
     folders = [options.run] if options.other is None else [options.run, options.other]
-    systems = read_systems(folders)
+    systems = read_systems(folders, options.trust)
     if not any(path.is_file() for system in systems for path in system.run.audio.values()):
         print(plain(f"{folders[0]}: the sounds of its test clips are not there, so only scores and events are shown"))
     print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)

@@ -32,8 +32,13 @@ WINDOWS_AT_ONCE = 8  # bounds the memory, whatever the recording's length
 EMBEDDINGS_AT_ONCE = 500  # clips
 
 
+def script() -> None:
+    """The console script: its process does nothing else."""
+    run_command(lambda: predict_command(_arguments(), alone=True))
+
+
 def main() -> None:
-    """The console script."""
+    """The command in a process that may go on to train."""
     run_command(lambda: predict_command(_arguments()))
 
 
@@ -115,8 +120,11 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
 
-def predict_command(arguments: argparse.Namespace) -> int:
-    """Score and decode every file; exit code 1 where some could not be read, the rest done."""
+def predict_command(arguments: argparse.Namespace, alone: bool = False) -> int:
+    """Score and decode every file; exit code 1 where some could not be read, the rest done.
+
+    A process that is ``alone`` for this does it without Lightning, unless somebody's own classes may need it.
+    """
     from sed_lab.clip.embedding_file import SUFFIXES
     from sed_lab.detection.inputs import find_recordings
     from sed_lab.detection.job import detect_all
@@ -126,6 +134,10 @@ def predict_command(arguments: argparse.Namespace) -> int:
     places = (arguments.scores, arguments.plot, arguments.embeddings)
     output = output_of(arguments.output, arguments.per_file, arguments.format, *places, len(recordings))
     embeddings = [one for one in recordings if one.path.suffix in SUFFIXES]
+    if alone and not arguments.trust:
+        from sed_lab.method.module import only_predicts
+
+        only_predicts()
     detector = load_detector(
         arguments.run,
         arguments.system,
@@ -278,8 +290,7 @@ def score_embeddings(detector: Detector, path: Path) -> Iterator[Scores]:
 
 def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
     """Events of a recording, as the run's decoder finds them in those of any length."""
-    (clip_id,) = scores.clip_id
-    return detector.decoder.decode_recording(scores, detector.threshold)[clip_id]
+    return tuple(one.event for one in detector.decoder.decode_recording(scores, detector.threshold))
 
 
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:
@@ -313,4 +324,4 @@ def _score(detector: Detector, audio: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    script()

@@ -75,7 +75,7 @@ def test_help_is_quick() -> None:
         ("sed_lab.train", ["dataset=soundbank", "dataset.bank_folder=/nowhere"], "/nowhere"),
         ("sed_lab.evaluate", [], "say what to evaluate: exactly one of run=FOLDER"),
         ("sed_lab.evaluate", ["run=/nowhere"], "/nowhere holds no run.json"),
-        ("sed_lab.evaluate", ["scores=/nowhere"], "need truth=FILE.tsv and durations=FILE.tsv"),
+        ("sed_lab.evaluate", ["scores=/nowhere"], "need truth=FILE.tsv, and durations=FILE.tsv or the"),
         ("sed_lab.predict", ["/nowhere", "x.wav"], "x.wav does not exist; give audio files or folders"),
     ],
 )

@@ -9,7 +9,8 @@ beside ``x.wav``                       what is read
 ``x.tsv``, ``x.csv``                   columns ``onset offset event_label`` in any order, others ignored
 =====================================  =============================================================================
 
-Which of these a file is, its first line says. A file without a row is a recording without an event.
+Which of these a file is, its first line says. A file without a row is a recording without an event. One that says how
+sure each event is, as those of ``sed-predict`` and other detectors do, is no annotation before it was corrected.
 """
 
 from __future__ import annotations
@@ -47,15 +48,8 @@ def read_beside(path: Path, label_column: str | None = None) -> tuple[Event, ...
         InputError: the file is not text, or rows are wrong (a time that is no number, an event without a length or a
             label), with file and lines; or a Raven table has no column of labels.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such") from None
-    rows = _audacity
-    if lines and BEGIN in lines[0]:
-        rows = _raven
-    elif path.suffix.lower() != ".txt":
-        rows = _own
+    lines = _lines(path)
+    rows = _raven if _is_raven(lines) else _audacity if _is_audacity(path) else _own
     events, problems = [], []
     for number, onset, offset, label in rows(path, lines, label_column):
         try:
@@ -65,6 +59,33 @@ def read_beside(path: Path, label_column: str | None = None) -> tuple[Event, ...
     if problems:
         raise InputError(f"{path}: {some(problems, '; ')}; correct these rows")
     return tuple(sorted(events))
+
+
+def has_confidences(path: Path) -> bool:
+    """Whether a file of events says how sure each is: a column ``confidence``, or the number behind Audacity's labels.
+
+    Raises:
+        InputError: it is not text.
+    """
+    lines = _lines(path)
+    if _is_audacity(path) and not _is_raven(lines):
+        return any(_CONFIDENCE.search(line) for line in lines)
+    return any("confidence" in re.split(r"[\t,]", line.lower()) for line in lines[:1])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such") from None
+
+
+def _is_raven(lines: Sequence[str]) -> bool:
+    return bool(lines) and BEGIN in lines[0]
+
+
+def _is_audacity(path: Path) -> bool:
+    return path.suffix.lower() == ".txt"
 
 
 Rows = Iterator[tuple[int, str, str, str]]  # line, onset, offset, label

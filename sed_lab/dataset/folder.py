@@ -20,7 +20,7 @@ from sed_lab.bank.making import make_once, marked
 from sed_lab.clip.annotation import read_detections, write_durations, write_strong, write_unlabelled
 from sed_lab.clip.audio import move_events, read_audio, write_audio
 from sed_lab.clip.audio_folder import find_audio
-from sed_lab.clip.beside import annotations_of, class_of, read_beside
+from sed_lab.clip.beside import annotations_of, class_of, has_confidences, read_beside
 from sed_lab.clip.layout import END_TOLERANCE, SPLITS, read_headers, read_layout
 from sed_lab.errors import InputError, some
 from sed_lab.files import write_text
@@ -52,6 +52,7 @@ def own_recordings(
     folder: Path | str,
     classes: Sequence[str] | None,
     label_column: str | None,
+    corrected: bool,
     shares: Mapping[str, float],
     sample_rate: int,
     clip_seconds: float,
@@ -65,6 +66,7 @@ def own_recordings(
 
     Args:
         classes: their order, others are no events; None: all labels. label_column: of Raven tables, see `read_beside`.
+        corrected: take files with confidences too.
         shares: of the recordings of each class, in ``validation`` and ``test``.
 
     Raises:
@@ -74,7 +76,7 @@ def own_recordings(
     source = Path(audio_folder)
     if (source / "metadata").is_dir():
         return read_layout(source, classes, sample_rate, clip_seconds, seed=seed)
-    found = find_annotated(source, classes, label_column)
+    found = find_annotated(source, classes, label_column, corrected)
     split = split_of(found, shares, seed)
     names = tuple(classes or sorted(frozenset().union(*(one.labels for one in found))))
     untrained = [name for name in names if not any(name in one.labels and split[one.name] == "train" for one in found)]
@@ -98,13 +100,14 @@ def own_recordings(
 
 
 def find_annotated(
-    folder: Path, classes: Sequence[str] | None = None, label_column: str | None = None
+    folder: Path, classes: Sequence[str] | None = None, label_column: str | None = None, corrected: bool = False
 ) -> list[Annotated]:
     """All recordings in ``folder`` and below with their events, in the order of their paths.
 
     Raises:
-        InputError: there is none; annotations are wrong (all are named); recordings cannot be read (likewise), have
-            two annotations, differ by their suffix only, or end more than a second before an event does.
+        InputError: there is none; annotations are wrong (all are named), or have confidences and are not said to be
+            ``corrected``; recordings cannot be read (likewise), have two annotations, differ by their suffix only, or
+            end more than a second before an event does.
     """
     paths = find_audio(folder)
     if not paths:
@@ -115,7 +118,7 @@ def find_annotated(
     if twice := sorted(name for name, count in counts.items() if count > 1):
         problems.append(f"recordings differ by their suffix only: {some(twice)}")
     there = {place: os.listdir(place) for place in {path.parent for path in paths}}
-    found = []
+    found, detected = [], [folder / name for name in TABLES if (folder / name).is_file() and not corrected]
     for path in paths:
         events, files = listed.get(path), annotations_of(path, there[path.parent])
         try:
@@ -123,6 +126,7 @@ def find_annotated(
                 named = [one.name for one in files] + (["the folder's table"] if events is not None else [])
                 raise InputError(f"{path} has more than one annotation: {', '.join(named)}; keep one")
             events = read_beside(files[0], label_column) if files else events
+            detected += [] if corrected else files
             if late := [one for one in events or () if one.offset > headers[path].duration + END_TOLERANCE]:
                 raise InputError(
                     f"{files[0] if files else path}: {late[0].event_label} ends at {late[0].offset:g} s, but the"
@@ -133,8 +137,13 @@ def find_annotated(
         if events is not None and classes is not None:
             events = tuple(one for one in events if one.event_label in classes)
         found.append(Annotated(path, path.relative_to(folder).as_posix(), headers[path].duration, events))
+    if detected := [path for path in detected if has_confidences(path)]:
+        problems.append(
+            f"{some(detected)}: these hold confidences, so they are what a detector found and no annotation; move them"
+            " elsewhere, or give dataset.corrected=true if all of them were corrected by hand"
+        )
     if problems:
-        raise InputError("; also ".join([some(problems, "; also ")]))
+        raise InputError(some(problems, "; also "))
     return found
 
 

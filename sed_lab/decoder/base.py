@@ -22,6 +22,18 @@ Threshold = float | Mapping[str, float]
 Events = Mapping[str, tuple[Event, ...]]
 
 
+class Sure(NamedTuple):
+    """An event and how sure a decoder is of it, 0 to 1: what a threshold would have to exceed to lose the event.
+
+    Of a sound event bounding box that is the box's own confidence, the mean score of the class over the box (Ebbers et
+    al. 2024). Of any other decoder's event it is the highest score of the class within it, of the scores that are
+    compared with the threshold: median-filtered ones, where the decoder filters.
+    """
+
+    event: Event
+    confidence: float
+
+
 class Tried(NamedTuple):
     """What scores give with some of a decoder's tunable settings, before thresholds are chosen.
 
@@ -76,8 +88,8 @@ class Decoder(ABC):
         return frame
 
     @abstractmethod
-    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
-        """Events of recordings of any length, whose windows went through `gate`."""
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> tuple[Sure, ...]:
+        """Events of one recording of any length, whose windows went through `gate`, in time order."""
 
     def settings(self) -> dict[str, Any]:
         """Every number of this decoder by name, and its class."""

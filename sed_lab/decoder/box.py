@@ -23,7 +23,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from sed_lab.decoder.base import Decoder, Points, Threshold, Tried
+from sed_lab.decoder.base import Decoder, Points, Sure, Threshold, Tried
 from sed_lab.decoder.median import events_by_clip, frames_of, per_class
 from sed_lab.decoder.runs import ClassRuns, Runs
 from sed_lab.types import Event, Scores, frame_times
@@ -130,8 +130,11 @@ class BoxDecoder(Decoder):
         limits = np.broadcast_to(thresholds[:, None] if thresholds.ndim == 1 else thresholds, shape)
         return above(self.boxes(scores), limits)
 
-    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
-        return self.decode(scores, threshold)
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> tuple[Sure, ...]:
+        boxes, limits = self.boxes(scores), per_class(threshold, scores.classes, "threshold")
+        there = (boxes.onset < boxes.offset) & (boxes.confidence > limits[boxes.label])
+        found = zip(*(each[there].tolist() for each in boxes[1:]), strict=True)
+        return tuple(sorted(Sure(Event(a, b, scores.classes[label]), value) for label, a, b, value in found))
 
     def runs(self, scores: Scores) -> ClassRuns:
         """Each box from its confidence down to 0, below which a clip is one run."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import median_filter
 
-from sed_lab.decoder.base import GRID, Decoder, Points, Threshold, Tried
+from sed_lab.decoder.base import GRID, Decoder, Events, Points, Sure, Threshold, Tried
 from sed_lab.decoder.runs import AllRuns
 from sed_lab.errors import InputError
 from sed_lab.types import Event, Scores
@@ -120,8 +120,10 @@ class MedianDecoder(Decoder):
         keep = offset - onset >= self.min_event_seconds - 1e-9
         return point[keep], clip[keep], label[keep], onset[keep], offset[keep]
 
-    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
-        return replace(self, clip_gate=None).decode(scores, threshold)
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> tuple[Sure, ...]:
+        smooth = replace(self, clip_gate=None).smooth(scores)
+        values = per_class(threshold, scores.classes, "threshold")
+        return with_highest(smooth, events_by_clip(scores, self._above(smooth, values[None])))
 
 
 def per_class(value: float | Mapping[str, float], classes: Sequence[str], name: str) -> np.ndarray:
@@ -145,6 +147,17 @@ def events_by_clip(scores: Scores, points: Points) -> dict[str, tuple[Event, ...
     for c, k, start, end in zip(clip.tolist(), label.tolist(), onset.tolist(), offset.tolist(), strict=True):
         found[scores.clip_id[c]].append(Event(start, end, scores.classes[k]))
     return {clip_id: tuple(sorted(events)) for clip_id, events in found.items()}
+
+
+def with_highest(scores: Scores, events: Events) -> tuple[Sure, ...]:
+    """The events of the only clip of ``scores``, each with the highest score of its class within it."""
+    ((frame,), hop), (found,) = frames_of(scores), events.values()
+    sure = []
+    for event in found:
+        first = int(np.floor(event.onset / hop + 1e-4))
+        last = max(first + 1, int(np.ceil(event.offset / hop - 1e-4)))
+        sure.append(Sure(event, float(frame[first:last, scores.classes.index(event.event_label)].max())))
+    return tuple(sure)
 
 
 def frames_of(scores: Scores) -> tuple[tuple[np.ndarray, ...], float]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from sed_lab.decoder.base import Decoder, Points, Threshold
-from sed_lab.decoder.median import clipped, events_by_clip, frames_of, joined, per_class
+from sed_lab.decoder.base import Decoder, Points, Sure, Threshold
+from sed_lab.decoder.median import clipped, events_by_clip, frames_of, joined, per_class, with_highest
 from sed_lab.types import Event, Scores
 
 
@@ -61,7 +61,7 @@ class OnsetDecoder(Decoder):
             parts.append((np.full(len(part[0]), number), *part))
         return joined(parts)
 
-    def decode_recording(self, scores: Scores, threshold: Threshold) -> dict[str, tuple[Event, ...]]:
+    def decode_recording(self, scores: Scores, threshold: Threshold) -> tuple[Sure, ...]:
         """Every event: each run of frames above ``onset_threshold`` whose highest score exceeds the presence threshold.
 
         Gaps of up to ``gap_frames`` are closed first ("likely noise", section 2.5). Where the one event of a clip is a
@@ -78,7 +78,7 @@ class OnsetDecoder(Decoder):
                 which = np.full(there.sum(), row), np.full(there.sum(), label)
                 part = clipped(scores, hop, *which, first[there], end[there])
                 parts.append((np.zeros(len(part[0]), np.int64), *part))
-        return events_by_clip(scores, joined(parts))
+        return with_highest(scores, events_by_clip(scores, joined(parts)))
 
 
 def _runs(active: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray]:

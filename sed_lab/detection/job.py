@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sed_lab.detection.confidence import confidences
 from sed_lab.detection.inputs import Recording
 from sed_lab.detection.journal import Journal
 from sed_lab.detection.output import Output, write_all, write_lengths, write_scores, write_tables
@@ -108,9 +107,8 @@ def _detect(
     path, found = str(recording.path), []
     for one in clips:
         (clip_id,) = one.clip_id
-        events = detector.decoder.decode_recording(one, detector.threshold)[clip_id]
-        sure = confidences(detector.decoder, one, events)
-        detections = (rounded(e.onset, e.offset, e.event_label, c) for e, c in zip(events, sure, strict=True))
+        sure = detector.decoder.decode_recording(one, detector.threshold)
+        detections = (rounded(e.onset, e.offset, e.event_label, confidence) for e, confidence in sure)
         found.append(Found(path if one.name == path else clip_id, float(one.duration[0]), tuple(detections)))
     if twice := sorted({_score_name(recording, one) for one in found} & {*names}):
         raise NotReadError(f"{path}: another file holds {twice[0]} too; give the two in calls of their own")

@@ -40,7 +40,7 @@ RAVEN = (
 
 
 class Detection(NamedTuple):
-    """An event, times in seconds, and how sure the detector is of it (`sed_lab.detection.confidence`)."""
+    """An event, times in seconds, and how sure the detector is of it (`sed_lab.decoder.base.Sure`)."""
 
     onset: float
     offset: float

@@ -10,17 +10,22 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from sed_lab.errors import InputError, some
 from sed_lab.loss import Loss
 from sed_lab.method.gather import gather_rows
+from sed_lab.method.module import module_class
 from sed_lab.types import Batch, Input, Part, Shares
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule
+else:
+    LightningModule = module_class()
 
 BLOWN_UP = 1000.0  # a mean loss of an epoch so many times the untrained network's has diverged, though it is finite
 FIXED = "fixed."  # in front of names of a detector's state that its method's state lacks
@@ -84,7 +89,7 @@ class Parts:
     seed: int = 0
 
 
-class SedMethod(pl.LightningModule):
+class SedMethod(LightningModule):
     """One paper's training: subclasses add :meth:`losses` and :meth:`predict`, and declare what they are.
 
     Nothing here measures: evaluation steps return :meth:`predict`'s result and `sed_lab.run.collect` gathers it.

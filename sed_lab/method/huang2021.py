@@ -34,13 +34,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from sed_lab.errors import InputError
@@ -48,6 +46,9 @@ from sed_lab.files import replacing
 from sed_lab.method.base import LossTerm, MakeOptimizer, Parts, Prediction, SedMethod
 from sed_lab.model.attention_pool import AttentionPool
 from sed_lab.types import Batch, Input, at_least_float32
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
 
 PAIRS_AT_ONCE = 64  # positive pairs of clips, of which all triples are in memory together
 FORMS = ("exact", "mean")
@@ -264,10 +265,14 @@ class WeakSynthetic(SedMethod):
         if self.trainer.is_global_zero and frames:
             write_frames(Path(self.trainer.default_root_dir) / "embeddings", frames)
 
-    def configure_callbacks(self) -> list[pl.Callback]:
+    def configure_callbacks(self) -> list[Callback]:
+        from pytorch_lightning.callbacks import EarlyStopping
+
         return [EarlyStopping("val/objective", mode="max", patience=self.patience, min_delta=0.0)]
 
     def on_fit_start(self) -> None:
+        from pytorch_lightning.callbacks import EarlyStopping
+
         super().on_fit_start()
         stop = next(one for one in self.trainer.callbacks if isinstance(one, EarlyStopping))  # type: ignore[attr-defined]
         self.trainer.should_stop = stop.wait_count >= stop.patience  # killed after its last epoch, resumed

@@ -140,6 +140,7 @@ DATASETS: dict[str, Parameters] = {
         "label_column": Parameter(
             or_null(TEXT), "of Raven tables; null: Annotation, Label, Class, Species or Common Name"
         ),
+        "corrected": Parameter(YES_NO, "true: annotations with confidences, as detectors write them, were corrected"),
         "shares": Parameter(named(number(0, below=1), "subset"), "of each class's recordings that validate and test"),
         "sample_rate": RATE,
         "clip_seconds": SECONDS,

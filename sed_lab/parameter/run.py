@@ -64,7 +64,7 @@ EVALUATE: Parameters = {
     "detections": Parameter(or_null(PATH), "another system's events, a TSV"),
     "operating_points": Parameter(or_null(PATH), "folder of tables of events, one an operating point"),
     "truth": Parameter(or_null(PATH), "strong annotation, a TSV"),
-    "durations": Parameter(or_null(PATH), "length of every clip measured, a TSV, s"),
+    "durations": Parameter(or_null(PATH), "length of every clip measured, s: a TSV, or the folder of the recordings"),
     "classes": Parameter(either(NULL, TEXT, NAMES), "classes, a list or a file; null: of the scores or the truth"),
     "audio": Parameter(or_null(PATH), "folder of the recordings, for the page"),
     "output": Parameter(or_null(PATH), "where results are written; null: the run's folder, or evaluation"),

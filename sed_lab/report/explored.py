@@ -164,24 +164,25 @@ class Found:
         return judge(name, system.run.truth[name], found, rule["collar"], ends, rule["offset_share"], ALL_DECIMALS)
 
 
-def read_systems(folders: Sequence[Path]) -> list[System]:
+def read_systems(folders: Sequence[Path], trusted: Sequence[str] = ()) -> list[System]:
     """Every system that can be explored, of one run or of two on the same clips, each run's best first.
 
     Raises:
-        InputError: a run has no scores of frames or no true events, or two runs differ in clips or classes.
+        InputError: a run has no scores of frames or no true events, or a decoder that is not sed_lab's nor of a
+            ``trusted`` package; or two runs differ in clips or classes.
     """
     found: list[System] = []
     for folder in folders:
         run = read_run(folder)
         with understood(folder):
-            found += _systems(run, folder)
+            found += _systems(run, folder, trusted)
         first = found[0]
         if found[-1].classes != first.classes or run.truth != first.run.truth:
             raise InputError(f"{folders[0]} and {folder} were not tested on the same clips and classes; compare others")
     return found
 
 
-def _systems(run: RunFolder, folder: Path) -> list[System]:
+def _systems(run: RunFolder, folder: Path, trusted: Sequence[str]) -> list[System]:
     if not run.scores:
         raise InputError(f"{folder} has no scores of its test clips; evaluate its detector with sed-evaluate first")
     framed = [name for name in run.systems if name in run.scores and run.scores[name].frame is not None]
@@ -198,7 +199,7 @@ def _systems(run: RunFolder, folder: Path) -> list[System]:
         raise InputError(
             f"{folder} has no scores of {(unknown or lacking)[0]}; evaluate its detector with sed-evaluate"
         )
-    decodings = of_record(run.record, classes, framed)
+    decodings = of_record(run.record, classes, framed, trusted)
     set_to = run.metrics.get("settings", {}).get("event_f1", {})
     collar, _, share = run.collars()
     rule = Rule(collar=collar, offset_share=share, onset_only=bool(set_to.get("onset_only", False)))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sed_lab.errors import InputError
 from sed_lab.files import remove_unfinished, replacing
@@ -83,23 +82,6 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], str | None]:
     if not tensors or not fitting or not isinstance(encoder, str | None):
         raise InputError(f"{path} holds no detector's weights; restore it")
     return named, encoder
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """How Lightning is to write and read checkpoints: by :func:`write_checkpoint`, and never code.
-
-    Its own way writes to the folder for temporary files and moves from there, which on another file system is a copy
-    that can be interrupted.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Nothing: both files are only ever replaced, and the path comes from a checkpoint, which may be anybody's."""
 
 
 def make_ready(folder: Path) -> None:

@@ -69,11 +69,13 @@ def noted(record: Mapping[str, Any], configured: Decoder, classes: Sequence[str]
     return Noted(on, best, found)
 
 
-def of_record(record: Mapping[str, Any], classes: Sequence[str], systems: Sequence[str]) -> dict[str, list[Decoding]]:
+def of_record(
+    record: Mapping[str, Any], classes: Sequence[str], systems: Sequence[str], trusted: Sequence[str] = ()
+) -> dict[str, list[Decoding]]:
     """What each of a run's ``systems`` may find events by: tuned class by class, best first, then as configured.
 
     Raises:
-        InputError: the record describes no decoder, or one that is not sed_lab's.
+        InputError: the record describes no decoder, or one that is not sed_lab's nor of a ``trusted`` package.
     """
     from sed_lab.run.assemble import build
     from sed_lab.run.trust import check_node
@@ -82,7 +84,7 @@ def of_record(record: Mapping[str, Any], classes: Sequence[str], systems: Sequen
     plain = []
     for group in ("decoder", "rival_decoder"):
         node = config.get(group)
-        check_node(node, "decoder", group)
+        check_node(node, "decoder", group, trusted)
         if node and "_target_" in node:
             plain.append(node)
     if not plain:

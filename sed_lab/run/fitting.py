@@ -29,9 +29,8 @@ def build_trainer(
     from pytorch_lightning.utilities import rank_zero_only
 
     from sed_lab.run.assemble import build
-    from sed_lab.run.checkpoint import WholeCheckpoints
     from sed_lab.run.collect import Evaluation
-    from sed_lab.run.keep import BestWeights
+    from sed_lab.run.keep import BestWeights, WholeCheckpoints
     from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
     from sed_lab.run.resume import Resuming
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sed_lab.clip.annotation import read_classes, read_detections, read_durations, read_strong
+from sed_lab.clip.audio_folder import find_audio
+from sed_lab.clip.layout import read_headers
 from sed_lab.errors import InputError, some
 from sed_lab.run.stored import by_clip
 from sed_lab.scores import load_scores, read_scores_folder
@@ -29,13 +31,15 @@ def read_system(
     """What `sed_lab.metric.measure.measure` needs of another system: systems, truth, durations, classes, points.
 
     The clips measured are those of ``durations``, as in psds_eval; one that ``truth`` does not list holds no event.
+    ``durations`` is a table, or the folder of the recordings, in depth.
     Without ``classes`` they are the scores' columns, or the labels of ``truth``.
 
     Raises:
         InputError: a clip of the truth, the scores or the detections has no duration, or stands there twice under one
             name; a label is not among the classes; operating points hold nothing.
     """
-    seconds, annotated = _read(durations, read_durations), _read(truth, read_strong)
+    seconds = _read(durations, read_lengths if durations.is_dir() else read_durations)
+    annotated = _read(truth, read_strong)
     refuse_unknown(truth, annotated, seconds, durations)
     events: dict[str, tuple[Event, ...]] = {clip_id: annotated.get(clip_id, ()) for clip_id in seconds}
     if unlisted := len(seconds) - len(annotated):
@@ -82,6 +86,17 @@ def in_order(scores: Scores, classes: Sequence[str]) -> Scores:
 def labels_of(events: Events) -> set[str]:
     """The labels met."""
     return {event.event_label for found in events.values() for event in found}
+
+
+def read_lengths(folder: Path) -> dict[str, float]:
+    """Seconds of every recording in a folder, in depth, by its path: what their headers say.
+
+    Raises:
+        InputError: there is none, or some cannot be used.
+    """
+    if not (paths := find_audio(folder)):
+        raise InputError(f"{folder} holds no audio (wav, flac, ogg, mp3); give the recordings' folder, or a table")
+    return {str(path): info.duration for path, info in read_headers(paths).items()}
 
 
 def _read(path: Path, read: Callable[[Path], Mapping[str, T]]) -> dict[str, T]:

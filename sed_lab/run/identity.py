@@ -30,6 +30,7 @@ NOT_IDENTITY_TRAINER = (
     "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps", "checkpoint_minutes",
 )  # fmt: skip
 NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
+NOT_IDENTITY_DATASET = ("corrected",)  # what a folder's files are taken for, which are counted themselves
 DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 # Groups whose class's code can change a number.
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder")
@@ -58,7 +59,7 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
     if not resolved["trainer"].get("sync_batchnorm"):  # as in runs of before there was a choice
         resolved["trainer"].pop("sync_batchnorm", None)
     left_out = {"batch": NOT_IDENTITY_BATCH, "trainer": NOT_IDENTITY_TRAINER, "model": NOT_IDENTITY_MODEL}
-    for part, names in left_out.items():
+    for part, names in {**left_out, "dataset": NOT_IDENTITY_DATASET}.items():
         for name in names:
             resolved.get(part, {}).pop(name, None)
     return {key: _by_name(value) for key, value in resolved.items()}

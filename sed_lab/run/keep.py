@@ -1,4 +1,4 @@
-"""Which epochs are validated, and whose weights a run keeps."""
+"""Which epochs are validated, whose weights a run keeps, and how Lightning is to write them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from sed_lab.run.checkpoint import write_checkpoint
+from sed_lab.run.checkpoint import read_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
     from sed_lab.method.base import SedMethod
@@ -74,3 +75,20 @@ def save_detector(method: SedMethod, folder: Path) -> str:
     """Write detector.ckpt: the weights that predict, without what only training needs; its SHA-256."""
     encoder = getattr(method.feature, "description", None)  # of a pretrained one: what makes it again
     return write_checkpoint({"state_dict": method.detector_state(), "encoder": encoder}, folder / "detector.ckpt")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning is to write and read checkpoints: by `sed_lab.run.checkpoint`, and never code.
+
+    Its own way writes to the folder for temporary files and moves from there, which on another file system is a copy
+    that can be interrupted.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Nothing: both files are only ever replaced, and the path comes from a checkpoint, which may be anybody's."""

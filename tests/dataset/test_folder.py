@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sed_lab.dataset.check_folder import check_folder
 from sed_lab.dataset.folder import Annotated, clip_events, split_of, starts_of
+from sed_lab.detection.table import ENDINGS, Detection, Found, table_text
 from sed_lab.errors import InputError
 from sed_lab.types import Corpus, Event
 from tests.configured import configured
@@ -144,6 +145,31 @@ def test_one_table_of_all_names_recordings_by_path_or_name(folder: Path) -> None
     (folder / "annotations.tsv").write_text(rows + "r1.wav\t1\t2\thum\n")  # there are two of that name
     with pytest.raises(InputError, match=r"lists recordings that are not in the folder: r1.wav"):
         corpus_of(folder, shares=shares)
+
+
+@pytest.mark.parametrize("kind", ["tsv", "csv", "audacity", "raven"])
+def test_what_a_detector_found_is_no_annotation_before_it_was_corrected(kind: str, folder: Path) -> None:
+    """Files as sed-predict writes them beside a recording that has no annotation."""
+    found = [Found("u.wav", 4.0, (Detection(1.5, 2.25, "hum", 0.91), Detection(3.0, 3.5, "buzz", 1.0)))]
+    path = folder / "later" / f"u{ENDINGS[kind]}"
+    path.write_text(table_text(kind, found, {}, 8000.0))
+    with pytest.raises(InputError, match=rf"{path.name}: these hold confidences, .* dataset.corrected=true") as said:
+        corpus_of(folder)
+    assert "r0" not in str(said.value)  # annotations without confidences are not named
+    shares = {"validation": 0.0, "test": 0.0}
+    corpus = corpus_of(folder, corrected=True, shares=shares)
+    clips = {clip.clip_id: clip.events for clip in corpus.subsets["synthetic"].clips}
+    assert clips["later__u_0"] == (Event(1.5, 2.0, "hum"),)
+    assert clips["later__u_2"] == (Event(0.0, 0.25, "hum"), Event(1.0, 1.5, "buzz"))
+
+
+def test_a_table_of_all_that_a_detector_found_is_none_either(folder: Path) -> None:
+    for path in [*folder.rglob("*.txt")]:
+        path.unlink()
+    rows = "filename\tonset\toffset\tevent_label\tconfidence\nb/r0.wav\t1\t2\thum\t0.5000\n"
+    (folder / "annotations.tsv").write_text(rows)
+    with pytest.raises(InputError, match=r"annotations.tsv: these hold confidences"):
+        corpus_of(folder)
 
 
 def test_the_check_counts_and_names_what_is_wrong(folder: Path) -> None:

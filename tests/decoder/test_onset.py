@@ -25,8 +25,8 @@ def recording(seconds: float, *sounds: tuple[float, float, float, int]) -> Score
 
 def found(scores: Scores) -> list[tuple[str, float, float]]:
     decoder = OnsetDecoder()
-    events = decoder.decode_recording(scores, decoder.threshold)["a"]
-    return [(event.event_label, event.onset, event.offset) for event in events]
+    sure = decoder.decode_recording(scores, decoder.threshold)
+    return [(event.event_label, event.onset, event.offset) for event, _ in sure]
 
 
 def test_three_cries_in_half_a_minute_are_three() -> None:
@@ -51,7 +51,8 @@ def test_a_run_that_never_reaches_the_presence_threshold_is_none_and_short_gaps_
     assert found(recording(10, (1, 2, 0.7, 0), (2.1, 2.5, 0.9, 0))) == [("cry", 1.0, 2.5)]  # two frames missing
     assert found(recording(10, (1, 2, 0.9, 0), (2.15, 2.5, 0.9, 0))) == [("cry", 1.0, 2.0), ("cry", 2.15, 2.5)]
     assert found(recording(10, (9, 10, 0.9, 0))) == [("cry", 9.0, 10.0)]
-    assert OnsetDecoder().decode_recording(recording(10, (1, 2, 0.3, 0)), 0.2)["a"] == (Event(1.0, 2.0, "cry"),)
+    ((event, confidence),) = OnsetDecoder().decode_recording(recording(10, (1, 2, 0.3, 0)), 0.2)
+    assert (event, confidence) == (Event(1.0, 2.0, "cry"), pytest.approx(0.3))
 
 
 @given(st.lists(st.sampled_from((0.1, 0.4, 0.6, 0.9)), min_size=0, max_size=30))
@@ -70,7 +71,7 @@ def test_against_a_loop(values: list[float]) -> None:
         for first, end in runs
         if max(values[first:end]) > 0.8
     ]
-    events = OnsetDecoder({"cry": 0.8}).decode_recording(scores, 0.8)["a"]
+    events = tuple(event for event, _ in OnsetDecoder({"cry": 0.8}).decode_recording(scores, 0.8))
     assert [(event.onset, event.offset) for event in events] == expected
     one = OnsetDecoder({"cry": 0.8}).decode(scores)["a"]
     if len(runs) == 1 and one and min(values[slice(*runs[0])]) > 0.5:

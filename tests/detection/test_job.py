@@ -11,18 +11,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from sed_lab.decoder.base import Decoder
-from sed_lab.detection.confidence import confidences
 from sed_lab.detection.inputs import find_recordings
 from sed_lab.detection.job import detect_all
 from sed_lab.detection.output import Output
 from sed_lab.detection.picture import spectrum
 from sed_lab.predict import score_file
-from sed_lab.types import Event, Scores
+from sed_lab.types import Scores
 from tests.configured import configured
-from tests.detection.made import CLASSES, RATE, detector, wave
+from tests.detection.made import RATE, detector, wave
 
-median, box, onset = (configured(f"decoder/{name}") for name in ("default", "box", "amiriparian2018"))
+median = configured("decoder/default")
 
 
 @pytest.fixture
@@ -125,37 +123,6 @@ def test_another_detector_begins_anew(folder: Path, tmp_path: Path, capsys: pyte
     assert "made by another detector or with other settings" in capsys.readouterr().err
     first = json.loads((tmp_path / "out/.all.tsv.done").read_text().splitlines()[0])
     assert first == {"key": "two"}
-
-
-SCORES = np.array([0.1, 0.6, 0.9, 0.7, 0.1, 0.1, 0.4, 0.4, 0.1, 0.1], np.float32)
-BOTH = Scores(("r",), CLASSES, np.array([1.0]), 0.1, (np.stack([SCORES, SCORES[::-1]], 1),))
-
-
-def test_confidence_of_a_decoder_s_event_is_the_highest_score_that_was_compared() -> None:
-    events = (Event(0.1, 0.4, "up"), Event(0.6, 0.8, "up"), Event(0.2, 0.4, "down"))
-    plain = median(threshold=0.3, median_seconds=0.1, clip_gate=0.9)  # a gate that windows went through before
-    assert confidences(plain, BOTH, events) == pytest.approx([0.9, 0.4, 0.4])
-    filtered = median(threshold=0.3, median_seconds=0.3)
-    assert confidences(filtered, BOTH, events[:1]) == pytest.approx([0.7])  # medians of three: .6 .7 .7
-    peak = onset(threshold=0.5, onset_threshold=0.3, lookback_seconds=1.0, gap_frames=0)
-    assert confidences(peak, BOTH, events[:1]) == pytest.approx([0.9])
-
-
-@pytest.mark.parametrize("kind", [median, box, onset])
-def test_confidence_exceeds_the_threshold_that_found_the_event(kind: Callable[..., Decoder]) -> None:
-    rng = np.random.default_rng(3)
-    frame = np.repeat(rng.random((60, 2), np.float32), 5, axis=0)
-    scores = Scores(("r",), CLASSES, np.array([30.0]), 0.1, (frame,))
-    decoder = kind(threshold=0.6)
-    events = decoder.decode_recording(scores, 0.6)["r"]
-    assert len(events) > 10
-    sure = confidences(decoder, scores, events)
-    assert min(sure) > 0.6
-    if kind is box:  # the mean over the box, by hand
-        cells = np.repeat(frame.astype(float), 1000, axis=0)  # tenths of a millisecond
-        for event, value in zip(events, sure, strict=True):
-            a, b = round(event.onset * 1e4), round(event.offset * 1e4)
-            assert value == pytest.approx(cells[a:b, CLASSES.index(event.event_label)].mean(), abs=1e-3)
 
 
 def test_a_spectrum_shows_where_the_sound_is(tmp_path: Path) -> None:

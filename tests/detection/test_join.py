@@ -71,7 +71,7 @@ def test_events_over_joins_and_twice_in_a_window_are_those_of_the_scores_without
     audio, decoder = wave(sounds, FRAMES), DECODERS[name]
     frame = levels(torch.from_numpy(audio)[None])[0].numpy()
     whole = Scores(("a",), CLASSES, np.array([FRAMES * HOP]), HOP, (frame,))
-    expected = decoder.decode_recording(whole, decoder.threshold)["a"]
+    expected = [event for event, _ in decoder.decode_recording(whole, decoder.threshold)]
     events = found(decoder, audio, tmp_path / "a.wav")
     assert len(events) == len(sounds)
     assert [e.event_label for e in events] == [e.event_label for e in expected]

@@ -25,7 +25,7 @@ from sed_lab.report.explore_page import part_of
 from sed_lab.report.explored import System, moved, ranked, read_systems, sliders, value_of
 from sed_lab.types import Event, Scores
 from tests.configured import option
-from tests.report.explore_run import explorable
+from tests.report.explore_run import MEDIAN, explorable
 
 MakeRun = Callable[..., Path]
 
@@ -139,6 +139,24 @@ def test_what_cannot_be_explored_is_said(make_run: MakeRun, spoil: Callable[[Pat
     spoil(folder)
     with pytest.raises(InputError, match=said):
         read_systems([folder])
+
+
+def test_a_decoder_of_a_trusted_package_is_explored(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "explored_decoders.py").write_text(
+        "from dataclasses import dataclass\nfrom sed_lab.decoder.median import MedianDecoder\n\n"
+        "@dataclass(frozen=True)\nclass Own(MedianDecoder):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = explorable(make_run)
+    _set(folder, "decoder", {**MEDIAN, "_target_": "explored_decoders.Own"})
+    with pytest.raises(InputError, match="give --trust explored_decoders"):
+        read_systems([folder])
+    system = read_systems([folder], ["explored_decoders"])[0]
+    own = system.start()
+    assert type(own).__name__ == "Own"
+    assert system.found(own).detected.sum() > 5
 
 
 MALICE = {"_target_": "os.system", "command": "true"}

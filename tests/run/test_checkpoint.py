@@ -17,8 +17,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sed_lab.errors import InputError
 from sed_lab.files import checksum, write_json
-from sed_lab.run.checkpoint import WholeCheckpoints, make_ready, read_checkpoint, write_checkpoint
-from sed_lab.run.keep import BestWeights, best_epoch
+from sed_lab.run.checkpoint import make_ready, read_checkpoint, write_checkpoint
+from sed_lab.run.keep import BestWeights, WholeCheckpoints, best_epoch
 from sed_lab.run.parts import lost_in_words, lost_parts, trains_again
 from sed_lab.run.progress import History, quiet
 from sed_lab.types import Part, Shares

@@ -171,6 +171,17 @@ def test_a_clip_of_the_durations_alone_has_no_event(
     assert (row["precision"], row["recall"], row["n_detected"]) == (0.5, 1.0, 2)  # the false alarm in c counts
 
 
+def test_durations_may_be_the_folder_of_the_recordings(detected: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no audio"):
+        read(detected, durations=tmp_path / "events")
+    for name, samples in (("x/a.wav", 80000), ("b.flac", 79992), ("x/y/c.wav", 80000)):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "mine" / name, np.zeros(samples), 8000)
+    given = read(detected, durations=tmp_path / "mine")
+    assert given["durations"] == {"a": 10.0, "b": 9.999, "c": 10.0}
+    assert given["systems"] == read(detected)["systems"]
+
+
 @pytest.mark.parametrize("name", ["detections", "truth"])
 def test_clips_that_nobody_knows_are_refused_by_name(detected: dict[str, Path], tmp_path: Path, name: str) -> None:
     rows = [f"{clip}.wav\t1\t2\tDog" for clip in ("a", *"pqrstuvw")]
