@@ -106,7 +106,8 @@ def test_what_killed_sweeps_left_goes_with_the_next_one(monkeypatch: pytest.Monk
     for name in (f".sweep-{socket.gethostname()}-{killed.pid}", *alive):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.json").write_text("{}")
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["job=0,1"]}}})
+    sweeper = {"_target_": "another.Sweeper"}  # how many jobs there are does not matter here
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "sweeper": sweeper}})
     report = sweep.SweepReport(show=True)
     report.on_multirun_start(config)
     assert (tmp_path / f".sweep-{socket.gethostname()}-{killed.pid}/0.json").exists()  # it goes on, beside
