@@ -9,7 +9,7 @@ INSTALL = PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env demo test test-all test-cluster lint format bench wheel clean
+.PHONY: help env demo test test-all test-cluster lint format bench wheel lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "make %-12s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ bench: $(VENV)/.dev ## measure against peers, both sides in one run; ARGS=metric
 
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
+
+lock: $(VENV)/.dev ## write requirements.lock, the hashes of what constraints.txt pins; fetches all of it (some GB)
+	$(BIN)/python -m tests.made.lock
 
 clean: ## remove the environment, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
