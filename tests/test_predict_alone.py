@@ -15,6 +15,7 @@ import pytest
 import pytorch_lightning as pl
 import soundfile
 
+from sed_lab.files import read_json
 from sed_lab.method.base import SedMethod
 from tests.made.runs import CLASSES, noted, sound, untrained
 from tests.typed import typed
@@ -139,10 +140,10 @@ def test_three_hours_take_little_more_memory_than_seconds(tmp_path: Path) -> Non
         for _ in range(60 * HOURS):
             file.write(minute)
     _, short, _ = alone(run, tmp_path / "short.wav")
-    for decoder in ("best", "median"):
-        said, most, _ = alone(
-            run, path, "--decoder", decoder, "--threshold", "0.14" if decoder == "median" else "tuned"
-        )
+    tuned = read_json(run / "run.json")["detector"]["tuned"]["systems"]["model"]
+    middle = tuned["rival"]["decoder"]["threshold"]["Cat"]
+    for decoder, threshold in (("best", "tuned"), ("median", f"{middle:.5f}")):
+        said, most, _ = alone(run, path, "--decoder", decoder, "--threshold", threshold)
         assert len(said.splitlines()) > 1000 * HOURS
         assert most < MEMORY
         assert most - short < GROWTH, decoder
