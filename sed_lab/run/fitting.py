@@ -41,6 +41,7 @@ def build_trainer(
         BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
         keep("last"),
         Bars() if on_terminal() else PlainProgress(),
+        *(build(node) for node in (cfg.get("callbacks") or {}).values()),
     ]
     quiet()
     trainer = build(
