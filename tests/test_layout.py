@@ -47,13 +47,23 @@ ARROWS: dict[str, set[str]] = {
 }
 # The commands and what they share: they bring the parts together, and nothing else imports them.
 COMMANDS = {"app", "api", "train", "evaluate", "predict", "export", "prepare", "reproduce", "tables", "plan",
-            "composed", "until", "explore", "compare"}  # fmt: skip
+            "composed", "until", "explore", "compare", "search"}  # fmt: skip
 HYDRA_ALLOWED = COMMANDS | {"run"}
 # Commands answer --help without loading torch (3 s) or Lightning (5 s).
 LIGHT = [*sorted(COMMANDS), "run.record", "run.sweep", "run.jobs"]
 HEAVY = {"torch", "pytorch_lightning", "wandb", "matplotlib", "scipy", "pandas", "sklearn", "sed_scores_eval"}
 # Of extras: only what needs them may ask for them.
-OPTIONAL = {"transformers", "huggingface_hub", "safetensors", "onnx", "onnxruntime", "nicegui", "fastapi", "starlette"}
+OPTIONAL = {
+    "transformers",
+    "huggingface_hub",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "nicegui",
+    "fastapi",
+    "starlette",
+    "optuna",
+}
 
 
 @cache

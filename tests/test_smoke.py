@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -358,7 +359,7 @@ TOY = ["--config-name", "arora2019", "dataset=toy_points", "feature=point", "mod
         (["hydra/launcher=submitit_local"], "loss=choice(bce,weighted_bce)", "seed=0,1"),
     ],
 )
-def test_a_sweep_leaves_one_folder_a_job_no_strays_and_ends_with_its_runs_ranked(
+def test_a_sweep_leaves_one_folder_a_job_no_strays_and_ends_with_its_numbers(
     launcher: list[str], losses: str, seeds: str, tmp_path: Path, cache: str
 ) -> None:
     done = sed("train", "-m", *TOY, losses, seeds, *launcher, cwd=tmp_path, SED_LAB_CACHE=cache)
@@ -374,9 +375,57 @@ def test_a_sweep_leaves_one_folder_a_job_no_strays_and_ends_with_its_runs_ranked
         for loss, target in (("loss=bce", ".Binary"), ("loss=weighted_bce", ".WeightedBinary"))
     }
     rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("loss=")]
-    assert [row[:4] for row in rows] == [
-        [loss, "0,", "1", f"{means[loss]:.3f}"] for loss in sorted(means, key=lambda loss: -means[loss])
+    assert [row[:4] for row in rows] == [[loss, "0,", "1", f"{value:.3f}"] for loss, value in means.items()]
+    assert "with another loss objectives are not comparable" in done.stdout  # they are the losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
+def test_ctrl_c_ends_a_sweep_at_once(launcher: list[str], tmp_path: Path, cache: str) -> None:
+    long = [word.replace("detector_epochs=2", "detector_epochs=500") for word in TOY]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored here would be ignored there
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sed_lab.train", "-m", *long, "seed=0,1,2,3", *launcher], cwd=tmp_path, text=True,
+            env={**os.environ, "SED_LAB_RUNS": "runs", "SED_LAB_CACHE": cache, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    end = time.monotonic() + 400
+    while not any("epoch 9/" in log.read_text() for log in (tmp_path / "runs").glob("*/output.log")):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    begun = {path.parent.name for path in (tmp_path / "runs").glob("*/output.log")}
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to all of them
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    assert {path.parent.name for path in (tmp_path / "runs").glob("*/output.log")} == begun  # none began afterwards
+    assert len(begun) < 4
+    assert said.count("never started") == 4 - len(begun)
+    assert not [*(tmp_path / "runs").glob(".sweep-*")]
+    assert all(record["status"] == "failed" for record in records(tmp_path))
+
+
+@pytest.mark.slow
+def test_early_stopping_ends_training_after_validations_that_are_no_better(tmp_path: Path, cache: str) -> None:
+    words = [
+        *DEFAULT,
+        "trainer.max_epochs=5",
+        "+trainer.limit_train_batches=1",
+        "callbacks=[early_stopping,learning_rate]",
     ]
+    words += [
+        "callbacks.early_stopping.patience=1",
+        "callbacks.early_stopping.min_delta=9",
+    ]  # nothing is so much better
+    done = sed("train", *words, cwd=tmp_path, SED_LAB_CACHE=cache)
+    assert done.returncode == 0, done.stderr
+    (record,) = records(tmp_path)
+    assert record["epochs"] == 2
+    assert record["best_epoch"] in (1, 2)
+    (curves,) = (tmp_path / "runs").glob("*/csv/metrics.csv")
+    assert "lr-" in curves.read_text().splitlines()[0]
 
 
 @pytest.mark.slow

@@ -14,10 +14,11 @@ from sed_lab.parameter.data import DATASETS, FEATURES
 from sed_lab.parameter.kind import Kind, Parameter, Parameters
 from sed_lab.parameter.method import METHODS
 from sed_lab.parameter.network import LOSSES, MODELS, OPTIMIZERS
-from sed_lab.parameter.run import DECODERS, GROUPS, LOGGERS, NEEDED, ROOTS, SPREAD, TRAINERS
+from sed_lab.parameter.run import CALLBACKS, DECODERS, GROUPS, LOGGERS, NEEDED, ROOTS, SPREAD, TRAINERS
 
 TARGETS: dict[str, Parameters] = {
     **DATASETS, **FEATURES, **MODELS, **LOSSES, **METHODS, **OPTIMIZERS, **DECODERS, **TRAINERS, **LOGGERS,
+    **CALLBACKS,
 }  # fmt: skip
 """By the class or function that takes them."""
 OPEN = ("pytorch_lightning.", "torch.")  # libraries' classes take more than is described here

@@ -8,7 +8,7 @@ from sed_lab.parameter.data import DATASETS, FEATURES
 from sed_lab.parameter.kind import Parameters
 from sed_lab.parameter.method import METHODS
 from sed_lab.parameter.network import LOSSES, MODELS, OPTIMIZERS
-from sed_lab.parameter.run import DECODERS, LOGGERS, METRIC, ROOTS, SPREAD, TRAINERS
+from sed_lab.parameter.run import CALLBACKS, DECODERS, LOGGERS, METRIC, ROOTS, SPREAD, TRAINERS
 
 HEAD = """# Parameters
 
@@ -29,6 +29,7 @@ def page() -> str:
         "metric": {"": METRIC},
         "trainer": TRAINERS,
         "logger": LOGGERS,
+        "callbacks": CALLBACKS,
     }
     return "\n".join([*parts, *(_section(name, classes) for name, classes in {**tables, **more}.items())])
 

@@ -145,6 +145,8 @@ TRAINER: Parameters = {
     "limit_val_batches": Parameter(LIMIT, "batches of a validation, likewise"),
     "limit_test_batches": Parameter(LIMIT, "batches of a test, likewise"),
     "gradient_clip_val": Parameter(or_null(number(0)), "largest norm of the gradient"),
+    "profiler": Parameter(or_null(choice("simple", "advanced", "pytorch")), "what took how long is told at the end"),
+    "detect_anomaly": Parameter(YES_NO, "true: the operation that made the first NaN is named; slow"),
     "deterministic": Parameter(either(YES_NO, choice("warn")), "only deterministic operations"),
     "sync_batchnorm": Parameter(YES_NO, "true: normalise over the parts of all devices; GPUs only"),
 }
@@ -173,8 +175,37 @@ LOGGERS: dict[str, Parameters] = {
         "upload_audio": Parameter(YES_NO, "true: recordings of the first test clips too"),
     },
 }
-SPREAD: dict[str, Parameters] = {"metric": METRIC, "batch": BATCH, "report": REPORT, "paths": PATHS}
-GROUPS = {"dataset", "feature", "model", "loss", "method", "decoder", "rival_decoder", "trainer", "logger", "metric"}
+SEARCH: Parameters = {
+    "study": Parameter(
+        Kind(
+            "letters, digits, . _ and -", lambda value: isinstance(value, str) and bool(re.fullmatch(r"[\w.-]+", value))
+        ),
+        "name of the study, whose folder is search-NAME beside the runs",
+    ),
+    "trials": Parameter(whole(1), "in all, those of earlier calls included"),
+    "workers": Parameter(whole(1), "trials at once"),
+    "space": Parameter(named(TEXT, "key"), "what is tried, as on the command line"),
+    "sampler": Parameter(choice("tpe", "random"), "how values are chosen"),
+    "seed": Parameter(SEED, "of the values tried, not of the runs"),
+    "pruner": Parameter(choice("median", "none"), "median: runs below the median of others at an epoch are stopped"),
+    "pruner_trials": Parameter(whole(0), "whole trials before any is stopped"),
+    "pruner_epochs": Parameter(whole(0), "epochs before a run may be stopped"),
+}
+CALLBACKS: dict[str, Parameters] = {
+    "pytorch_lightning.callbacks.EarlyStopping": {
+        "monitor": Parameter(TEXT, "what must get better, as logged: val/objective"),
+        "mode": Parameter(choice("max", "min"), "which way better is; the objective is best where it is highest"),
+        "patience": Parameter(whole(1), "validations in a row that may be no better"),
+        "min_delta": Parameter(number(0), "by how much it must be better"),
+        "check_on_train_epoch_end": Parameter(YES_NO, "true: after each epoch, not after each validation"),
+    },
+    "pytorch_lightning.callbacks.LearningRateMonitor": {
+        "logging_interval": Parameter(choice("step", "epoch"), "how often it is logged"),
+    },
+}
+SPREAD: dict[str, Parameters] = {"metric": METRIC, "batch": BATCH, "report": REPORT, "paths": PATHS, "search": SEARCH}
+GROUPS = {"dataset", "feature", "model", "loss", "method", "decoder", "rival_decoder", "trainer", "logger", "metric",
+          "callbacks"}  # fmt: skip
 """Keys of the root whose values an option of a group gives."""
-NEEDED = {"sed-train": sorted(GROUPS - {"rival_decoder", "logger"}), "sed-evaluate": ["decoder", "metric"]}
+NEEDED = {"sed-train": sorted(GROUPS - {"rival_decoder", "logger", "callbacks"}), "sed-evaluate": ["decoder", "metric"]}
 ROOTS: dict[str, Parameters] = {"sed-train": TRAIN, "sed-evaluate": EVALUATE}

@@ -14,10 +14,13 @@ from sed_lab.report.page_table import table
 from sed_lab.report.site import write_html
 from sed_lab.report.style import COLOURS, INK, MUTED, new_figure, styled, svg_text
 
+# Names of rows are long: on a telephone they must not push the numbers off the page.
+NARROW = "<style>tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }</style>"
+
 
 def write_compare_page(found: Compared, path: Path) -> None:
     """Write the page to ``path``; it needs no other file."""
-    parts = [table(*rows_grid(found)), *(f'<p class="note">{escape(note)}</p>' for note in notes(found))]
+    parts = [NARROW, table(*rows_grid(found)), *(f'<p class="note">{escape(note)}</p>' for note in notes(found))]
     for number, label in enumerate(found.lines):
         said = escape(title(found, label))
         figure = page_svg(svg_text(differences(found, label)), f"pair{number}")

@@ -44,6 +44,7 @@ def build_trainer(
         keep("last"),
         Resuming(checkpoints / "last.ckpt", cfg.trainer.get(OWN)),
         Bars() if on_terminal() else PlainProgress(),
+        *(build(node) for node in (cfg.get("callbacks") or {}).values()),
     ]
     quiet()
     trainer = build(

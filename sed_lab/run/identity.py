@@ -24,13 +24,15 @@ from sed_lab.run.sweep import gpu_pool
 
 # What cannot change a run's result: where it is logged and kept, how it is shown, what is made of its records. Epochs,
 # precision and data are never among them. On how many devices the same global batch is computed: see `divided`.
-NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis")
+NOT_IDENTITY = ("logger", "report", "rerun", "hydra", "analysis", "search")
 NOT_IDENTITY_BATCH = ("workers", "max_clips_per_device", "cache_features")
 NOT_IDENTITY_TRAINER = (
     "accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "log_every_n_steps", "checkpoint_minutes",
+    "profiler", "detect_anomaly",
 )  # fmt: skip
 NOT_IDENTITY_MODEL = ("download",)  # how a pretrained encoder comes here
 NOT_IDENTITY_DATASET = ("corrected",)  # what a folder's files are taken for, which are counted themselves
+NOT_IDENTITY_CALLBACKS = ("LearningRateMonitor", "DeviceStatsMonitor")  # classes that only watch
 DATA = ("dataset", "feature", "method", "model")  # groups whose values may name data of the user's
 # Groups whose class's code can change a number.
 CODE = ("method", "model", "loss", "feature", "dataset", "decoder", "rival_decoder")
@@ -56,6 +58,8 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
             resolved["parts"] = devices * passes
         elif getattr(method, "gathers", False) and passes > 1:
             resolved["passes"] = passes
+    acting = {key: node for key, node in resolved.pop("callbacks", {}).items() if not _only_watches(node)}
+    resolved |= {"callbacks": acting} if acting else {}
     if not resolved["trainer"].get("sync_batchnorm"):  # as in runs of before there was a choice
         resolved["trainer"].pop("sync_batchnorm", None)
     left_out = {"batch": NOT_IDENTITY_BATCH, "trainer": NOT_IDENTITY_TRAINER, "model": NOT_IDENTITY_MODEL}
@@ -63,6 +67,10 @@ def identity(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[
         for name in names:
             resolved.get(part, {}).pop(name, None)
     return {key: _by_name(value) for key, value in resolved.items()}
+
+
+def _only_watches(callback: Mapping[str, Any]) -> bool:
+    return str(callback["_target_"]).rpartition(".")[2] in NOT_IDENTITY_CALLBACKS
 
 
 def data_of(config: DictConfig, kept: Mapping[str, str] | None = None) -> dict[str, str]:

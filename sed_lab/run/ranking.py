@@ -90,7 +90,9 @@ def _kind(record: Mapping[str, Any]) -> dict[str, Any]:
     own = config.get("objective")
     method = config["method"]["_target_"] if own is None else None  # whose objective it then is
     zero_score = (config.get("metric") or {}).get("zero_score")
-    return {"dataset": config.get("dataset"), "objective": own, "method": method, "metric": zero_score}
+    loss = config.get("loss") if (record.get("objective") or 0) < 0 else None  # the objective is that loss, negative
+    kind = {"dataset": config.get("dataset"), "objective": own, "method": method, "metric": zero_score}
+    return {**kind, "loss": loss}
 
 
 def grid_of(settings: Sequence[Setting]) -> tuple[list[str], list[list[str]]]:

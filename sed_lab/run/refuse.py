@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from sed_lab.run.assemble import Assembly
     from sed_lab.types import Scores
 
+NOT_IN_TRAINER = {
+    "fast_dev_run": "trainer=smoke takes two steps of everything, in seconds, and keeps the checkpoint that is tested",
+    "overfit_batches": "dataset.sizes={synthetic: 24} makes a corpus of one batch",
+    "callbacks": "callbacks are chosen by callbacks=[early_stopping], or a file of yours in callbacks/",
+    "logger": "loggers are chosen by logger=[csv,wandb], or a file of yours in logger/",
+    "accumulate_grad_batches": "batch.max_clips_per_device=N computes the global batch in several passes",
+    "default_root_dir": "paths.runs=FOLDER says where runs are written",
+    "num_sanity_val_steps": "there are no sanity steps",
+}
+"""Keys of the trainer that a run sets itself or cannot go by, and what to do instead."""
 UNRESOLVED = ("hydra", "logger")  # read what only a run that has begun knows
 
 
@@ -72,6 +82,7 @@ def refuse_run(cfg: DictConfig, conf: Path, chosen: Mapping[str, str]) -> None:
     for key, node in _nodes(_resolved(cfg), ""):
         _check_call(key, node)
     _check_trainer(cfg)
+    _check_callbacks(cfg, method_class(cfg))
     rival_of(cfg)
     objective = objective_of(cfg)
     for name in objective:
@@ -125,6 +136,9 @@ def _check_trainer(cfg: DictConfig) -> None:
 
     if cfg.trainer.max_epochs == 0:
         raise InputError("trainer.max_epochs=0 trains nothing; give at least 1")
+    for name, instead in NOT_IN_TRAINER.items():
+        if name in cfg.trainer:
+            raise InputError(f"trainer.{name} is not for a run; {instead}")
     if cfg.trainer.get("sync_batchnorm") and cfg.trainer.accelerator not in ("gpu", "cuda"):
         raise InputError("trainer.sync_batchnorm=true: PyTorch has it for GPUs only; leave it out on CPUs")
     known = ["auto", *StrategyRegistry.available_strategies()]
@@ -138,6 +152,21 @@ def _check_trainer(cfg: DictConfig) -> None:
                 f"trainer.accelerator={cfg.trainer.accelerator} with trainer.devices={cfg.trainer.devices}, but PyTorch"
                 f" finds {there or 'no'} GPU{'s' if there > 1 else ''} here; use trainer=cpu, or fewer devices"
             )
+
+
+def _check_callbacks(cfg: DictConfig, method: Any) -> None:
+    """Refuse callbacks that have nothing to go by."""
+    targets = {str(node.get("_target_")).rpartition(".")[2]: key for key, node in (cfg.get("callbacks") or {}).items()}
+    if (key := targets.get("EarlyStopping")) and not objective_of(cfg):
+        raise InputError(
+            f"callbacks.{key}: with objective=[] nothing is validated that it could go by; give an objective"
+        )
+    if key and method.stops_early:
+        raise InputError(f"callbacks.{key}: {method.__name__} ends its training by a rule of its own; leave it out")
+    if key := targets.get("LearningRateFinder"):
+        raise InputError(f"callbacks.{key}: the rate that it finds would stand in no record; sed-search tries rates")
+    if (key := targets.get("LearningRateMonitor")) and not cfg.get("logger"):
+        raise InputError(f"callbacks.{key}: without a logger the learning rate goes nowhere; give logger=[csv]")
 
 
 def _nodes(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
+POLL = 1.0  # seconds between two looks at whether a job is to end
 STOP = 60.0  # seconds that a job has to end when the sweep is ended
 outcome = {"failed": 0}
 begun: list[SweepReport] = []  # reports of sweeps that have not ended
@@ -59,9 +60,11 @@ def run_job(cfg: DictConfig) -> float | None:
     return value
 
 
-def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) -> tuple[float | None, str]:
+def run_process(
+    arguments: Sequence[str], folder: Path, number: int, gpus: int, ends: Callable[[], bool] | None = None
+) -> tuple[float | None, str]:
     """``sed-train`` with these arguments in ``folder``, as job ``number`` of a sweep; its validation objective, and why
-    it failed, empty where it did not.
+    it failed, empty where it did not. It is asked to end as soon as ``ends`` says so.
 
     A job that fails leaves its record and is counted; the others go on. The process ends with the sweep's own,
     also when that one is killed. Where a cluster runs a job as several tasks, the first of them says how it ended.
@@ -77,7 +80,8 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
             code = _finished(
                 subprocess.Popen(
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
-                )
+                ),
+                ends,
             )
     except InputError as error:  # it never started
         code, refused = 2, str(error)
@@ -95,16 +99,27 @@ def run_process(arguments: Sequence[str], folder: Path, number: int, gpus: int) 
     return float(value) if value is not None else None, ""
 
 
-def _finished(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a job's process, and end it with this one, its checkpoint written; its exit code."""
+def _finished(process: subprocess.Popen[bytes], ends: Callable[[], bool] | None) -> int:
+    """Wait for a job's process, and end it with this one, or once ``ends`` says so, its checkpoint written; its exit
+    code."""
     try:
-        return process.wait()
+        while ends is not None and not ends():
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(POLL)
+        if ends is None:
+            return process.wait()
     except BaseException:  # Ctrl-C, or a cluster that takes its machine back
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP)
-        process.kill()
+        _end(process)
         raise
+    return _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP)
+    process.kill()
+    return process.wait()
 
 
 def jobs_at_once(gpus: int) -> int:

@@ -74,6 +74,17 @@ def test_objectives_of_other_kinds_are_not_compared(other: dict[str, Any], kind:
     assert how == f"in the order of their jobs: with another {kind} objectives are not comparable"
 
 
+def test_objectives_that_are_losses_are_compared_for_one_loss_only(tmp_path: Path) -> None:
+    for value, expected in (
+        (-0.2, "with another loss objectives are not comparable"),
+        (0.2, "ranked by the objective"),
+    ):
+        jobs = [job(tmp_path / name, f"loss={name}", value, more={"loss": {"_target_": name}}) for name in "ab"]
+        assert expected in ranked(settings_of(jobs))[1]
+    jobs = [job(tmp_path / name, f"lr={name}", -0.2, more={"loss": {"_target_": "a"}}) for name in "ab"]
+    assert "ranked by the objective" in ranked(settings_of(jobs))[1]
+
+
 def test_without_validation_there_is_no_rank(tmp_path: Path) -> None:
     order, how = ranked(settings_of([job(tmp_path / name, f"x={name}", None) for name in "ab"]))
     assert ([one.words for one in order], how) == (["x=a", "x=b"], "nothing was validated")
