@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 MODULES = {name: f"sed_lab.{name.removeprefix('sed-')}" for name in
-           ("sed-train", "sed-evaluate", "sed-predict", "sed-prepare", "sed-reproduce")}  # fmt: skip
+           ("sed-train", "sed-evaluate", "sed-predict", "sed-prepare", "sed-reproduce", "sed-export")}  # fmt: skip
 
 
 @dataclass(frozen=True)
