@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import logging
 import os
 import re
@@ -63,6 +65,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     """
     for number in ENDING:
         signal.signal(number, _end)
+    atexit.register(gc.freeze)  # or the interpreter's last search for rubbish, in all of PyTorch, takes over a second
     logging.raiseExceptions = False  # a log that finds no room would print a traceback for each line
     try:
         code = command() or 0

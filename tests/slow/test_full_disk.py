@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sed_lab.files import read_json
-from tests.slow.test_kills import differing, left
+from tests.slow.test_kills import differing, left, only_run, start, watch
 
 pytestmark = pytest.mark.slow
 SIZES = int(os.environ.get("SED_LAB_DISK_SIZES", "4"))
@@ -59,11 +59,6 @@ def train(disk: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def only_run(disk: Path) -> Path:
-    (folder,) = (path for path in (disk / "runs").iterdir() if path.is_dir())
-    return folder
-
-
 def resize(disk: Path, size: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
 
@@ -75,7 +70,7 @@ def used(disk: Path) -> int:
 def test_runs_without_room_end_with_it_as_one_that_had_it(disk: Path) -> None:
     done = train(disk, disk / "cache")
     assert done.returncode == 0, done.stderr
-    expected, most = left(only_run(disk)), used(disk)
+    expected, most = left(only_run(disk / "runs")), used(disk)
     own = most - sum(path.stat().st_size for path in (disk / "cache").rglob("*") if path.is_file())
     seed = int(os.environ.get("SED_LAB_DISK_SEED") or random.randrange(2**32))
     draw = random.Random(seed)
@@ -90,7 +85,7 @@ def test_runs_without_room_end_with_it_as_one_that_had_it(disk: Path) -> None:
         resize(disk, size)
         tight = train(disk, disk / "cache")
         said = [line for line in tight.stderr.splitlines() if line.startswith("error: ")]
-        print(f"{size} bytes ({before} used): exit {tight.returncode}: {said}")
+        print(f"{size} bytes ({before} used): exit {tight.returncode}: {said}", flush=True)
         assert tight.returncode == 2, tight.stderr
         assert len(said) == 1, tight.stderr
         assert "No space left on device" in said[0]
@@ -101,15 +96,16 @@ def test_runs_without_room_end_with_it_as_one_that_had_it(disk: Path) -> None:
         for record in disk.glob("runs/*/run.json"):
             assert read_json(record)["status"] in ("running", "failed")
         resize(disk, ROOMY)
-        again = train(disk, disk / "cache")
-        assert again.returncode == 0, again.stderr
-        assert differing(left(only_run(disk)), expected) == [], f"SED_LAB_DISK_SEED={seed}"
+        again = start(WORDS, disk / "runs", disk / "cache")
+        watch(again)
+        assert again.exitcode == 0, (disk / "runs" / "said").read_text()
+        assert differing(left(only_run(disk / "runs")), expected) == [], f"SED_LAB_DISK_SEED={seed}"
 
 
 def test_a_run_on_a_read_only_disk_is_read(disk: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert train(disk, cache).returncode == 0
-    run = only_run(disk)
+    run = only_run(disk / "runs")
     recording = next(cache.rglob("*.wav"))
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     cases = {
