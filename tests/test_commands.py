@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 TOP = Path(__file__).resolve().parents[1]
@@ -126,11 +127,11 @@ def check_hydra(program: str, words: list[str]) -> None:
     if options.config_dir or any(word.startswith("hydra.searchpath") for word in overrides):  # the reader's own files
         name = name if (CONF / f"{name}.yaml").is_file() else HYDRA_APPS[program]
         overrides = [word for word in overrides if not word.startswith("hydra.searchpath") and not is_foreign(word)]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    values = [list(one.sweep_string_iterator()) if one.is_sweep_override() else [] for one in parsed]
-    if not options.multirun:
-        assert not any(values), "several values of a key need -m"
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+        values = [list(one.sweep_string_iterator()) if one.is_sweep_override() else [] for one in parsed]
+        if not options.multirun:
+            assert not any(values), "several values of a key need -m"
         for number in range(max(map(len, values), default=1) or 1):
             chosen = [
                 f"{one.get_key_element()}={own[number % len(own)]}" if own else one.input_line

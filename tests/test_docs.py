@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.bench_quality import markdown
 from sed_lab.files import read_json
@@ -116,6 +118,8 @@ def test_every_command_composes(words: tuple[str, ...]) -> None:
     parser.add_argument("-m", action="store_true")
     options, overrides = parser.parse_known_args(words[1:])
     own = [word for word in overrides if not word.startswith("hydra")]
-    first = [word if "[" in word or "{" in word else word.split(",")[0] for word in own]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(own)
+        first = [f"{one.get_key_element()}={next(one.sweep_string_iterator())}" if one.is_sweep_override()
+                 else one.input_line for one in parsed]  # fmt: skip
         compose(options.config_name, overrides=first)

@@ -20,7 +20,7 @@ from tests.made.licences import ROOT
 LOCK = ROOT / "requirements.lock"
 HEAD = """\
 # Every package of constraints.txt with the SHA-256 of the files that pip may install: Linux on x86-64, Python 3.11.
-# Made by `make lock`. README.md says how to install from it.
+# Made by `make lock`. docs/troubleshooting.md says how to install from it.
 """
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;\\]+)(\s*;[^\\]*)?")
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
