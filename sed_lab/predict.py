@@ -129,6 +129,7 @@ def predict_command(arguments: argparse.Namespace, alone: bool = False) -> int:
     from sed_lab.detection.inputs import find_recordings
     from sed_lab.detection.job import detect_all
     from sed_lab.detection.output import output_of
+    from sed_lab.run.weights import weights_file
 
     recordings = find_recordings(arguments.audio)
     places = (arguments.scores, arguments.plot, arguments.embeddings)
@@ -151,10 +152,11 @@ def predict_command(arguments: argparse.Namespace, alone: bool = False) -> int:
     _refuse_misfits(arguments, detector, embeddings)
     words = _in_words(detector)
     print(plain(f"{detector.system} of {arguments.run.name}, {words}"), file=sys.stderr)
-    weights = (arguments.run / "detector.ckpt").stat()
+    weights = weights_file(arguments.run)
+    assert weights is not None  # the detector was loaded from it
     about = {"run": arguments.run.name, "system": detector.system, "decoder": words, "classes": detector.classes}
     key = {**about, "settings": detector.decoder.settings(), "threshold": detector.threshold, "output": vars(output)}
-    key |= {"weights": [weights.st_size, weights.st_mtime_ns], "vggish": arguments.vggish}
+    key |= {"weights": [weights.stat().st_size, weights.stat().st_mtime_ns], "vggish": arguments.vggish}
     score = partial(_score_recording, detector)
     unreadable = detect_all(detector, score, recordings, output, about, key)
     for path, reason in unreadable:

@@ -29,6 +29,7 @@ from sed_lab.run.detector import Detector, load_detector
 from sed_lab.run.weights import read_weights, write_safetensors
 from tests.configured import configured
 from tests.made.runs import noted, sound, untrained
+from tests.typed import typed
 
 onnx = pytest.importorskip("onnx")  # of the extra `export`, as is onnxruntime
 pytest.importorskip("onnxruntime")
@@ -102,6 +103,14 @@ def assert_same_events(run: Path, exported: Path, paths: Sequence[Path]) -> int:
 
 def test_safetensors_and_onnx_give_the_run_s_events(run: Path, exported: Path, tmp_path: Path) -> None:
     assert assert_same_events(run, exported, recordings(tmp_path, (2.5, 9.1))) > 5
+
+
+def test_the_command_takes_what_was_exported(run: Path, exported: Path, tmp_path: Path) -> None:
+    (path,) = recordings(tmp_path, (9.1,))
+    said = [typed("sed-predict", str(folder), str(path), folder=tmp_path) for folder in (run, exported)]
+    assert [one.code for one in said] == [0, 0], said[1].err
+    assert len(said[0].out.splitlines()) > 3
+    assert said[0].out == said[1].out
 
 
 @pytest.mark.slow
