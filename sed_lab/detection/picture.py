@@ -80,7 +80,7 @@ def spectrum(path: Path, sample_rate: int) -> LogMelPicture:
     scaled = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
     span = np.log(edges[-1] / edges[0])
     ticks = {hz: float(np.log(hz / edges[0]) / span) for hz in TICKS_HZ if hz <= edges[-1]}
-    return LogMelPicture(scaled, ticks, "level")
+    return LogMelPicture(scaled, ticks, "frequency")
 
 
 def _highest(frame: np.ndarray, hop: float) -> tuple[np.ndarray, np.ndarray]:
