@@ -1,7 +1,8 @@
 """What a million clips, or a corpus of AudioSet's size, costs.
 
 Exact PSDS1 and PSDS2 of many clips and classes are measured alone. What is done with metadata is measured a clip, of
-10,000 (as the peer) and of a million clips: a cost that grows with their number would show. Scores and metadata are made up.
+10,000 (as the peer) and of a million clips: a cost that grows with their number would show.
+Scores and metadata are made up.
 """
 
 from __future__ import annotations
