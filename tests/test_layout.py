@@ -310,11 +310,13 @@ def test_everything_ships_in_the_wheel() -> None:
         for pattern in patterns
         for path in (ROOT / setuptools["package-dir"].get(package, package.replace(".", "/"))).glob(pattern)
     }
+    listed |= {ROOT / source for module in setuptools["ext-modules"] for source in module["sources"]}
     unlisted = {
         path.relative_to(ROOT).as_posix()
         for folder in (PACKAGE, ROOT / "conf", ROOT / "experiments")
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".py" and path not in listed
+        if path.is_file() and "__pycache__" not in path.parts
+        if path.suffix not in (".py", ".so") and path not in listed
     }
     assert not unlisted, "[tool.setuptools.package-data] of pyproject.toml leaves these out"
 

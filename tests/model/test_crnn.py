@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-import sed_lab.model.crnn as gate_module
 from sed_lab.errors import InputError
-from sed_lab.model.crnn import ConvBlock, clip_logits, gated_pool, keep_mask
+from sed_lab.model.crnn import ConvBlock, clip_logits
 from tests.configured import configured
 
 CRNN = configured("model/crnn")
@@ -145,71 +142,6 @@ def test_bad_arguments_are_refused() -> None:
         small(conv_dropout=1.0)
     with pytest.raises(InputError, match=r"model.attention_over='time' is unknown; use classes, frames or null"):
         small(attention_over="time")
-
-
-@pytest.mark.parametrize("p", [0.0, 0.5, 0.25, 0.3])
-@pytest.mark.parametrize("pool", [(2, 2), (1, 2), (1, 1)])
-@pytest.mark.parametrize(("elements", "rows"), [(2 * 210, [84, 84, 42]), (60, [12, 12, 18] * 5), (1, None)])
-def test_gated_pool_is_the_same_function_in_pieces(
-    p: float, pool: tuple[int, int], elements: int, rows: list[int] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Values and gradients of the piecewise step against the plain one with the very masks that were drawn."""
-    torch.manual_seed(0)
-    drawn: list[torch.Tensor] = []
-    monkeypatch.setattr(gate_module, "keep_mask", recorded(drawn))
-    # Two clips a piece and the last one alone; two frames of one clip a piece and the last three; as small as can be.
-    monkeypatch.setattr(gate_module, "_PIECE", elements)
-    x = torch.randn(5, 5, 7, 6, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    out = gated_pool(x, weight, bias, p, pool)
-    plain = F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2) * x.sigmoid()
-    if p:
-        assert rows is None or [len(mask) for mask in drawn] == rows
-        plain = plain * torch.cat(drawn).view(5, 7, 6, 5).permute(0, 3, 1, 2) / (1 - p)
-    plain = F.avg_pool2d(plain, pool)
-    torch.testing.assert_close(out, plain)
-    grad = torch.randn_like(out)
-    ours = torch.autograd.grad(out, (x, weight, bias), grad)
-    theirs = torch.autograd.grad(plain, (x, weight, bias), grad)
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def recorded(drawn: list[torch.Tensor]) -> Callable[[tuple[int, ...], float], torch.Tensor]:
-    def draw(shape: tuple[int, ...], p: float) -> torch.Tensor:
-        drawn.append(keep_mask(shape, p))
-        return drawn[-1]
-
-    return draw
-
-
-@pytest.mark.parametrize("p", [0.5, 0.25, 3 / 256, 0.3])
-def test_dropout_masks_are_independent_draws(p: float) -> None:
-    torch.manual_seed(0)
-    n = 400_000
-    mask = keep_mask((n // 10, 10), p)
-    assert mask.dtype == torch.bool
-    kept = mask.flatten().double()
-    sigma = (p * (1 - p) / n) ** 0.5
-    assert abs(kept.mean().item() - (1 - p)) < 5 * sigma
-    # Neighbours, elements of one byte place or of one word, and whole periods of the packing.
-    for lag in (1, 2, 7, 8, 63, 64, n // 8, n // 2):
-        pairs = (kept[lag:] * kept[:-lag]).mean().item()
-        assert abs(pairs - (1 - p) ** 2) < 6 * sigma
-    for phase in range(8):  # no bit of a byte and no byte of a word stands out
-        assert abs(kept[phase::8].mean().item() - (1 - p)) < 5 * sigma * 8**0.5
-        eighth = kept[phase * n // 8 : (phase + 1) * n // 8]
-        assert abs(eighth.mean().item() - (1 - p)) < 5 * sigma * 8**0.5
-
-
-def test_dropout_masks_follow_the_seed_and_fit_any_shape() -> None:
-    for shape in ((1,), (3, 5), (64,), (65, 1)):
-        torch.manual_seed(1)
-        first = keep_mask(shape, 0.5)
-        torch.manual_seed(1)
-        assert torch.equal(first, keep_mask(shape, 0.5))
-        assert first.shape == shape
 
 
 def test_model_drops_in_training_and_not_in_evaluation() -> None:

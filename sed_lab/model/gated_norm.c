@@ -1,0 +1,228 @@
+/* Batch norm, gate, dropout and average pooling in one pass over what a convolution gave: see gated_norm.py.
+
+   y is [clips, frames, mels, channels], channels a multiple of 16, in float or (half != 0) bfloat16. With
+
+       z = scale y + shift,   gate = weight z + bias,   out = pooled mean of gate sigmoid(z) keep / share_kept
+
+   forward() writes out. backward() writes grad z to where grad y is to be and adds up what the parameters' gradients
+   need; norm_backward() then turns it into grad y. Bit i of keep says whether element i is kept. Positions (frame and
+   mel) are worked on `rows` at a time, whole pooled frames. */
+
+#define L 16
+#define VERSION 1 /* of `block` and of what the functions mean */
+typedef float vf __attribute__((vector_size(4 * L)));
+typedef float vfu __attribute__((vector_size(4 * L), aligned(4)));
+typedef int vi __attribute__((vector_size(4 * L)));
+typedef unsigned vu __attribute__((vector_size(4 * L)));
+typedef unsigned short vh __attribute__((vector_size(2 * L), aligned(2)));
+#define INLINE static inline __attribute__((always_inline))
+
+typedef struct {
+    long clips, frames, mels, channels, pool_frames, pool_mels, half;
+    float kept;                         /* 1 - dropout */
+    const float *scale, *shift, *mean;  /* [channels] */
+    const float *weight, *turned;       /* [channels out, channels in] and its transpose */
+    const float *bias;                  /* [channels] */
+    const void *y;
+    const unsigned short *keep;         /* a bit an element of y, or null */
+    void *out;                          /* [clips, frames / pool_frames, mels / pool_mels, channels], as y */
+    const void *grad;                   /* as out */
+    void *grad_y;                       /* as y */
+    float *sums;                        /* added to: grad weight [channels, channels], grad bias, the sum of grad z
+                                           and that of grad z (y - mean) */
+    float *scratch;                     /* 3 x rows x channels */
+    const float *offset, *slope;        /* [channels], of norm_backward() */
+} block;
+
+INLINE vf splat(float x) { return x - (vf){0}; }
+
+INLINE vf load(const void *p, long i, int half) {
+    if (half) return (vf)(__builtin_convertvector(*(const vh *)((const unsigned short *)p + i), vu) << 16);
+    return *(const vfu *)((const float *)p + i);
+}
+
+INLINE void store(void *p, long i, vf x, int half) {
+    if (half) {
+        vu bits = (vu)x;
+        bits += 0x7fff + ((bits >> 16) & 1); /* to nearest, ties to even */
+        *(vh *)((unsigned short *)p + i) = __builtin_convertvector(bits >> 16, vh);
+    } else
+        *(vfu *)((float *)p + i) = x;
+}
+
+INLINE vf where(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+
+INLINE vf sigmoid(vf x) {
+    x = where(x < splat(-87.0f), splat(-87.0f), x);
+    x = where(x > splat(87.0f), splat(87.0f), x);
+    vf n = x * -1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer, which the low bits then hold */
+    vi power = (vi)n - 0x4b400000;
+    n = n - 12582912.0f;
+    vf r = -x - n * 0.693359375f + n * 2.12194440e-4f; /* -x = n ln 2 + r */
+    vf p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return 1.0f / (1.0f + p * (vf)((power + 127) << 23));
+}
+
+INLINE vf dropped(vf x, const unsigned short *keep, long i) {
+    if (!keep) return x;
+    const vi bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+    vi kept = ((int)keep[i / L] & bit) != 0;
+    return (vf)((vi)x & kept);
+}
+
+/* out[i] = start + sum over k of a[i, k] b[k], n rows of a, all widths `width`. */
+INLINE void product(const float *a, const float *b, const float *start, const float *added, float *out, long n,
+                    long width) {
+    for (long d = 0; d < width; d += L) {
+        long i = 0;
+        for (; i + 8 <= n; i += 8) {
+            vf s[8];
+            for (int j = 0; j < 8; j++) s[j] = load(start ? start : added + (i + j) * width, d, 0);
+            for (long k = 0; k < width; k++) {
+                vf row = load(b, k * width + d, 0);
+                for (int j = 0; j < 8; j++) s[j] += a[(i + j) * width + k] * row;
+            }
+            for (int j = 0; j < 8; j++) store(out, (i + j) * width + d, s[j], 0);
+        }
+        for (; i < n; i++) {
+            vf s = load(start ? start : added + i * width, d, 0);
+            for (long k = 0; k < width; k++) s += a[i * width + k] * load(b, k * width + d, 0);
+            store(out, i * width + d, s, 0);
+        }
+    }
+}
+
+/* out += a' b of a and b [n, width]. */
+INLINE void outer(const float *a, const float *b, float *out, long n, long width) {
+    for (long d = 0; d < width; d += 8)
+        for (long c = 0; c < width; c += L) {
+            vf s[8];
+            for (int j = 0; j < 8; j++) s[j] = (vf){0};
+            for (long i = 0; i < n; i++) {
+                vf row = load(b, i * width + c, 0);
+                for (int j = 0; j < 8; j++) s[j] += a[i * width + d + j] * row;
+            }
+            for (int j = 0; j < 8; j++) store(out, (d + j) * width + c, load(out, (d + j) * width + c, 0) + s[j], 0);
+        }
+}
+
+/* z of n positions from element `first` of y on. */
+INLINE void normed(const block *b, long first, long n, float *z, int half) {
+    const long width = b->channels;
+    for (long i = 0; i < n; i++)
+        for (long c = 0; c < width; c += L)
+            store(z, i * width + c, load(b->y, first + i * width + c, half) * load(b->scale, c, 0) + load(b->shift, c, 0), 0);
+}
+
+INLINE void forward_clip(const block *b, long clip, long rows, int half) {
+    const long width = b->channels, row = b->mels * width, frames = b->frames / b->pool_frames;
+    const long mels = b->mels / b->pool_mels, step = rows / (b->pool_frames * b->mels);
+    const float share = 1.0f / (b->kept * b->pool_frames * b->pool_mels);
+    float *z = b->scratch, *gate = z + rows * width;
+    for (long t = 0; t < frames; t += step) {
+        const long count = t + step < frames ? step : frames - t;
+        const long first = (clip * b->frames + t * b->pool_frames) * row, n = count * b->pool_frames * b->mels;
+        normed(b, first, n, z, half);
+        product(z, b->turned, b->bias, 0, gate, n, width);
+        for (long k = 0; k < count; k++)
+            for (long m = 0; m < mels; m++)
+                for (long c = 0; c < width; c += L) {
+                    vf s = {0};
+                    for (long f = 0; f < b->pool_frames; f++)
+                        for (long g = 0; g < b->pool_mels; g++) {
+                            const long i = (k * b->pool_frames + f) * row + (m * b->pool_mels + g) * width + c;
+                            s += dropped(load(gate, i, 0) * sigmoid(load(z, i, 0)), b->keep, first + i);
+                        }
+                    store(b->out, ((clip * frames + t + k) * mels + m) * width + c, s * share, half);
+                }
+    }
+}
+
+INLINE void backward_clip(const block *b, long clip, long rows, int half) {
+    const long width = b->channels, row = b->mels * width, frames = b->frames / b->pool_frames;
+    const long mels = b->mels / b->pool_mels, step = rows / (b->pool_frames * b->mels);
+    const float share = 1.0f / (b->kept * b->pool_frames * b->pool_mels);
+    float *z = b->scratch, *gate = z + rows * width, *d_gate = gate + rows * width;
+    float *grad_weight = b->sums, *grad_bias = grad_weight + width * width, *sum = grad_bias + width, *product_y = sum + width;
+    const vf none = {0};
+    for (long t = 0; t < frames; t += step) {
+        const long count = t + step < frames ? step : frames - t;
+        const long first = (clip * b->frames + t * b->pool_frames) * row, n = count * b->pool_frames * b->mels;
+        normed(b, first, n, z, half);
+        product(z, b->turned, b->bias, 0, gate, n, width);
+        for (long i = 0; i < n; i++) {
+            const long frame = i / b->mels, mel = i % b->mels;
+            const long pooled = ((clip * frames + t + frame / b->pool_frames) * mels + mel / b->pool_mels) * width;
+            const int used = mel < mels * b->pool_mels;
+            for (long c = 0; c < width; c += L) {
+                const long j = i * width + c;
+                vf d = used ? load(b->grad, pooled + c, half) * share : none;
+                d = dropped(d, b->keep, first + j);
+                vf s = sigmoid(load(z, j, 0));
+                store(d_gate, j, d * s, 0);
+                store(gate, j, load(gate, j, 0) * d * s * (1.0f - s), 0);
+            }
+        }
+        outer(d_gate, z, grad_weight, n, width);
+        for (long c = 0; c < width; c += L) {
+            vf s = {0};
+            for (long i = 0; i < n; i++) s += load(d_gate, i * width + c, 0);
+            store(grad_bias, c, load(grad_bias, c, 0) + s, 0);
+        }
+        product(d_gate, b->weight, 0, gate, gate, n, width);
+        for (long c = 0; c < width; c += L) {
+            vf s = {0}, p = {0};
+            for (long i = 0; i < n; i++) {
+                vf d = load(gate, i * width + c, 0);
+                s += d;
+                p += d * (load(b->y, first + i * width + c, half) - load(b->mean, c, 0));
+                store(b->grad_y, first + i * width + c, d, half);
+            }
+            store(sum, c, load(sum, c, 0) + s, 0);
+            store(product_y, c, load(product_y, c, 0) + p, 0);
+        }
+    }
+    for (long i = frames * b->pool_frames * row; i < b->frames * row; i += L) /* frames that pooling leaves out */
+        store(b->grad_y, clip * b->frames * row + i, none, half);
+}
+
+int version(void) { return VERSION; }
+
+void forward(const block *b, long rows) {
+    for (long clip = 0; clip < b->clips; clip++)
+        if (b->half)
+            forward_clip(b, clip, rows, 1);
+        else
+            forward_clip(b, clip, rows, 0);
+}
+
+void backward(const block *b, long rows) {
+    for (long clip = 0; clip < b->clips; clip++)
+        if (b->half)
+            backward_clip(b, clip, rows, 1);
+        else
+            backward_clip(b, clip, rows, 0);
+}
+
+INLINE void norm_backward_all(const block *b, int half) {
+    const long n = b->clips * b->frames * b->mels, width = b->channels;
+    for (long i = 0; i < n; i++)
+        for (long c = 0; c < width; c += L) {
+            vf grad = load(b->grad_y, i * width + c, half) * load(b->scale, c, 0) - load(b->offset, c, 0);
+            store(b->grad_y, i * width + c, grad - load(b->slope, c, 0) * load(b->y, i * width + c, half), half);
+        }
+}
+
+/* grad y = scale grad z - offset - slope y, in place. */
+void norm_backward(const block *b, long rows) {
+    (void)rows;
+    if (b->half)
+        norm_backward_all(b, 1);
+    else
+        norm_backward_all(b, 0);
+}
