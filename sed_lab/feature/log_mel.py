@@ -112,9 +112,10 @@ class LogMel(nn.Module):
     def _mel(self, audio: torch.Tensor) -> torch.Tensor:
         frame = (self.n_fft, self.hop_length, self.win_length, self.window_samples)
         spectrum = torch.stft(audio, *frame, center=True, pad_mode=self.pad_mode, return_complex=True)
-        magnitude = spectrum[..., : self.frames(audio.shape[1])].abs()
-        if self.power != 1.0:
-            magnitude = magnitude.pow(self.power)
+        spectrum = spectrum[..., : self.frames(audio.shape[1])]
+        # abs() guards against overflow, which audio is far from, and takes three times as long.
+        energy = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        magnitude = energy if self.power == 2 else energy.sqrt_() if self.power == 1 else energy.pow_(self.power / 2)
         return magnitude.transpose(1, 2) @ self.mel_filters
 
     @torch.no_grad()
