@@ -1,4 +1,4 @@
-/* Batch norm, gate, dropout and average pooling in one pass over what a convolution gave: see gated_norm.py.
+/* Batch norm, gate, dropout and average pooling in one pass over what a convolution gave: see norm_gated_pool() of crnn.py.
 
    y is [clips, frames, mels, channels], channels a multiple of 16, in float or (half != 0) bfloat16. With
 

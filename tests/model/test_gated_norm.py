@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sed_lab.model import gated_norm
-from sed_lab.model.gated_norm import keep_bits, norm_gated_pool
+from sed_lab.model import crnn
+from sed_lab.model.crnn import keep_bits, norm_gated_pool
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"DEFAULT": ["any"], "AVX2": ["any", "avx2"], "AVX512": ["any", "avx2", "avx512"]}
@@ -29,7 +29,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     built = tmp_path_factory.mktemp("c") / "built.so"
     words = ["gcc", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", *module["extra-compile-args"]]
     subprocess.run([*words, *(str(ROOT / one) for one in module["sources"]), "-o", str(built)], check=True)
-    found = gated_norm.load(str(built))
+    found = crnn.load(str(built))
     assert found is not None
     return found
 
@@ -44,7 +44,7 @@ def compiled(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             called.append(name)
             return getattr(library, name)
 
-    monkeypatch.setattr(gated_norm, "_library", Watched)
+    monkeypatch.setattr(crnn, "_library", Watched)
     threads = torch.get_num_threads()
     yield called
     torch.set_num_threads(threads)
@@ -175,9 +175,9 @@ def test_what_the_c_code_cannot_do_torch_does(change, y: torch.Tensor, compiled:
 
 
 def test_code_of_another_version_is_not_used(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gated_norm, "_VERSION", 0)
+    monkeypatch.setattr(crnn, "_VERSION", 0)
     with pytest.warns(UserWarning, match="is of another version of sed_lab and not used; install sed_lab again"):
-        assert gated_norm.load(library._name) is None
+        assert crnn.load(library._name) is None
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25, 3 / 256, 0.3])
