@@ -37,14 +37,20 @@ def sed(command: str, *words: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's method and YAML in a folder of their own."""
     monkeypatch.setenv("SED_LAB_RUNS", str(tmp_path / "runs"))
     (tmp_path / "conf" / "method").mkdir(parents=True)
-    (tmp_path / "experiments" / "mine").mkdir(parents=True)
     (tmp_path / "pooling.py").write_text(METHOD)
     (tmp_path / "conf" / "method" / "pooling.yaml").write_text(YAML)
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(tmp_path: Path) -> None:
+    assert len(METHOD.splitlines()) <= 100
+    assert len(YAML.splitlines()) <= 6
+    (tmp_path / "experiments" / "mine").mkdir(parents=True)
     given = EXPERIMENT.format(conf=tmp_path / "conf", sizes=SIZES, clips=CLIPS)
     (tmp_path / "experiments" / "mine" / "table.yaml").write_text(given)
     said = sed("reproduce", "mine/table", "--scale", "smoke", cwd=tmp_path)
@@ -58,14 +64,16 @@ def test_a_method_from_outside_trains_is_measured_drawn_listed_and_predicts(
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16000 * 12), 16000)
     events = sed("predict", str(record.parent), "a.wav", "--trust", "pooling", "--threshold", "0.1", cwd=tmp_path)
     assert events.startswith("filename\tonset\toffset\tevent_label\tconfidence\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("outside")
+def test_a_method_from_outside_is_trained_by_the_command_too(tmp_path: Path) -> None:
     words = (
         f"dataset.sizes={SIZES}",
         f"batch.clips={CLIPS}",
         "dataset.bank_share=0.05",
         "trainer=smoke",
         "report.page=false",
-        "seed=1",  # not the table's run, whatever the default loss is
     )
     assert "run: " in sed("train", "--config-dir", "conf", "method=pooling", *words, cwd=tmp_path)
-    assert len(METHOD.splitlines()) <= 100
-    assert len(YAML.splitlines()) <= 6

@@ -69,6 +69,7 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
     return lab
 
 
+@pytest.mark.slow  # composes every row there is; .ci/run has `make tables-check`
 def test_readmes_tables_follow_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert reproduce(["check"]) == 0
