@@ -1,4 +1,4 @@
-"""A training step of Huang et al. 2021 with the exact inter-frame distance loss beside the same step without it.
+"""A training step of Huang et al. 2021: the exact inter-frame distance loss beside the same step without it, bfloat16.
 
 64 clips of 500 frames, 160 dimensions, the paper's network; and the loss alone, with the memory it takes.
 """
@@ -24,8 +24,8 @@ from sed_lab.types import Batch, Part, Shares
 FRAMES, CLASSES = 500, 10
 
 
-def work(clips: int, distance: bool) -> Callable[[], object]:
-    """One step, with or without the distance."""
+def work(clips: int, distance: bool, precision: str = "32-true") -> Callable[[], object]:
+    """One step, with or without the distance; precision as ``trainer.precision``: 32-true or bf16-mixed."""
     keep_freed_memory()
     words = ("feature=ln_mel", "model=attention_pool", f"method.ifd={str(distance).lower()}")
     method = method_of("huang2021", *words, "method.ifd_from_epoch=0")
@@ -36,7 +36,8 @@ def work(clips: int, distance: bool) -> Callable[[], object]:
     batch = batch_of(clips)
 
     def step() -> None:
-        loss = method.training_step(Part(batch, Shares()), 0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = method.training_step(Part(batch, Shares()), 0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -75,11 +76,15 @@ def alone(clips: int) -> dict[str, float]:
     return {"seconds": seconds, "gb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9}
 
 
-SIDES = {"without": functools.partial(work, distance=False), "with": functools.partial(work, distance=True)}
+SIDES = {
+    "without": functools.partial(work, distance=False),
+    "with": functools.partial(work, distance=True),
+    "bf16-mixed": functools.partial(work, distance=True, precision="bf16-mixed"),
+}
 
 
 def run(clips: int = 64, repeats: int = 3, threads: int = 2) -> dict[str, Any]:
-    """Seconds of a step, both sides by turns in one process (the first steps fill its memory), and the loss alone."""
+    """Seconds of a step, all sides by turns in one process (the first steps fill its memory), and the loss alone."""
     torch.set_num_threads(threads)
     loss = alone(clips)
     steps = {side: make(clips) for side, make in SIDES.items()}
@@ -90,11 +95,18 @@ def run(clips: int = 64, repeats: int = 3, threads: int = 2) -> dict[str, Any]:
             step()
             if turn:
                 taken[side].append(time.perf_counter() - start)
-    plain, ours = (median(taken[side]) for side in SIDES)
+    plain, ours, mixed = (median(taken[side]) for side in SIDES)
     what = f"step of {clips} clips x {FRAMES} frames x 160, {threads} threads"
     return {
         "rows": [
             {"what": what, "ours": ours, "peer": plain, "name": "without the loss", "unit": "s"},
+            {
+                "what": "the step with `trainer.precision=bf16-mixed`",
+                "ours": mixed,
+                "peer": ours,
+                "name": "float32",
+                "unit": "s",
+            },
             {"what": "the loss alone, forward and backward", "ours": loss["seconds"], "unit": "s"},
             {"what": "its memory beyond the inputs", "ours": loss["gb"], "unit": "GB"},
         ],

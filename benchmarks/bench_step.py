@@ -3,12 +3,13 @@
     python -m benchmarks.bench_step --clips 48 --repeats 5
 
 A step is mel, mixup, student, teacher, losses, backward, moving average and Adam on 48 clips of 10 s that are in memory
-before the clock starts. Lightning is on neither side.
+before the clock starts. Lightning is on neither side. Both sides are measured with bfloat16 where autocast has it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,14 +66,30 @@ def ours(clips: int) -> Callable[[], object]:
     return step
 
 
-SIDES = {"plain baseline": plain, "sed_lab": ours}
+def mixed(side: Callable[[int], Callable[[], object]], clips: int) -> Callable[[], object]:
+    """A side's step under autocast, as ``trainer.precision=bf16-mixed`` has it."""
+    step = side(clips)
+
+    def autocast() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            step()
+
+    return autocast
+
+
+SIDES = {
+    "plain baseline": plain,
+    "plain baseline, bf16-mixed": partial(mixed, plain),
+    "sed_lab": ours,
+    "sed_lab, bf16-mixed": partial(mixed, ours),
+}
 
 
 def run(clips: int = 48, repeats: int = 3, threads: int = 2) -> dict[str, Any]:
     """Seconds and peak memory of a step, both sides."""
     results = both("bench_step", SIDES, clips, repeats, threads)
     report(results, clips)
-    theirs, mine = results.values()
+    theirs, theirs_mixed, mine, mine_mixed = results.values()
     what, name = f"training step, {clips} clips x 10 s, {threads} threads", "plain baseline"
     share = {
         side: GFLOP_PER_CLIP * clips / measured["seconds"] / measured["matmul_gflops"]
@@ -82,6 +99,27 @@ def run(clips: int = 48, repeats: int = 3, threads: int = 2) -> dict[str, Any]:
         "rows": [
             {"what": what, "ours": mine["seconds"], "peer": theirs["seconds"], "name": name, "unit": "s"},
             {"what": "its peak memory", "ours": mine["peak_gb"], "peer": theirs["peak_gb"], "name": name, "unit": "GB"},
+            {
+                "what": "the step with `trainer.precision=bf16-mixed`",
+                "ours": mine_mixed["seconds"],
+                "peer": theirs["seconds"],
+                "name": f"{name}, float32",
+                "unit": "s",
+            },
+            {
+                "what": "both with bf16-mixed",
+                "ours": mine_mixed["seconds"],
+                "peer": theirs_mixed["seconds"],
+                "name": name,
+                "unit": "s",
+            },
+            {
+                "what": "its peak memory with bf16-mixed",
+                "ours": mine_mixed["peak_gb"],
+                "peer": theirs_mixed["peak_gb"],
+                "name": name,
+                "unit": "GB",
+            },
         ],
         "share_of_matmul_rate": share,
         "sides": results,

@@ -67,7 +67,7 @@ def report(results: Mapping[str, Measured], clips: int) -> None:
     """Print both sides and how many times as fast the last one is as the first."""
     for side, r in results.items():
         print(
-            f"{side:14} {r['seconds']:7.2f} s {clips / r['seconds']:7.2f} clips/s {r['cpu_seconds']:7.2f} CPU s"
+            f"{side:26} {r['seconds']:7.2f} s {clips / r['seconds']:7.2f} clips/s {r['cpu_seconds']:7.2f} CPU s"
             f" {r['peak_gb']:6.2f} GB peak, beside a matmul at {r['matmul_gflops']:.0f} GFLOP/s"
         )
     first, *_, last = results

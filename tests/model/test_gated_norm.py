@@ -16,8 +16,10 @@ from torch.nn import functional as F
 
 from sed_lab.model import crnn
 from sed_lab.model.crnn import keep_bits, norm_gated_pool
+from tests.configured import configured
 
 ROOT = Path(__file__).resolve().parents[2]
+CRNN = configured("model/crnn")
 KINDS = {"DEFAULT": ["any"], "AVX2": ["any", "avx2"], "AVX512": ["any", "avx2", "avx512"]}
 
 
@@ -117,6 +119,23 @@ def close(ours: torch.Tensor | None, theirs: torch.Tensor | None, tolerance: flo
     assert theirs is not None
     error = (ours.double() - theirs).norm() / theirs.norm()
     assert error < tolerance, error
+
+
+def test_a_network_under_autocast_takes_it_in_bfloat16(compiled: list[str]) -> None:
+    torch.manual_seed(0)
+    given = {"n_mels": 8, "filters": (16, 32, 16), "pooling": ((2, 2), (2, 2), (1, 2)), "gru_cells": 5}
+    model = CRNN(n_classes=3, conv_dropout=0.0, dropout=0.0, **given)
+    x = torch.rand(2, 16, 8)
+    expected = model(x)[0]
+    seen: list[torch.dtype] = []
+    model.blocks[1].register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        frame, clip = model(x)
+    (frame.sum() + clip.sum()).backward()
+    assert compiled == ["forward"] * 6 + ["backward", "norm_backward"] * 3
+    assert seen == [torch.bfloat16]
+    torch.testing.assert_close(frame.float(), expected, atol=0.05, rtol=0.05)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
 def test_threads_change_sums_in_their_last_bits_alone(compiled: list[str]) -> None:
