@@ -93,6 +93,7 @@ def search(arguments: list[str]) -> int:
 
     plan = read_plan(options.config_name, options.config_dir, options.overrides)
     study = open_study(plan.folder, plan.settings, [*plan.config, *plan.base], plan.axes)
+    sweep.group_jobs(plan.folder.name)
     try:
         work(plan, study)
     finally:

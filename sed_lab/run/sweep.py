@@ -6,6 +6,7 @@ leave W&B runs, GPU memory and seeds of one job to the next. So a job runs ``sed
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -36,6 +37,8 @@ from sed_lab.run.record import read_record
 RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
                   "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
+GROUP_VARIABLE = "WANDB_RUN_GROUP"  # W&B's own: runs of jobs that inherit it are one group there
+GROUP_LETTERS = 128  # that W&B allows in a group's name
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 POLL = 1.0  # seconds between two looks at whether a job is to end
@@ -199,6 +202,7 @@ class SweepReport(Callback):
     def __init__(self, show: bool) -> None:
         self.show = show
         self.expected: list[list[str]] = []
+        self.grouped = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
@@ -206,6 +210,7 @@ class SweepReport(Callback):
         folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
+        self.grouped = group_jobs(words_of(config))
         self.expected = grid(config)
         begun.append(self)
 
@@ -217,6 +222,8 @@ class SweepReport(Callback):
         """Read what the jobs left, count what did not end well, and show it."""
         begun.remove(self)
         folder, jobs = Path(os.environ.pop(SWEEP_VARIABLE)), {}
+        if self.grouped:
+            del os.environ[GROUP_VARIABLE]
         for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
         if self.show:
@@ -230,6 +237,30 @@ class SweepReport(Callback):
         outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
         if self.show:
             _print_jobs([jobs[number] for number in sorted(jobs)])
+
+
+def group_jobs(name: str) -> bool:
+    """Have W&B show the runs of the jobs that start from here on as a group called ``name``; whether that is done.
+
+    It is not where a group was asked for already. A long name ends in a hash of the whole.
+    """
+    if GROUP_VARIABLE in os.environ:
+        return False
+    if len(name) > GROUP_LETTERS:
+        digits = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: GROUP_LETTERS - 9]} {digits}"
+    os.environ[GROUP_VARIABLE] = name
+    return True
+
+
+def words_of(config: DictConfig) -> str:
+    """What a sweep was asked for, in the words of its command line: a primary configuration and overrides.
+
+    How it is run and logged is left out, so that the same sweep with another launcher has the same words.
+    """
+    name = config.hydra.job.config_name
+    words = [word for word in config.hydra.overrides.task if not word.lstrip("+~").startswith(("logger", "hydra"))]
+    return " ".join([*([name] if name != "config" else []), *words]) or "sweep"
 
 
 def own_place(folder: Path, kind: str) -> Path:
