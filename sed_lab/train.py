@@ -114,7 +114,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         started, used = time.monotonic(), time.process_time()
         loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
         if record:
-            begin(loggers, record["config"], run.choices())
+            begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}

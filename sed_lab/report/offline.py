@@ -190,7 +190,7 @@ def settings_of(runs: Sequence[Tracked]) -> list[str]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Options by their groups, and other values by their keys; not what is only logged, reported or kept elsewhere."""
-    left_out = ("_wandb", "options", "logger", "paths", "report")
+    left_out = ("_wandb", "options", "setting", "logger", "paths", "report")
     own = {key: value for key, value in config.items() if key not in left_out}
     chosen = {key: value for key, value in config.get("options", {}).items() if key not in left_out}
     return {**chosen, **dict(leaves(own))}

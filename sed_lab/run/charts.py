@@ -23,6 +23,8 @@ PSDS = ("psds1", "psds2")
 BARS = ("event_f1_class_tuned", "event_f1", "tagging_f1")  # the first that a run has is drawn class by class
 OF_CLIPS = ("tagging_f1", "eer", "ranking", "accuracy")  # measured from scores of clips, without a decoder
 FACTS = ("objective", "best_epoch", "epochs", "training_seconds")  # of the record
+BAR, BAR_TITLE = "charts/per_class_f1", "F1 of each class, best system"
+X_TITLE = "effective FP rate [per hour]"
 WORDS = ("subset", "system", "metric", "event_label")  # columns of per_class.csv that hold no numbers
 
 
@@ -50,16 +52,19 @@ def charts(folder: Path) -> dict[str, Any]:
         found["per_class"] = wandb.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
     if bars := _bars(rows, metrics):
         table = wandb.Table(columns=["event_label", "F1"], data=bars)
-        found["charts/per_class_f1"] = wandb.plot.bar(table, "event_label", "F1", "F1 of each class, best system")
+        found[BAR] = wandb.plot.bar(table, "event_label", "F1", BAR_TITLE)
     curves = read_json(folder / "curves.json") if (folder / "curves.json").exists() else {}
     for name in PSDS:
         lines = {system: own[name] for system, own in curves.items() if own.get(name)}
         if lines:
             x, y = zip(*(staircase(line["efpr"], line["etpr"]) for line in lines.values()), strict=True)
-            title = f"PSD-ROC of {name.upper()}: effective TP rate, by the decoder as configured"
-            chart = wandb.plot.line_series(x, y, [*lines], title, "effective FP rate [per hour]")
-            found[f"charts/{name}"] = chart
+            found[f"charts/{name}"] = wandb.plot.line_series(x, y, [*lines], curve_title(name), X_TITLE)
     return found
+
+
+def curve_title(name: str) -> str:
+    """The title of the PSD-ROC of one of `PSDS`."""
+    return f"PSD-ROC of {name.upper()}: effective TP rate, by the decoder as configured"
 
 
 def _per_class(path: Path, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

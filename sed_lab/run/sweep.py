@@ -39,6 +39,7 @@ RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 GROUP_VARIABLE = "WANDB_RUN_GROUP"  # W&B's own: runs of jobs that inherit it are one group there
 GROUP_LETTERS = 128  # that W&B allows in a group's name
+NOT_ASKED = ("hydra", "logger", "report", "paths", "rerun")  # keys of how a run is made, not of what is
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 POLL = 1.0  # seconds between two looks at whether a job is to end
@@ -210,7 +211,7 @@ class SweepReport(Callback):
         folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
-        self.grouped = group_jobs(words_of(config))
+        self.grouped = group_jobs(words_of(config.hydra))
         self.expected = grid(config)
         begun.append(self)
 
@@ -253,14 +254,14 @@ def group_jobs(name: str) -> bool:
     return True
 
 
-def words_of(config: DictConfig) -> str:
-    """What a sweep was asked for, in the words of its command line: a primary configuration and overrides.
+def words_of(hydra: Any, *left_out: str) -> str:
+    """What a command line asks for: a primary configuration, and overrides but those of the keys ``left_out``.
 
-    How it is run and logged is left out, so that the same sweep with another launcher has the same words.
+    How it is run, logged and reported is left out too, so that the same with another launcher has the same words.
     """
-    name = config.hydra.job.config_name
-    words = [word for word in config.hydra.overrides.task if not word.lstrip("+~").startswith(("logger", "hydra"))]
-    return " ".join([*([name] if name != "config" else []), *words]) or "sweep"
+    but = (*NOT_ASKED, *left_out)
+    words = [word for word in hydra.overrides.task if re.split(r"[=.@/]", word.lstrip("+~"), maxsplit=1)[0] not in but]
+    return " ".join([*([hydra.job.config_name] if hydra.job.config_name != "config" else []), *words]) or "default"
 
 
 def own_place(folder: Path, kind: str) -> Path:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -81,23 +82,30 @@ def wandb_logger(
 
 
 def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
+    """Whether W&B's variables, or what ``wandb login`` left, give access to its own server or WANDB_BASE_URL."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
+    import wandb
+
+    own = os.environ.get("WANDB_BASE_URL")
+    hosts = [urlsplit(own or wandb.Settings().base_url).netloc, *([] if own else ["api.wandb.ai"])]  # its former one
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        known = netrc.netrc(os.environ.get("NETRC"))
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
+    return any(known.authenticators(host) for host in hosts)
 
 
-def begin(loggers: Sequence[Any], config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def begin(loggers: Sequence[Any], config: Mapping[str, Any], options: Mapping[str, Any], setting: str) -> None:
     """Start the runs of the W&B loggers among ``loggers``, each with its whole configuration from the first second.
 
-    ``options`` are those chosen in the configuration's groups; they become ``options`` of the W&B configuration.
+    Beside ``config``, W&B's configuration gets the ``options`` chosen in groups, and as ``setting`` the words that runs
+    of other seeds share.
     """
     chosen = {group: option for group, option in options.items() if not group.startswith("hydra/")}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_hyperparams({**config, "options": chosen})
+            logger.log_hyperparams({**config, "options": chosen, "setting": setting})
             if logger.experiment.resumed:  # what an earlier try ended with
                 logger.experiment.summary["failure"] = None
 

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 from sed_lab.errors import InputError
 from sed_lab.files import conf_folder, read_json
-from sed_lab.report import offline
+from sed_lab.report import dashboard, offline
 from sed_lab.run import track as tracking
-from sed_lab.run.answer import UNDEFINED
+from sed_lab.run.answer import COLUMNS, UNDEFINED
 from sed_lab.run.charts import measured_by, staircase
 
 VARIABLES = ("API_KEY", "MODE", "PROJECT", "ENTITY", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "NOTES")
@@ -55,13 +55,19 @@ def logger_of(folder: Path, **said: Any) -> tracking.Mirror:
 
 
 def test_logged_in_where_wandb_login_left_its_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import wandb
+    from wandb.sdk.lib.wbauth import write_netrc_auth
+
     assert not tracking._logged_in()
-    (tmp_path / "home").mkdir()
     place = tmp_path / "home" / ".netrc"
-    place.write_text("machine api.wandb.ai login user password key\n")
-    place.chmod(0o600)
-    assert tracking._logged_in()
-    place.unlink()
+    place.parent.mkdir()
+    for host in (wandb.Settings().base_url, "https://api.wandb.ai"):  # the latter of older versions
+        write_netrc_auth(host=host, api_key="0" * 40)
+        assert tracking._logged_in()
+        monkeypatch.setenv("WANDB_BASE_URL", "https://ours.example")
+        assert not tracking._logged_in()
+        monkeypatch.delenv("WANDB_BASE_URL")
+        place.unlink()
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert tracking._logged_in()
 
@@ -95,14 +101,14 @@ def tracked(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, value in {"TAGS": "a,b", "NOTES": "of the variable", "RUN_GROUP": "seed=0,1", "NAME": "x"}.items():
             patch.setenv(f"WANDB_{name}", value)
         logger = logger_of(folder, name="said", notes="said too", job_type="train", upload_model=True)
-        tracking.begin([logger], CONFIG, OPTIONS)
+        tracking.begin([logger], CONFIG, OPTIONS, "loss=bce")
         for step, (loss, objective) in enumerate(((0.5, 0.25), (0.125, 0.75), (0.25, 0.5))):
             logger.log_metrics({"train/loss": loss, "val/objective": objective, "train/lr": 0.001}, step=step)
         tracking.mirror([logger], folder, RECORD)
         assert tracking.address([logger]) is None  # offline: nothing to link to
         tracking.finish([logger], RECORD)
         logger = logger_of(top / "failed", tags=[])
-        tracking.begin([logger], {**CONFIG, "seed": 8}, OPTIONS)
+        tracking.begin([logger], {**CONFIG, "seed": 8}, OPTIONS, "loss=bce")
         tracking.finish([logger], {"status": "failed", "reason": "the disk is full"})
         wandb.teardown()  # as at a process's end: W&B's own process writes the last block when it is told to end
     return top
@@ -124,7 +130,7 @@ def test_a_run_has_its_configuration_from_the_start_and_one_that_fails_says_why(
     complete: offline.Tracked, failed: offline.Tracked
 ) -> None:
     own = {key: value for key, value in complete.config.items() if key != "_wandb"}
-    assert own == {**CONFIG, "options": {"loss": "bce"}}
+    assert own == {**CONFIG, "options": {"loss": "bce"}, "setting": "loss=bce"}
     assert {**CONFIG, "seed": 8}.items() <= failed.config.items()
     assert (failed.history, failed.summary["failure"], failed.code) == ([], "the disk is full", 1)
     assert (failed.state, complete.state, complete.code) == ("failed", "finished", 0)
@@ -238,6 +244,63 @@ def test_the_address_of_an_online_run_is_kept() -> None:
 
     assert tracking.address([object(), Online()]) == "web:entity/project/run"
     assert tracking.address([object()]) is None
+
+
+def panels_of(section: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [panel["config"] for panel in section["panels"] if panel["viewType"] == kind]
+
+
+def asked_for(config: dict[str, Any]) -> tuple[Any, ...]:
+    """What a chart is drawn by: its preset, columns, texts, and the fields of runs that it asks for."""
+    (runs,) = config["userQuery"]["queryFields"]
+    fields = {field["name"]: [(arg["name"], arg["value"]) for arg in field.get("args", [])] for field in runs["fields"]}
+    return config["panelDefId"], config["fieldSettings"], config["stringSettings"], fields
+
+
+def test_the_dashboard_shows_what_runs_send(complete: offline.Tracked) -> None:
+    pytest.importorskip("wandb_workspaces")
+    view = dashboard.workspace("team", "project", "mine")._spec
+    assert (view["entity"], view["project"], view["displayName"]) == ("team", "project", "mine")
+    section = view["spec"]["section"]
+    parts = {part["name"]: part for part in section["panelBankConfig"]["sections"]}
+    (runs,) = section["runSets"]
+    assert [(key["section"], key["name"]) for key in runs["grouping"]] == [
+        ("run", "group"),
+        ("config", "setting.value"),
+    ]
+    (key,) = runs["sort"]["keys"]
+    assert (key["key"], key["ascending"]) == ({"section": "summary", "name": "objective"}, False)
+    columns = {name.removeprefix("summary:") for name, shown in runs["runFeed"]["columnPinned"].items() if shown}
+    bars = [bar["metrics"] for bar in panels_of(parts["Leaders"], "Bar Chart")]
+    assert bars[:2] == [["objective"], ["answer/event_f1/macro"]]
+    assert {"objective", "answer/event_f1/macro", "answer/psds1/exact", "answer/system"} <= columns & set(
+        complete.summary
+    )
+    known = {"run:displayName", "failure", *(f"answer/{key}" for key in COLUMNS.values())}
+    assert not columns - known - set(complete.summary)
+    drawn = [asked_for(one) for part in ("Classes", "PSD-ROC") for one in panels_of(parts[part], "Vega2")]
+    logged = [asked_for(one["panel_config"]) for one in complete.charts.values()]
+    assert len(drawn) == len(logged) == 3
+    assert all(one in logged for one in drawn)
+    (table,) = panels_of(parts["Classes"], "Weave")
+    assert complete.media[table["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]] == "table"
+    lines = {key for line in panels_of(parts["Training"], "Run History Line Plot") for key in line["metrics"]}
+    assert lines == {"val/objective", "train/loss"} <= {key for row in complete.history for key in row}
+    (pictures,) = panels_of(parts["Pictures"], "Media Browser")
+    assert all(complete.media[key] == "picture" for key in pictures["mediaKeys"])
+
+
+@pytest.mark.parametrize("project", ["project", "team/", "/project", "team/project/runs"])
+def test_a_dashboard_needs_a_project(project: str) -> None:
+    pytest.importorskip("wandb_workspaces")
+    with pytest.raises(InputError, match="names no project; give TEAM/PROJECT"):
+        dashboard.save(project, "mine")
+
+
+def test_a_dashboard_without_a_login_says_so() -> None:
+    pytest.importorskip("wandb_workspaces")
+    with pytest.raises(InputError, match=r"W&B does not take a dashboard for team/project: .*wandb login"):
+        dashboard.save("team/project", "mine")
 
 
 def test_offline_runs_are_shown_as_a_table(tracked: Path, capsys: pytest.CaptureFixture[str]) -> None:
