@@ -206,6 +206,11 @@ CALLBACKS: dict[str, Parameters] = {
     "pytorch_lightning.callbacks.LearningRateMonitor": {
         "logging_interval": Parameter(choice("step", "epoch"), "how often it is logged"),
     },
+    "sed_lab.run.averaging.MovingAverage": {
+        "decay": Parameter(
+            number(0, below=1), "share that the average keeps in a step, once it has seen enough of them"
+        ),
+    },
 }
 SPREAD: dict[str, Parameters] = {"metric": METRIC, "batch": BATCH, "report": REPORT, "paths": PATHS, "search": SEARCH}
 GROUPS = {"dataset", "feature", "model", "loss", "method", "decoder", "rival_decoder", "trainer", "logger", "metric",

@@ -1,7 +1,7 @@
 """W&B's local files as one table: what a dashboard shows of runs, before or without sending them.
 
 ``python -m sed_lab.report.offline runs`` reads every run below the folders given; of a run that was tried several
-times, what was written last, as only that stays when all are synced.
+times, the last try.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from sed_lab.errors import InputError, plain, run_command
-from sed_lab.run.answer import COLUMNS, UNDEFINED, number, print_grid
+from sed_lab.run.answer import COLUMNS, number, print_grid
 from sed_lab.run.differing import leaves
 
 BEGINS, BLOCK, HEADER = b":W&B", 2**15, 7  # how a file of W&B's begins; bytes of a block, and of what heads a part
 WHOLE, LAST = 1, 4  # kinds of parts that end a record
 KINDS = {"table-file": "table", "image-file": "picture", "audio-file": "recording", "audio": "recording"}
+COLUMNS_SHOWN = 5  # of numbers, the first that any run has
 NUMBERS = {"objective": "objective", **{f"answer/{key}": column for column, key in COLUMNS.items()}}
 
 
@@ -30,8 +31,8 @@ NUMBERS = {"objective": "objective", **{f"answer/{key}": column for column, key 
 class Tracked:
     """A run as W&B's file tells it; ``code`` is the exit code, None for one that has not ended, or was killed.
 
-    ``config`` and ``summary`` are nested as W&B keeps them, ``metrics`` what each curve is summarised by, ``artifacts``
-    maps a name to the files in it.
+    ``config`` and ``summary`` are nested as W&B keeps them, ``history`` has a row a step, ``artifacts`` maps a name to
+    the files in it.
     """
 
     path: Path
@@ -43,7 +44,6 @@ class Tracked:
     config: dict[str, Any]
     summary: dict[str, Any]
     history: list[dict[str, Any]]
-    metrics: dict[str, str]
     artifacts: dict[str, dict[str, Path]]
     code: int | None
 
@@ -86,7 +86,7 @@ def find(folders: Sequence[Path]) -> list[Tracked]:
             f"no file of W&B's below {', '.join(map(str, folders))}; runs with logger=[csv,wandb] leave some"
         )
     runs = [read(file) for file in newest.values()]
-    return sorted(runs, key=lambda run: (run.group, -(_value(run, "objective") or -math.inf), run.name))
+    return sorted(runs, key=lambda run: (run.group, _below(_value(run, "objective")), run.name))
 
 
 def read(path: Path) -> Tracked:
@@ -101,7 +101,6 @@ def read(path: Path) -> Tracked:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
-    metrics: dict[str, str] = {}
     artifacts: dict[str, dict[str, Path]] = {}
     form: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]
     run, code = form().run, None
@@ -119,9 +118,6 @@ def read(path: Path) -> Tracked:
             elif kind == "history":
                 history.append({})
                 _update(history[-1], record.history.item)
-            elif kind == "metric" and record.metric.name:
-                asked = record.metric.summary
-                metrics[record.metric.name] = "max" if asked.max else "min" if asked.min else ""
             elif kind == "artifact":
                 artifacts[record.artifact.name] = _files(record)
             elif kind == "exit":
@@ -129,9 +125,7 @@ def read(path: Path) -> Tracked:
     except (DecodeError, ValueError):
         raise InputError(f"{path} is damaged; remove its folder, or write it again") from None
     name, tags = run.display_name or run.run_id, tuple(run.tags)
-    return Tracked(
-        path, name, run.run_group, run.job_type, tags, run.notes, config, summary, history, metrics, artifacts, code
-    )
+    return Tracked(path, name, run.run_group, run.job_type, tags, run.notes, config, summary, history, artifacts, code)
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -196,31 +190,33 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**chosen, **dict(leaves(own))}
 
 
+def _below(value: float | None) -> float:
+    """What sorts the highest value first, and none at the end."""
+    return math.inf if value is None else -value
+
+
 def _value(run: Tracked, key: str) -> float | None:
     """A number of the summary; of a run that has not ended the objective is its highest one so far."""
     value = run.summary.get(key)
     if value is None and key == "objective":
-        value = (run.summary.get("val/objective") or {}).get("max")
+        validated = run.summary.get("val/objective")
+        value = validated.get("max") if isinstance(validated, dict) else validated
     return value if isinstance(value, int | float) else None
 
 
-def grid_of(runs: Sequence[Tracked]) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of the table: a line a run."""
-    keys = [key for key in NUMBERS if any(_value(run, key) is not None for run in runs)]
-    grouped = any(run.group for run in runs)
-    settings = settings_of(runs)
-    head = ["run", *(["group"] if grouped else []), "state", *(["settings"] if any(settings) else [])]
-    head += [*(NUMBERS[key] for key in keys), "system", "there is"]
+def grid_of(runs: Sequence[Tracked]) -> tuple[list[str], list[list[str]], int]:
+    """Head and lines of the table, a line a run, and how many columns of words come before its numbers."""
+    keys = [key for key in NUMBERS if any(_value(run, key) is not None for run in runs)][:COLUMNS_SHOWN]
+    words = {"settings": settings_of(runs), "group": [run.group for run in runs], "state": [run.state for run in runs]}
+    words = {name: column for name, column in words.items() if any(column)}
+    head = [*words, *(NUMBERS[key] for key in keys), "there is", "run"]
     lines = []
-    for run, words in zip(runs, settings, strict=True):
-        kinds = (
-            ["chart" for _ in run.charts] + sorted(run.media.values(), reverse=True) + ["model" for _ in _models(run)]
-        )
-        there = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in Counter(kinds).items())
-        values = [number(_value(run, key)) for key in keys]
-        line = [run.name, *([run.group] if grouped else []), run.state, *([words] if any(settings) else [])]
-        lines.append([*line, *values, run.summary.get("answer/system") or UNDEFINED, there])
-    return head, lines
+    for run, *own in zip(runs, *words.values(), strict=True):
+        media = sorted(run.media.values(), reverse=True)
+        counts = Counter(["chart" for _ in run.charts] + media + ["model" for _ in _models(run)])
+        there = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+        lines.append([*own, *(number(_value(run, key)) for key in keys), there, run.name])
+    return head, lines, len(words)
 
 
 def _models(run: Tracked) -> list[str]:
@@ -230,8 +226,7 @@ def _models(run: Tracked) -> list[str]:
 
 def show(runs: Sequence[Tracked]) -> None:
     """The table of ``runs`` on the terminal, and why those failed that did."""
-    head, lines = grid_of(runs)
-    left = next(i for i, name in enumerate(head) if name in NUMBERS.values() or name == "system")
+    head, lines, left = grid_of(runs)
     print_grid(head, lines, left=left)
     for run in runs:
         if run.state == "failed":

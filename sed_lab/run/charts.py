@@ -42,18 +42,17 @@ def numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def charts(folder: Path) -> dict[str, Any]:
-    """The per-class table, and charts of it and of the PSD-ROC of each scenario, as far as the run has them."""
+def charts(folder: Path, best: str | None) -> dict[str, Any]:
+    """The per-class table, and charts: F1 class by class of the system ``best``, and the PSD-ROC of each scenario."""
     import wandb
 
+    metrics, curves = read_json(folder / "metrics.json"), read_json(folder / "curves.json")
     found: dict[str, Any] = {}
-    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     if rows := _per_class(folder / "per_class.csv", metrics):
         found["per_class"] = wandb.Table(columns=[*rows[0]], data=[[*row.values()] for row in rows])
-    if bars := _bars(rows, metrics):
+    if bars := _bars(rows, metrics["subset"], best):
         table = wandb.Table(columns=["event_label", "F1"], data=bars)
         found[BAR] = wandb.plot.bar(table, "event_label", "F1", BAR_TITLE)
-    curves = read_json(folder / "curves.json") if (folder / "curves.json").exists() else {}
     for name in PSDS:
         lines = {system: own[name] for system, own in curves.items() if own.get(name)}
         if lines:
@@ -69,8 +68,6 @@ def curve_title(name: str) -> str:
 
 def _per_class(path: Path, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of per_class.csv, and after the metric the decoder that it was measured by."""
-    if not path.exists():
-        return []
     with path.open(encoding="utf-8", newline="") as file:
         read = [*csv.DictReader(file)]
     rows = []
@@ -95,12 +92,10 @@ def measured_by(metrics: Mapping[str, Any], system: str, metric: str) -> str:
     return f"{in_words(general['decoder'])}, {how.get(metric, 'as configured')}"
 
 
-def _bars(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[list[Any]]:
-    """Class and F1 on the test clips, of the best system by the decoder that detects; none where no class has one."""
-    systems = metrics.get("systems", {})
-    best = (metrics.get("tuned") or {}).get("system") or next(iter(systems), None)
+def _bars(rows: Sequence[Mapping[str, Any]], subset: str, system: str | None) -> list[list[Any]]:
+    """Class and F1 of a system by the decoder that detects, or of whole clips; none where no class has one."""
     for metric in BARS:
-        named = {"subset": metrics.get("subset"), "system": best, "metric": metric}
+        named = {"subset": subset, "system": system, "metric": metric}
         own = [row for row in rows if named.items() <= row.items() and row["f1"] is not None]
         if own:
             return [[row["event_label"], row["f1"]] for row in own]
@@ -123,12 +118,13 @@ def figures(folder: Path) -> dict[str, Any]:
 
 
 def recordings(folder: Path, count: int) -> dict[str, Any]:
-    """The first ``count`` test clips, to listen to."""
+    """The first ``count`` test clips, to listen to; none of a corpus that has no recordings."""
     import wandb
 
-    listed = (folder / "scores" / "test" / "audio.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    clips = [row.split("\t") for row in listed[:count]]
-    return {"audio": [wandb.Audio(path, caption=name) for name, path in clips]}
+    listed = folder / "scores" / "test" / "audio.tsv"
+    rows = listed.read_text(encoding="utf-8").splitlines()[1:] if listed.exists() else []
+    clips = [row.split("\t") for row in rows[:count]]
+    return {"audio": [wandb.Audio(path, caption=name) for name, path in clips]} if clips else {}
 
 
 def artifact(folder: Path, record: Mapping[str, Any]) -> wandb.Artifact:

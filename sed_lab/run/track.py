@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from sed_lab.run.answer import answer
 from sed_lab.run.charts import artifact, charts, figures, numbers, recordings
 
 STEP = "trainer/global_step"  # what Lightning's logger plots everything against
@@ -121,7 +122,8 @@ def mirror(loggers: Sequence[Any], folder: Path, record: Mapping[str, Any]) -> N
         run = logger.experiment
         run.summary.update(numbers(record))
         clips = record["config"]["report"]["page_clips"] if getattr(logger, "upload_audio", False) else 0
-        run.log({**charts(folder), **figures(folder), **(recordings(folder, clips) if clips else {})})
+        best = next(iter(answer(record)), None)
+        run.log({**charts(folder, best), **figures(folder), **recordings(folder, clips)})
         if getattr(logger, "upload_model", False):
             run.log_artifact(artifact(folder, record))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -206,6 +208,7 @@ def test_recordings_are_sent_where_asked(run_folder: Path, tmp_path: Path) -> No
     import wandb
 
     run_folder = Path(shutil.copytree(run_folder, tmp_path / "heard"))
+    (run_folder / "per_class.csv").write_text("subset,system,metric,event_label,f1\n")
     logger = logger_of(run_folder, upload_audio=True)
     tracking.mirror([logger], run_folder, RECORD)
     tracking.finish([logger], RECORD)
@@ -305,18 +308,30 @@ def test_a_dashboard_without_a_login_says_so() -> None:
 
 def test_offline_runs_are_shown_as_a_table(tracked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = offline.find([tracked, tracked / "complete"])
-    head, lines = offline.grid_of(runs)
-    numbers = ["objective", "event F1", "PSDS1"]
-    assert head == ["run", "group", "state", "settings", *numbers, "system", "there is"]
+    head, lines, left = offline.grid_of(runs)
+    assert (head[:left], head[left:]) == (
+        ["settings", "group", "state"], ["objective", "event F1", "PSDS1", "there is", "run"],
+    )  # fmt: skip
     there = "3 charts, 1 table, 4 pictures, 1 model"
     assert lines == [
-        ["said", "seed=0,1", "finished", "seed=7", "0.600", "0.500", "0.250", "student", there],
-        ["x", "seed=0,1", "failed", "seed=8", *[UNDEFINED] * 4, ""],
+        ["seed=7", "seed=0,1", "finished", "0.600", "0.500", "0.250", there, "said"],
+        ["seed=8", "seed=0,1", "failed", *[UNDEFINED] * 3, "", "x"],
     ]
     offline.show(runs[1:])
     said = capsys.readouterr()
     assert "x failed: the disk is full" in said.err
     assert "objective" not in said.out
+
+
+def test_w_and_b_s_own_reader_finds_the_same(complete: offline.Tracked, failed: offline.Tracked) -> None:
+    for run in (complete, failed):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(run.path)]
+        told = json.loads(subprocess.run(command, capture_output=True, check=True, text=True, timeout=600).stdout)
+        own = {key: value for key, value in run.config.items() if key != "_wandb"}
+        assert {key: value for key, value in told["config"].items() if key != "_wandb"} == own
+        assert {**told["summary"], "_wandb": None} == {**run.summary, "_wandb": None}
+        assert (told["name"], told["tags"], told["notes"]) == (run.name, list(run.tags), run.notes)
+        assert (told["exit_code"], told["state"]) == (run.code, run.state)
 
 
 def test_of_several_tries_the_last_one_is_shown(tracked: Path, tmp_path: Path) -> None:
