@@ -111,10 +111,10 @@ def train(cfg: DictConfig, folder: Path) -> None:
     record = run.start_record(folder, cfg, provenance(cfg)) if rank() == 0 else {}
     loggers: list[Any] = []
     try:
-        started, used = time.monotonic(), time.process_time()
         loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
         if record:
             begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
+        started, used = time.monotonic(), time.process_time()
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}

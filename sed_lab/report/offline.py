@@ -212,9 +212,10 @@ def grid_of(runs: Sequence[Tracked]) -> tuple[list[str], list[list[str]], int]:
     head = [*words, *(NUMBERS[key] for key in keys), "there is", "run"]
     lines = []
     for run, *own in zip(runs, *words.values(), strict=True):
-        media = sorted(run.media.values(), reverse=True)
-        counts = Counter(["chart" for _ in run.charts] + media + ["model" for _ in _models(run)])
-        there = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+        counts = Counter(chart=len(run.charts), table=0, picture=0, recording=0, model=len(_models(run)))
+        for key, kind in run.media.items():
+            counts[kind] += run.summary[key].get("count", 1)
+        there = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count)
         lines.append([*own, *(number(_value(run, key)) for key in keys), there, run.name])
     return head, lines, len(words)
 

@@ -203,7 +203,7 @@ class SweepReport(Callback):
     def __init__(self, show: bool) -> None:
         self.show = show
         self.expected: list[list[str]] = []
-        self.grouped = False
+        self.names_group = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
@@ -211,7 +211,8 @@ class SweepReport(Callback):
         folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
-        self.grouped = group_jobs(words_of(config.hydra))
+        self.names_group = GROUP_VARIABLE not in os.environ
+        os.environ.update(grouped(words_of(config.hydra)))
         self.expected = grid(config)
         begun.append(self)
 
@@ -223,7 +224,7 @@ class SweepReport(Callback):
         """Read what the jobs left, count what did not end well, and show it."""
         begun.remove(self)
         folder, jobs = Path(os.environ.pop(SWEEP_VARIABLE)), {}
-        if self.grouped:
+        if self.names_group:
             del os.environ[GROUP_VARIABLE]
         for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
@@ -240,18 +241,15 @@ class SweepReport(Callback):
             _print_jobs([jobs[number] for number in sorted(jobs)])
 
 
-def group_jobs(name: str) -> bool:
-    """Have W&B show the runs of the jobs that start from here on as a group called ``name``; whether that is done.
+def grouped(name: str) -> dict[str, str]:
+    """The variable by which W&B shows the runs of jobs that have it as one group: ``name``, or what was asked for.
 
-    It is not where a group was asked for already. A long name ends in a hash of the whole.
+    A long name ends in a hash of the whole.
     """
-    if GROUP_VARIABLE in os.environ:
-        return False
     if len(name) > GROUP_LETTERS:
         digits = hashlib.sha256(name.encode()).hexdigest()[:8]
         name = f"{name[: GROUP_LETTERS - 9]} {digits}"
-    os.environ[GROUP_VARIABLE] = name
-    return True
+    return {GROUP_VARIABLE: os.environ.get(GROUP_VARIABLE, name)}
 
 
 def words_of(hydra: Any, *left_out: str) -> str:

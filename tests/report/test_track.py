@@ -215,6 +215,7 @@ def test_recordings_are_sent_where_asked(run_folder: Path, tmp_path: Path) -> No
     wandb.teardown()
     (run,) = offline.find([run_folder])
     assert run.media["audio"] == "recording"
+    assert "1 recording" in offline.grid_of([run])[1][0][-2]
     (sent,) = run.path.parent.rglob("*.wav")
     named = (run_folder / "scores/test/audio.tsv").read_text().splitlines()[1].split("\t")[1]
     assert sent.read_bytes() == Path(named).read_bytes()
