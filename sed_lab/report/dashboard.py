@@ -1,8 +1,7 @@
 """A dashboard of a W&B project: who leads, class by class, PSD-ROC, curves and pictures of all its runs.
 
 ``python -m sed_lab.report.dashboard TEAM/PROJECT`` saves it as a view of the project's workspace. It shows what runs of
-sed_lab send, also those to come; runs are grouped by sweep, and within it by what they were asked for but the seed, so
-that bars are means over seeds.
+sed_lab send, also those to come; runs are grouped by sweep, and within it by what they were asked for but the seed.
 """
 
 from __future__ import annotations
