@@ -34,7 +34,7 @@ from sed_lab.plan import (
 )
 from sed_lab.run.jobs import own_folder
 from sed_lab.run.show import run_shown
-from sed_lab.run.sweep import gpu_pool, jobs_at_once
+from sed_lab.run.sweep import gpu_pool, grouped, jobs_at_once
 from sed_lab.run.watch import Watched
 from sed_lab.until import Planned, run_until_decided, with_estimates
 
@@ -241,7 +241,8 @@ def _run_in(place: Path, waiting: list[Job], hydra: list[str], before: int, end:
     numbers = ",".join(str(i) for i in range(len(waiting)))
     command = [sys.executable, "-m", "sed_lab.run.jobs", "-m", f"list='{place / 'jobs.json'}'", f"job={numbers}"]
     command += [f"hydra.sweep.dir='{place}'", *hydra]
-    environment = os.environ if waiting[0].gpus else {"OMP_NUM_THREADS": "1", **os.environ}
+    threads = {} if waiting[0].gpus else {"OMP_NUM_THREADS": "1"}
+    environment = {**threads, **os.environ, **grouped(" ".join(dict.fromkeys(job.table for job in waiting)))}
     several = len({job.table for job in waiting}) > 1
     watched = [
         Watched(

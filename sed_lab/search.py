@@ -12,6 +12,7 @@ search.KEY=VALUE sets what conf/search has.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -93,6 +94,7 @@ def search(arguments: list[str]) -> int:
 
     plan = read_plan(options.config_name, options.config_dir, options.overrides)
     study = open_study(plan.folder, plan.settings, [*plan.config, *plan.base], plan.axes)
+    os.environ.update(sweep.grouped(plan.folder.name))
     try:
         work(plan, study)
     finally:

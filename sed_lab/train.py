@@ -102,6 +102,8 @@ def train(cfg: DictConfig, folder: Path) -> None:
 
     from sed_lab.run.checkpoint import make_ready
     from sed_lab.run.keep import best_epoch, save_detector
+    from sed_lab.run.track import begin
+    from sed_lab.run.track import finish as finish_tracking
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if rank() == 0 and not cfg.rerun:
@@ -109,6 +111,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
     record = run.start_record(folder, cfg, provenance(cfg)) if rank() == 0 else {}
     loggers: list[Any] = []
     try:
+        loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+        if record:
+            begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
         started, used = time.monotonic(), time.process_time()
         data, made = build(cfg)
         method = made.method
@@ -116,7 +121,6 @@ def train(cfg: DictConfig, folder: Path) -> None:
         if record:
             record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
-        loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
         trainer = build_trainer(cfg, folder, objective_of(cfg), data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
         seconds, used = time.monotonic() - started + seconds_before(trainer), time.process_time() - used
@@ -137,9 +141,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
                 run.finish_record(folder, record, "failed", reason=reason)
         raise
     finally:
-        from sed_lab.run.track import finish as finish_tracking
-
-        finish_tracking(loggers, failed=record.get("status") != "complete")
+        finish_tracking(loggers, record)
 
 
 def build(cfg: DictConfig) -> tuple[SedData, Assembly]:
@@ -232,7 +234,7 @@ def finish(
     record["wandb"] = address(loggers)
     record.update(run.ending("complete"))
     page = report_run(folder, cfg.analysis, record=record, **cfg.report)
-    mirror(loggers, folder, record["config"], record["metrics"])
+    mirror(loggers, folder, record)
     write_json(folder / "run.json", record)
     print_answer(folder, record, page)
 

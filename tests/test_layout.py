@@ -63,6 +63,7 @@ OPTIONAL = {
     "fastapi",
     "starlette",
     "optuna",
+    "wandb_workspaces",
 }
 
 

@@ -168,11 +168,15 @@ LOGGERS: dict[str, Parameters] = {
     "sed_lab.run.track.wandb_logger": {
         "folder": Parameter(PATH, "the run's folder"),
         "project": Parameter(TEXT, "project of W&B's"),
-        "entity": Parameter(or_null(TEXT), "its owner"),
-        "group": Parameter(or_null(TEXT), "group of runs"),
-        "tags": Parameter(NAMES, "tags of the run"),
+        "entity": Parameter(or_null(TEXT), "its owner; null: WANDB_ENTITY"),
+        "name": Parameter(or_null(TEXT), "name shown; null: WANDB_NAME, else the folder's"),
+        "group": Parameter(or_null(TEXT), "group of runs; null: WANDB_RUN_GROUP, else the sweep, search or table"),
+        "job_type": Parameter(or_null(TEXT), "kind of run; null: WANDB_JOB_TYPE"),
+        "tags": Parameter(either(NULL, NAMES), "tags of the run; null: WANDB_TAGS"),
+        "notes": Parameter(or_null(TEXT), "what is to be remembered of the run; null: WANDB_NOTES"),
         "mode": Parameter(choice("auto", "online", "offline"), "auto: online where `wandb login` was done"),
         "upload_audio": Parameter(YES_NO, "true: recordings of the first test clips too"),
+        "upload_model": Parameter(YES_NO, "true: detector.ckpt and run.json as an artifact"),
     },
 }
 SEARCH: Parameters = {
@@ -201,6 +205,11 @@ CALLBACKS: dict[str, Parameters] = {
     },
     "pytorch_lightning.callbacks.LearningRateMonitor": {
         "logging_interval": Parameter(choice("step", "epoch"), "how often it is logged"),
+    },
+    "sed_lab.run.averaging.MovingAverage": {
+        "decay": Parameter(
+            number(0, below=1), "share that the average keeps in a step, once it has seen enough of them"
+        ),
     },
 }
 SPREAD: dict[str, Parameters] = {"metric": METRIC, "batch": BATCH, "report": REPORT, "paths": PATHS, "search": SEARCH}

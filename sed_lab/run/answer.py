@@ -58,7 +58,7 @@ def print_answer(folder: Path, record: Mapping[str, Any], page: Path | None) -> 
     tuned, found = tuned_of(record), answer(record)
     columns = [column for column in COLUMNS if any(column in values for values in found.values())]
     lines = [
-        [system, _decoder(tuned, system), *(number(values.get(column)) for column in columns)]
+        [system, decoder_of(tuned, system), *(number(values.get(column)) for column in columns)]
         for system, values in found.items()
     ]
     if lines:
@@ -76,7 +76,8 @@ def print_answer(folder: Path, record: Mapping[str, Any], page: Path | None) -> 
         print(f"page: {page}")
 
 
-def _decoder(tuned: Mapping[str, Any], system: str) -> str:
+def decoder_of(tuned: Mapping[str, Any], system: str) -> str:
+    """What the decoder that detects for a system works with, in words, by what `tuned_of` gives."""
     from sed_lab.run.tuned import in_words
 
     own = tuned.get("systems", {}).get(system)

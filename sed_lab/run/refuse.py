@@ -154,6 +154,10 @@ def _check_trainer(cfg: DictConfig) -> None:
             )
 
 
+# Lightning's own, by their classes; see `sed_lab.run.averaging`.
+AVERAGES = ("WeightAveraging", "EMAWeightAveraging", "StochasticWeightAveraging")
+
+
 def _check_callbacks(cfg: DictConfig, method: Any) -> None:
     """Refuse callbacks that have nothing to go by."""
     targets = {str(node.get("_target_")).rpartition(".")[2]: key for key, node in (cfg.get("callbacks") or {}).items()}
@@ -163,6 +167,14 @@ def _check_callbacks(cfg: DictConfig, method: Any) -> None:
         )
     if key and method.stops_early:
         raise InputError(f"callbacks.{key}: {method.__name__} ends its training by a rule of its own; leave it out")
+    if (key := targets.get("MovingAverage")) and (method.stops_early or len(method.systems) > 1):
+        raise InputError(
+            f"callbacks.{key}: {method.__name__} averages weights or trains in phases by itself; leave it out"
+        )
+    if key := next((targets[name] for name in AVERAGES if name in targets), None):
+        raise InputError(
+            f"callbacks.{key}: what it averages would not be what is tested; use callbacks=[weight_averaging]"
+        )
     if key := targets.get("LearningRateFinder"):
         raise InputError(f"callbacks.{key}: the rate that it finds would stand in no record; sed-search tries rates")
     if (key := targets.get("LearningRateMonitor")) and not cfg.get("logger"):

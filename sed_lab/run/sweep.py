@@ -6,6 +6,7 @@ leave W&B runs, GPU memory and seeds of one job to the next. So a job runs ``sed
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -36,6 +37,9 @@ from sed_lab.run.record import read_record
 RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
                   "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
+GROUP_VARIABLE = "WANDB_RUN_GROUP"  # W&B's own: runs of jobs that inherit it are one group there
+GROUP_LETTERS = 128  # that W&B allows in a group's name
+NOT_ASKED = ("hydra", "logger", "report", "paths", "rerun")  # keys of how a run is made, not of what is
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
 JOB_GIB = 3.0  # memory a job on the CPU is given room for
 POLL = 1.0  # seconds between two looks at whether a job is to end
@@ -199,6 +203,7 @@ class SweepReport(Callback):
     def __init__(self, show: bool) -> None:
         self.show = show
         self.expected: list[list[str]] = []
+        self.names_group = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Open the folder where jobs leave word."""
@@ -206,6 +211,8 @@ class SweepReport(Callback):
         folder = own_place(Path(config.hydra.sweep.dir).resolve(), "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[SWEEP_VARIABLE] = str(folder)
+        self.names_group = GROUP_VARIABLE not in os.environ
+        os.environ.update(grouped(words_of(config.hydra)))
         self.expected = grid(config)
         begun.append(self)
 
@@ -217,6 +224,8 @@ class SweepReport(Callback):
         """Read what the jobs left, count what did not end well, and show it."""
         begun.remove(self)
         folder, jobs = Path(os.environ.pop(SWEEP_VARIABLE)), {}
+        if self.names_group:
+            del os.environ[GROUP_VARIABLE]
         for path in sorted(folder.glob("*.json"), key=lambda item: int(item.stem)):
             jobs[int(path.stem)] = read_json(path)
         if self.show:
@@ -230,6 +239,27 @@ class SweepReport(Callback):
         outcome["failed"] = sum(job["status"] not in ("done", LEFT) for job in jobs.values())
         if self.show:
             _print_jobs([jobs[number] for number in sorted(jobs)])
+
+
+def grouped(name: str) -> dict[str, str]:
+    """The variable by which W&B shows the runs of jobs that have it as one group: ``name``, or what was asked for.
+
+    A long name ends in a hash of the whole.
+    """
+    if len(name) > GROUP_LETTERS:
+        digits = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: GROUP_LETTERS - 9]} {digits}"
+    return {GROUP_VARIABLE: os.environ.get(GROUP_VARIABLE, name)}
+
+
+def words_of(hydra: Any, *left_out: str) -> str:
+    """What a command line asks for: a primary configuration, and overrides but those of the keys ``left_out``.
+
+    How it is run, logged and reported is left out too, so that the same with another launcher has the same words.
+    """
+    but = (*NOT_ASKED, *left_out)
+    words = [word for word in hydra.overrides.task if re.split(r"[=.@/]", word.lstrip("+~"), maxsplit=1)[0] not in but]
+    return " ".join([*([hydra.job.config_name] if hydra.job.config_name != "config" else []), *words]) or "default"
 
 
 def own_place(folder: Path, kind: str) -> Path:

@@ -174,11 +174,13 @@ def test_without_until_the_first_look_runs(lab: Lab, monkeypatch: pytest.MonkeyP
 
 def test_runs_are_watched_by_table_and_row_with_what_their_row_took(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab({"p": 2.0, "qq": 1.0})
-    train, watched = command.run_missing, []
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    train, watched, groups = command.run_missing, [], []
 
     def run_shown(words: list[str], env: Any, runs: list[Watched], before: int, place: Path, end: float | None) -> int:
         assert [read_json(place / "jobs.json")[i]["folder"] for i in range(len(runs))] == [str(r.folder) for r in runs]
         watched.append((before, [(run.label, run.stated) for run in runs]))
+        groups.append(env["WANDB_RUN_GROUP"])
         return 0
 
     monkeypatch.setattr(command, "run_shown", run_shown)
@@ -195,6 +197,7 @@ def test_runs_are_watched_by_table_and_row_with_what_their_row_took(lab: Lab, mo
         (18, [(f"{table}/t {row} seed {seed}", (60.0 * minutes if row == "twin" else 420.0))
               for table, minutes in (("p", 2.0), ("qq", 1.0)) for row in rows for seed in lacking[row]]),
     ]  # fmt: skip
+    assert groups == ["p/t", "p/t qq/t"]
 
 
 def test_cheap_tables_come_first_and_then_cheap_claims(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,15 @@ def test_what_changes_a_result_makes_another_run_and_what_watches_does_not() -> 
             "config",
             "patience=0: give a",
         ),
+        *(
+            (["callbacks=[weight_averaging]"], name, "averages weights or trains in phases by itself; leave it out")
+            for name in ("park2022", "huang2021", "arora2019", "amiriparian2018")
+        ),
+        (
+            ["+callbacks.mine={_target_: pytorch_lightning.callbacks.EMAWeightAveraging}"],
+            "config",
+            "what it averages would not be what is tested; use",
+        ),
         (
             ["+trainer.callbacks=[]"],
             "config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,15 @@ def test_a_sweep_that_is_interrupted_says_what_it_came_to(
 ) -> None:
     monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
     monkeypatch.setattr(sweep, "grid", lambda config: [["loss=bce"], ["loss=tbfl"], ["loss=focal"]])
-    sweep.SweepReport(show=True).on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    monkeypatch.setenv(sweep.GROUP_VARIABLE, "mine")
+    config = {"sweep": {"dir": str(tmp_path)}, "job": {"config_name": "config"}, "overrides": {"task": []}}
+    sweep.SweepReport(show=True).on_multirun_start(OmegaConf.create({"hydra": config}))
     job(tmp_path / "a", "loss=bce", 0.2)
     sweep.note(tmp_path / "a", 0, "done")
     (tmp_path / "b").mkdir()
     sweep.note(tmp_path / "b", 1, "running")
     sweep.show_interrupted()
+    assert os.environ[sweep.GROUP_VARIABLE] == "mine"
     said = capsys.readouterr()
     assert "loss=bce" in said.out
     assert "0.200" in said.out

@@ -11,12 +11,38 @@ import time
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run import sweep
 from sed_lab.run.jobs import own_folder
+
+
+def of_sweep(folder: Path, *words: str, name: str = "config") -> DictConfig:
+    """What a sweep's start is told of it; how many jobs there are, another sweeper alone knows."""
+    hydra = {"sweep": {"dir": str(folder)}, "job": {"config_name": name}, "overrides": {"task": [*words]}}
+    return OmegaConf.create({"hydra": {**hydra, "sweeper": {"_target_": "another.Sweeper"}}})
+
+
+def test_jobs_of_a_sweep_are_a_group_by_its_words_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
+    monkeypatch.delenv(sweep.GROUP_VARIABLE, raising=False)
+    words = ["loss=bce,tbfl", "seed=0,1", "hydra/launcher=joblib", "+logger.wandb.x=1", "logger=[wandb]"]
+    long = [f"method.optimizer.lr={','.join(f'0.{i}' for i in range(60))}", "seed=0"]
+    found = {}
+    for asked, name in ((words, "config"), (words, "park2022"), (long, "config"), ([*long, "seed=1"], "config")):
+        report = sweep.SweepReport(show=False)
+        report.on_multirun_start(of_sweep(tmp_path, *asked, name=name))
+        with sweep.lease_gpus(0) as environment:  # of a job
+            found[len(found)] = environment[sweep.GROUP_VARIABLE]
+        report.on_multirun_end(of_sweep(tmp_path))
+        assert sweep.GROUP_VARIABLE not in os.environ
+    assert (found[0], found[1]) == ("loss=bce,tbfl seed=0,1", "park2022 loss=bce,tbfl seed=0,1")
+    assert found[2] != found[3]
+    assert {len(found[2]), len(found[3])} == {128}
 
 
 def test_needed_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +100,7 @@ def test_of_a_killed_job_the_last_line_of_its_output_is_told(
 ) -> None:
     monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
     monkeypatch.setattr(sweep, "grid", lambda config: [["job=0"], ["job=1"]])
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    config = of_sweep(tmp_path)
     report = sweep.SweepReport(show=True)
     report.on_multirun_start(config)
     for number, output in enumerate(("made 3 of 9\nnumpy: cannot allocate 4 GiB\n", "")):
@@ -100,14 +126,14 @@ def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_killed_sweeps_left_goes_with_the_next_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(sweep.SWEEP_VARIABLE, raising=False)
+    for name in (sweep.SWEEP_VARIABLE, sweep.GROUP_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     killed = subprocess.Popen(["sleep", "60"])
     alive = [f".sweep-{socket.gethostname()}-1", f".sweep-elsewhere-{killed.pid}", "run-of-somebody"]
     for name in (f".sweep-{socket.gethostname()}-{killed.pid}", *alive):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.json").write_text("{}")
-    sweeper = {"_target_": "another.Sweeper"}  # how many jobs there are does not matter here
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "sweeper": sweeper}})
+    config = of_sweep(tmp_path)
     report = sweep.SweepReport(show=True)
     report.on_multirun_start(config)
     assert (tmp_path / f".sweep-{socket.gethostname()}-{killed.pid}/0.json").exists()  # it goes on, beside
@@ -115,8 +141,10 @@ def test_what_killed_sweeps_left_goes_with_the_next_one(monkeypatch: pytest.Monk
     killed.kill()
     killed.wait()
     report.on_multirun_start(config)
-    own = os.environ.pop(sweep.SWEEP_VARIABLE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*alive, Path(own).name])
+    own = Path(os.environ[sweep.SWEEP_VARIABLE])
+    there = sorted(path.name for path in tmp_path.iterdir())
+    report.on_multirun_end(config)
+    assert there == sorted([*alive, own.name])
 
 
 def test_a_call_that_is_ended_removes_its_folder_and_those_that_killed_ones_left(tmp_path: Path) -> None:
