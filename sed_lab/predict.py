@@ -249,7 +249,7 @@ def _score_parts(
         batch = plan[i : i + WINDOWS_AT_ONCE]
         audio = np.stack([_window(detector, part(start)) for start, _ in batch])
         for (start, centred), scores in zip(batch, _score(detector, audio), strict=True):
-            first = round(start / hop)
+            first = int(start / hop + 0.5 + 1e-6)  # halves upwards, as round() would not: all windows alike
             keep = min(len(scores), total - first)
             middle = start + (np.arange(keep) + 0.5) * hop
             share = _share(middle, detector.clip_seconds, windows, centred)[:, None]
