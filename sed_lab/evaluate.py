@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from sed_lab.app import run_hydra
 from sed_lab.errors import InputError, plain, run_command
 from sed_lab.files import write_json, write_text
+from sed_lab.waiting import shown
 
 if TYPE_CHECKING:
     from sed_lab.decoder.base import Decoder
@@ -297,7 +298,8 @@ def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, p
     from sed_lab.report.page import write_page
 
     if figures:
-        write_figures(run, analysis)
+        with shown("drawing figures"):
+            write_figures(run, analysis)
     return write_page(run, max_clips=page_clips, analysis=analysis) if page else None
 
 

@@ -31,7 +31,7 @@ def build_trainer(
     from sed_lab.run.assemble import build
     from sed_lab.run.collect import Evaluation
     from sed_lab.run.keep import BestWeights, WholeCheckpoints
-    from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
+    from sed_lab.run.progress import Bars, History, PlainProgress, TimeLeft, on_terminal, quiet
     from sed_lab.run.resume import Resuming
 
     checkpoints = folder / "checkpoints"
@@ -43,7 +43,7 @@ def build_trainer(
         BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
         keep("last"),
         Resuming(checkpoints / "last.ckpt", cfg.trainer.get(OWN)),
-        Bars() if on_terminal() else PlainProgress(),
+        *([TimeLeft(), Bars()] if on_terminal() else [PlainProgress()]),
         *(build(node) for node in (cfg.get("callbacks") or {}).values()),
     ]
     quiet()
