@@ -38,6 +38,7 @@ from sed_lab.run.identity import devices, is_complete, notice, provenance
 from sed_lab.run.parts import MEASURED, links_stay, lost_in_words, lost_parts, trains_again
 from sed_lab.run.process import queue_again, rank
 from sed_lab.run.refuse import objective_of, refuse_run, refuse_values, try_measuring
+from sed_lab.waiting import shown
 
 if TYPE_CHECKING:
     from sed_lab.clip.module import SedData
@@ -98,10 +99,11 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from sed_lab.run.memory import keep_freed_memory
 
     keep_freed_memory()
-    import pytorch_lightning as pl
+    with shown("loading PyTorch"):
+        import pytorch_lightning as pl
 
-    from sed_lab.run.checkpoint import make_ready
-    from sed_lab.run.keep import best_epoch, save_detector
+        from sed_lab.run.checkpoint import make_ready
+        from sed_lab.run.keep import best_epoch, save_detector
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if rank() == 0 and not cfg.rerun:
@@ -232,7 +234,8 @@ def finish(
     record["wandb"] = address(loggers)
     record.update(run.ending("complete"))
     page = report_run(folder, cfg.analysis, record=record, **cfg.report)
-    mirror(loggers, folder, record["config"], record["metrics"])
+    with shown("passing results to loggers"):
+        mirror(loggers, folder, record["config"], record["metrics"])
     write_json(folder / "run.json", record)
     print_answer(folder, record, page)
 

@@ -90,7 +90,8 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt from None
     except BadAudio as error:  # all of them are named, not the first only
         clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
-        bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
+        paths = [clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES]
+        bad = check_audio(paths, label="looking for other recordings that cannot be used")
         if len(bad) > 1:
             named = some((f"{path} ({reason})" for path, reason in bad), "; ")
             raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error
