@@ -63,7 +63,8 @@ def _run() -> int:
 def _before(cfg: DictConfig, name: str) -> None:
     """What Hydra's folder for the run, ``name``, waits for: that the run can begin, or is there already."""
     if cfg.rerun or not is_complete(Path(cfg.paths.runs) / name, cfg):
-        refuse_run(cfg, conf_folder(), dict(cfg.hydra.runtime.choices))
+        with shown("loading PyTorch, and checking the configuration"):
+            refuse_run(cfg, conf_folder(), dict(cfg.hydra.runtime.choices))
 
 
 def task(cfg: DictConfig) -> float | None:
@@ -99,11 +100,10 @@ def train(cfg: DictConfig, folder: Path) -> None:
     from sed_lab.run.memory import keep_freed_memory
 
     keep_freed_memory()
-    with shown("loading PyTorch"):
-        import pytorch_lightning as pl
+    import pytorch_lightning as pl
 
-        from sed_lab.run.checkpoint import make_ready
-        from sed_lab.run.keep import best_epoch, save_detector
+    from sed_lab.run.checkpoint import make_ready
+    from sed_lab.run.keep import best_epoch, save_detector
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if rank() == 0 and not cfg.rerun:

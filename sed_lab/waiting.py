@@ -29,10 +29,19 @@ def time_in_words(seconds: float) -> str:
 
 
 class Work:
-    """Work that goes on: ``done`` of its ``total`` parts, None where it has no parts; ``clock`` gives seconds."""
+    """Work that goes on: ``done`` of its ``total`` parts, None where it has no parts.
 
-    def __init__(self, label: str, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.label, self.total, self.clock = label, total, clock
+    ``says`` gives how far it is in words, where it can be said so; ``clock`` gives seconds.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int | None,
+        says: Callable[[], str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.label, self.total, self.says, self.clock = label, total, says, clock
         self.began, self.done = clock(), 0
         self.said = False
 
@@ -44,14 +53,16 @@ class Work:
         """``features of test: 120 of 400, 8 s left``; without parts, and before the first one is
         done, how long it has taken so far."""
         passed = self.clock() - self.began
+        if self.says and (words := self.says()):
+            return f"{self.label}: {words}"
         if self.total is None or not self.done:
             return f"{self.label}: {time_in_words(passed)} so far"
         left = passed / self.done * (self.total - self.done)
         return f"{self.label}: {self.done} of {self.total}, {time_in_words(left)} left"
 
     def last_line(self) -> str:
-        """``features of test: done in 20 s``."""
-        return f"{self.label}: done in {time_in_words(self.clock() - self.began)}"
+        """``features of test: took 20 s``."""
+        return f"{self.label}: took {time_in_words(self.clock() - self.began)}"
 
     def say(self, ended: Callable[[float], bool]) -> None:
         """Print lines until the work has ``ended``, which waits so many seconds for that and says whether it has."""
@@ -75,19 +86,21 @@ class Work:
             console.show_cursor(True)  # so that it is there whatever ends this process
             task = bar.add_task(escape(self.label), total=self.total, completed=self.done)
             while not ended(0.2):
-                bar.update(task, completed=self.done)
+                bar.update(task, completed=self.done, description=escape(self.line() if self.says else self.label))
 
 
 @contextmanager
-def shown(label: str, total: int | None = None, show: bool = True) -> Iterator[Callable[[], None]]:
-    """Show the block as work under ``label``; what is given is to be called when one of its ``total`` parts is done.
+def shown(
+    label: str, total: int | None = None, show: bool = True, says: Callable[[], str] | None = None
+) -> Iterator[Callable[[], None]]:
+    """Show the block as `Work`; what is given is to be called when one of its parts is done.
 
     Work within other work is not shown, nor that of any but the first process of a run.
     """
     if not show or int(os.environ.get("LOCAL_RANK", 0)) or not _showing.acquire(blocking=False):
         yield lambda: None
         return
-    work, ended = Work(label, total), threading.Event()
+    work, ended = Work(label, total, says), threading.Event()
     thread = threading.Thread(target=work.draw if _on_terminal() else work.say, args=(ended.wait,), daemon=True)
     try:
         thread.start()

@@ -29,7 +29,7 @@ class Clock:
 
 def lines(capsys: pytest.CaptureFixture[str], total: int | None, rate: float, end: float) -> list[str]:
     clock = Clock(rate, end)
-    clock.work = Work("making", total, clock)
+    clock.work = Work("making", total, clock=clock)
     clock.work.say(clock.ended)
     return capsys.readouterr().err.splitlines()
 
@@ -47,6 +47,13 @@ def test_lines_say_how_far_it_is_and_how_long_it_will_take(capsys: pytest.Captur
     assert lines(capsys, 2, 0.1, 13) == ["making: 2 s so far", "making: 1 of 2, 12 s left"]
 
 
+def test_work_that_says_how_far_it_is_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock(0, 13)
+    clock.work = Work("job 0", None, lambda: "epoch 3/8" if clock.now > 5 else "", clock)
+    clock.work.say(clock.ended)
+    assert capsys.readouterr().err.splitlines() == ["job 0: 2 s so far", "job 0: epoch 3/8"]
+
+
 def test_lines_come_ever_less_often(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines(capsys, 10**6, 1, 100)) == 10
     assert len(lines(capsys, 10**6, 1, 36000)) < 10 + 63  # a tenth more each time: ln(360) / ln(1.1) = 61.8
@@ -62,10 +69,10 @@ def test_the_end_is_said_where_anything_was(
         while "outer: " not in (said := capsys.readouterr().err):
             pass
     assert "inner" not in said
-    assert capsys.readouterr().err == "outer: done in 0 s\n"
+    assert capsys.readouterr().err == "outer: took 0 s\n"
     with pytest.raises(ZeroDivisionError), shown("broken"):
         raise ZeroDivisionError
-    assert "done" not in capsys.readouterr().err
+    assert "took" not in capsys.readouterr().err
     assert list(track(range(3), 3, "hidden", show=False)) == [0, 1, 2]
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert list(track(range(3), 3, "hidden")) == [0, 1, 2]
@@ -75,7 +82,7 @@ def test_the_end_is_said_where_anything_was(
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # so that rich takes the captured stream for a terminal
     clock = Clock(10, 4)
-    clock.work = Work("making [of it]", 40, clock)
+    clock.work = Work("making [of it]", 40, clock=clock)
     clock.work.draw(clock.ended)
     said = capsys.readouterr().err
     assert "making [of it]" in said
