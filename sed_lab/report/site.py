@@ -150,7 +150,8 @@ def _scale(papers: Sequence[Paper], scale: str) -> str:
     if waiting := [paper for paper in papers if paper not in ran]:
         claims = sum(paper.words.total() for paper in waiting)
         said = "".join(f"<p><strong>{escape(one.title)}.</strong> {_sentences(one)}</p>" for one in waiting)
-        parts.append(f"<details><summary>To be run: {len(waiting)} papers, {claims} claims</summary>{said}</details>")
+        summary = f"To be run: {len(waiting)} of {len(papers)} papers, {claims} claims"
+        parts.append(f"<details><summary>{summary}</summary>{said}</details>")
     return "\n".join(parts)
 
 

@@ -62,7 +62,8 @@ class TimeLeft(pl.Callback):
         self.began = self.validating_since = self.clock()
         self.batches = self.validations = self.validated_here = 0
         self.validating = 0.0  # seconds, of all validations that ended
-        loaders = trainer.datamodule.val_dataloader() if self._validations(trainer) else []  # type: ignore[attr-defined]
+        data = trainer.datamodule if self._validations(trainer) else None  # type: ignore[attr-defined]
+        loaders = data.val_dataloader() if data else []
         self.to_validate = sum(len(loader) for loader in loaders)  # batches; Lightning counts them at the first one
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -53,15 +53,22 @@ def run_job(cfg: DictConfig) -> float | None:
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
-    log, words = folder / "output.log", [*command, *hydra.overrides.task]
-    former = log.stat().st_size if log.exists() else 0  # an earlier try's output is not this one's
-    with shown(f"job {hydra.job.num}", show=not _in_worker(), says=lambda: plain(_last_line(log, former))):
-        value, reason = run_process(words, folder, hydra.job.num, needed_gpus(cfg))
+    with shown_job(f"job {hydra.job.num}", folder):
+        value, reason = run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
     if reason:
         print(plain(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)"), file=sys.stderr)
     else:
         print(f"job {hydra.job.num} done: {folder}", flush=True)
     return value
+
+
+@contextmanager
+def shown_job(label: str, folder: Path) -> Iterator[None]:
+    """Show the last line that the job in ``folder`` prints while the block runs, of several at a time the first's."""
+    log = folder / "output.log"
+    former = log.stat().st_size if log.exists() else 0  # an earlier try's output is not this one's
+    with shown(label, show=not _in_worker(), says=lambda: plain(_last_line(log, former))):
+        yield
 
 
 def _in_worker() -> bool:

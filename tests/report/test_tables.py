@@ -289,6 +289,10 @@ def test_a_site_of_nothing_is_refused(lab: Path) -> None:
 
 
 def test_every_link_of_the_site_resolves(complete: Path) -> None:
+    (complete / "experiments/q").mkdir()  # a paper without a run has no page
+    (complete / "experiments/q/t.yaml").write_text(
+        FILE.replace("paper: p", "paper: q").replace("trainer=smoke", "trainer=smoke, trainer.max_epochs=7")
+    )
     assert reproduce(["site"]) == 0
     pages = sorted((complete / "report").rglob("*.html"))
     assert {path.relative_to(complete / "report").parts[0] for path in pages} == {"index.html", "p.html", "runs"}
@@ -306,6 +310,7 @@ def test_every_link_of_the_site_resolves(complete: Path) -> None:
     index = (complete / "report/index.html").read_text()
     assert '<span class="verdict holds">1 holds</span>' in index
     assert 'href="p.html#p-t-mini"' in index
+    assert "To be run: 1 of 2 papers, 1 claims" in index
     assert "seed 1</a>" in (complete / "report/p.html").read_text()
 
 

@@ -84,7 +84,7 @@ def trained(tmp_path: Path, model: Slow, own: TimeLeft, epochs: int, batches: in
     """What ``own`` said while ``model`` trained, validated on two batches; it is tested on five then."""
     quiet()
     asked = Asked(own)
-    data = pl.LightningDataModule.from_datasets(*(torch.zeros(count, 1) for count in (batches, 2, 5)))
+    data = pl.LightningDataModule.from_datasets(torch.zeros(batches, 1), [torch.zeros(2, 1)], torch.zeros(5, 1))
     trainer = pl.Trainer(
         max_epochs=epochs, num_sanity_val_steps=0, callbacks=[BestWeights(tmp_path / "c", every), own, asked],
         check_val_every_n_epoch=every, logger=False, enable_progress_bar=False, enable_model_summary=False,
