@@ -97,7 +97,8 @@ def shown(
 
     Work within other work is not shown, nor that of any but the first process of a run.
     """
-    if not show or int(os.environ.get("LOCAL_RANK", 0)) or not _showing.acquire(blocking=False):
+    first = not any(int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    if not (show and first and _showing.acquire(blocking=False)):
         yield lambda: None
         return
     work, ended = Work(label, total, says), threading.Event()

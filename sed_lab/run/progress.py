@@ -86,9 +86,8 @@ class TimeLeft(pl.Callback):
             return None
         running = self.clock() - self.validating_since if trainer.validating else 0.0
         a_batch = (self.clock() - self.began - self.validating - running) / self.batches
-        batches = (
-            epochs - trainer.current_epoch
-        ) * per_epoch - trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # of this epoch
+        batches = (epochs - trainer.current_epoch) * per_epoch - done
         a_validation = self.validating / self.validations if self.validations else a_batch * self.to_validate
         validations = self._validations(trainer) - self.validated_here
         return max(0.0, batches * a_batch + validations * a_validation - min(running, a_validation))
@@ -110,7 +109,8 @@ class Bars(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
         left = next((one.left(trainer) for one in trainer.callbacks if isinstance(one, TimeLeft)), None)  # type: ignore[attr-defined]
-        return shown if left is None else {"left in all": time_in_words(left), **shown}
+        at_most = "at most " if pl_module.stops_early else ""
+        return shown if left is None else {"left in all": f"{at_most}{time_in_words(left)}", **shown}
 
 
 class PlainProgress(TimeLeft):
@@ -139,11 +139,13 @@ class PlainProgress(TimeLeft):
         self._between(trainer, f"validation, batch {batch_idx + 1}")
 
     def _between(self, trainer: pl.Trainer, done: str) -> None:
-        now, left = self.clock(), self.left(trainer)
-        if trainer.is_global_zero and left is not None and now - self.said >= max(EVERY, SELDOM * (now - self.first)):
+        now = self.clock()
+        if not trainer.is_global_zero or now - self.said < max(EVERY, SELDOM * (now - self.first)):
+            return
+        left, self.said = self.left(trainer), now
+        if left is not None:
             words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {done}"
             print(f"{words}, {time_in_words(left)} left", flush=True)
-            self.said = now
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
