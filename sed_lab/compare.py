@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sed_lab.errors import InputError, plain, run_command
+from sed_lab.waiting import shown
 
 FILES = "compare.md, compare.csv and compare.html"
 
@@ -40,7 +41,8 @@ def compare_runs(arguments: list[str]) -> int:
     from sed_lab.report.compared import compare
     from sed_lab.run.answer import print_grid
 
-    found = compare(folders, options.system)
+    with shown("comparing runs"):
+        found = compare(folders, options.system)
     print_grid(*rows_grid(found), left=3)
     for label in found.lines:
         print_grid(*pair_grid(found, label), title=title(found, label))

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from sed_lab.app import run_hydra
 from sed_lab.errors import InputError, plain, run_command
 from sed_lab.files import write_json, write_text
+from sed_lab.waiting import shown, track
 
 if TYPE_CHECKING:
     from sed_lab.decoder.base import Decoder
@@ -181,12 +182,12 @@ def measure_run(
     if others:
         metrics["others"] = others
     note(metrics, tune_on, tuned)
-    for module in analyses(analysis):
-        if hasattr(module, "measure"):
-            for whole, more in zip((metrics["systems"], curves), module.measure(folder, metrics), strict=True):
-                for system, blocks in more.items():
-                    for block, values in blocks.items():
-                        whole.setdefault(system, {}).setdefault(block, {}).update(values)
+    measuring = [module for module in analyses(analysis) if hasattr(module, "measure")]
+    for module in track(measuring, len(measuring), "measuring what analyses add"):
+        for whole, more in zip((metrics["systems"], curves), module.measure(folder, metrics), strict=True):
+            for system, blocks in more.items():
+                for block, values in blocks.items():
+                    whole.setdefault(system, {}).setdefault(block, {}).update(values)
     best = {name: own["event_f1"] for name, own in decoders.items() if own}
     write_measured(target or folder, systems, decoder, metrics, curves, best)
     return metrics
@@ -297,7 +298,8 @@ def report(run: RunFolder, analysis: Sequence[str], figures: bool, page: bool, p
     from sed_lab.report.page import write_page
 
     if figures:
-        write_figures(run, analysis)
+        with shown("drawing figures"):
+            write_figures(run, analysis)
     return write_page(run, max_clips=page_clips, analysis=analysis) if page else None
 
 

@@ -37,6 +37,7 @@ from sed_lab.run.show import run_shown
 from sed_lab.run.sweep import gpu_pool, grouped, jobs_at_once
 from sed_lab.run.watch import Watched
 from sed_lab.until import Planned, run_until_decided, with_estimates
+from sed_lab.waiting import track
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
@@ -97,7 +98,8 @@ def reproduce(arguments: list[str]) -> int:
         print("".join(f"missing: {line}\n" for line in lacking), end="")
     elif lacking:
         raise InputError(f"{'; '.join(lacking)}; docs/data.md says what these folders hold")
-    planned = [(experiment, expand(experiment, options.scale, None, placing)) for experiment in experiments]
+    reading = track(experiments, len(experiments), "looking for the runs of tables")
+    planned = [(experiment, expand(experiment, options.scale, None, placing)) for experiment in reading]
     if options.dry_run:
         return _dry_run(planned, options.scale, options.until, options.minutes)
     for experiment, jobs in planned:

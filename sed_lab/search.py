@@ -218,7 +218,8 @@ def run_trial(plan: Plan, study: Study, trial: Trial) -> None:
     if is_complete(run, cfg):
         value = (read_record(run) or {})["objective"]
     else:
-        value, reason = sweep.run_process([*plan.config, *words], run, trial.number, gpus, watch.ends)
+        with sweep.shown_job(f"trial {trial.number}", run):
+            value, reason = sweep.run_process([*plan.config, *words], run, trial.number, gpus, watch.ends)
     if plan.stop.is_set() and value is None and not watch.pruned:
         return  # stopped with this process, which the next one will see
     if value is not None:

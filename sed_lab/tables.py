@@ -3,7 +3,7 @@
 A table stands in a Markdown file between ``<!-- table: park2022/fig3 mini -->`` and ``<!-- end -->``. In place of
 ``table:`` there may be ``summary:`` with a folder of kept records, ``verdicts:`` with a scale (each paper's claims
 counted) or a paper and a scale (its claims one by one), ``papers:`` with a scale (the most telling table of each), or
-``overview:`` with a scale (the page of `sed_lab.report.overview`).
+``overview:`` with a scale (as `sed_lab.report.overview` says).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sed_lab.errors import InputError
 from sed_lab.experiment.spec import Experiment
 from sed_lab.files import read_json, write_json, write_text
 from sed_lab.plan import Job, distinct, expand, overrides_of
+from sed_lab.waiting import shown, track
 
 if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
@@ -38,7 +39,7 @@ def list_tables(experiments: list[Experiment], only: str | None, results: Path) 
 
     printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
     some = any(runs_folder().glob("*/run.json"))
-    for experiment in experiments:
+    for experiment in track(experiments, len(experiments), "looking for the runs of tables"):
         for name, scale in experiment.scales.items():
             if only in (None, name):
                 there = experiment.at(name)
@@ -59,7 +60,7 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     from sed_lab.report.site import write_site
 
     made = []
-    for experiment in experiments:
+    for experiment in track(experiments, len(experiments), "reading tables"):
         for scale in experiment.scales:
             jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
             places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
@@ -143,7 +144,8 @@ def rebuild(file: Path, kept: Kept, write: bool) -> int:
 
     if not BLOCK.search(text):
         raise InputError(f"{file} has no marked table; write <!-- table: PAPER/ITEM SCALE --> and <!-- end -->")
-    rebuilt = BLOCK.sub(made, text)
+    with shown(f"making the tables of {file.name}"):
+        rebuilt = BLOCK.sub(made, text)
     if write:
         write_text(file, rebuilt)
     elif rebuilt != text:

@@ -38,6 +38,7 @@ from sed_lab.run.identity import devices, is_complete, notice, provenance
 from sed_lab.run.parts import MEASURED, links_stay, lost_in_words, lost_parts, trains_again
 from sed_lab.run.process import queue_again, rank
 from sed_lab.run.refuse import objective_of, refuse_run, refuse_values, try_measuring
+from sed_lab.waiting import shown
 
 if TYPE_CHECKING:
     from sed_lab.clip.module import SedData
@@ -62,7 +63,8 @@ def _run() -> int:
 def _before(cfg: DictConfig, name: str) -> None:
     """What Hydra's folder for the run, ``name``, waits for: that the run can begin, or is there already."""
     if cfg.rerun or not is_complete(Path(cfg.paths.runs) / name, cfg):
-        refuse_run(cfg, conf_folder(), dict(cfg.hydra.runtime.choices))
+        with shown("loading PyTorch, and checking the configuration"):
+            refuse_run(cfg, conf_folder(), dict(cfg.hydra.runtime.choices))
 
 
 def task(cfg: DictConfig) -> float | None:
@@ -234,7 +236,8 @@ def finish(
     record["wandb"] = address(loggers)
     record.update(run.ending("complete"))
     page = report_run(folder, cfg.analysis, record=record, **cfg.report)
-    mirror(loggers, folder, record)
+    with shown("passing results to loggers"):
+        mirror(loggers, folder, record)
     write_json(folder / "run.json", record)
     print_answer(folder, record, page)
 

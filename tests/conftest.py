@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,21 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     )
     for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "SED_LAB_DEBUG"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture
+def work_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be shown to one who waits, however short it takes, as ``label: done of total``."""
+    said = []
+
+    @contextmanager
+    def shown(label: str, total: int | None, show: bool) -> Iterator[Callable[[], None]]:  # as `track` calls it
+        steps: list[None] = []
+        yield lambda: steps.append(None)
+        said.extend([f"{label}: {len(steps)} of {total}"] if show else [])
+
+    monkeypatch.setattr("sed_lab.waiting.shown", shown)
+    return said
 
 
 @pytest.fixture(scope="session")

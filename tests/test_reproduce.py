@@ -221,14 +221,21 @@ def test_a_failing_run_leaves_its_cell_with_the_reason(tmp_path: Path, cache: st
     assert "| B | (seed 0: failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips" in text
     assert "1 done, 1 failed, 0 missing, in " in out
     assert "a seed 0 done in " in out
-    assert err.startswith("b seed 0 failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips")
-    assert err.count("\n") == 1
+    (said,) = without_waiting(err)
+    assert said.startswith("b seed 0 failed: batch.clips.synthetic=400, but the dataset has 24 synthetic clips")
+
+
+def without_waiting(err: str) -> list[str]:
+    """The lines of stderr but those on what takes long, which a busy machine prints."""
+    return [line for line in err.splitlines() if not line.startswith("looking for the runs of tables: ")]
 
 
 def test_an_unknown_launcher_is_refused(tmp_path: Path, cache: str) -> None:
     code, _, err = finished(tmp_path, cache, *small(tmp_path / "experiments"), "launcher=nonsense")
     assert code == 2
-    assert err == "error: launcher=nonsense is unknown; use basic, joblib, submitit, submitit_local\n"
+    assert without_waiting(err) == [
+        "error: launcher=nonsense is unknown; use basic, joblib, submitit, submitit_local"
+    ]  # fmt: skip
     assert "Traceback" not in err
     assert not list(tmp_path.glob("runs/mini*"))
 

@@ -27,12 +27,12 @@ from sed_lab.bank.soundscape import Recipe, Specification, draw_recipe, write_re
 from sed_lab.bank.source import note_source, replaced, source_word
 from sed_lab.clip.annotation import write_bank, write_durations, write_strong, write_unlabelled, write_weak
 from sed_lab.clip.audio import labels_of
-from sed_lab.clip.audio_folder import track
 from sed_lab.clip.intact import damaged, note_files
 from sed_lab.clip.layout import SPLITS, Split, read_layout, soundbank_of
 from sed_lab.errors import InputError, advice, some
 from sed_lab.files import locked, write_json, write_text
 from sed_lab.types import Corpus, Event
+from sed_lab.waiting import track
 
 SUBSETS = ("synthetic", "weak", "unlabelled", "synthetic_validation", "weak_validation", "validation", "test")
 

@@ -1,10 +1,9 @@
-"""Folders of recordings: what is in them, which files are bad, copies at another rate, and progress over many files."""
+"""Folders of recordings: what is in them, which files are bad, and copies at another rate."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from filelock import FileLock
 
 from sed_lab.clip.audio import SUFFIXES, audio_info, decode_part, read_audio, write_audio
 from sed_lab.errors import InputError
+from sed_lab.waiting import track
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -206,21 +206,3 @@ def _first_rate(paths: Iterable[Path]) -> int | None:
         except InputError:
             continue
     return None
-
-
-def track(items: Iterable[R], total: int, label: str, show: bool = True) -> Iterator[R]:
-    """Pass items on and show how many have come: a bar on a terminal, ten plain lines on stderr elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not show:
-        yield from items
-    elif console.is_terminal:
-        with Progress(console=console) as bar:
-            yield from bar.track(items, total=total, description=label)
-    else:
-        for count, item in enumerate(items, 1):
-            yield item
-            if count == total or count % max(1, total // 10) == 0:
-                print(f"{label}: {count} of {total}", file=sys.stderr, flush=True)

@@ -26,10 +26,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from sed_lab.clip.audio_folder import track
 from sed_lab.clip.tfrecord import ID_LENGTH, ROWS, WIDTH, EmbeddingRecord, Tally, read_clips
 from sed_lab.errors import InputError
 from sed_lab.files import locked, read_json, write_json
+from sed_lab.waiting import track
 
 SHARDS = {"bal_train": 4070, "eval": 4062, "unbal_train": 4096}  # published files of each subset
 VERSION = 1

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from sed_lab.clip.audio import ClipFiles
-from sed_lab.clip.audio_folder import in_threads, track
+from sed_lab.clip.audio_folder import in_threads
 from sed_lab.clip.intact import NOTE, damaged, note_files
 from sed_lab.errors import InputError, some
 from sed_lab.files import locked, replacing, write_array
 from sed_lab.types import Clip, Corpus, Subset
+from sed_lab.waiting import track
 
 Mel = Callable[[torch.Tensor], torch.Tensor]  # audio [B, N] -> linear mel [B, F, M]
 

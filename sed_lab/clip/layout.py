@@ -42,6 +42,7 @@ from sed_lab.clip.corpus import fingerprint
 from sed_lab.clip.place import elsewhere
 from sed_lab.errors import InputError
 from sed_lab.types import Clip, Corpus, Event
+from sed_lab.waiting import track
 
 log = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
@@ -270,7 +271,8 @@ def read_headers(paths: Iterable[Path]) -> dict[Path, AudioInfo]:
             return short_reason(path, error)
 
     paths = sorted(set(paths))
-    found = dict(zip(paths, in_threads(header, paths), strict=True))
+    headers = track(in_threads(header, paths), len(paths), "reading the headers of recordings")
+    found = dict(zip(paths, headers, strict=True))
     refuse_bad([(path, reason) for path, reason in found.items() if isinstance(reason, str)], len(found))
     return {path: info for path, info in found.items() if isinstance(info, AudioInfo)}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sed_lab.clip.audio_folder import find_audio, in_threads, track
+from sed_lab.clip.audio_folder import find_audio, in_threads
 from sed_lab.clip.embedding_store import INDEX, SHARDS, EmbeddingStore, list_shards
 from sed_lab.clip.place import refuse_elsewhere
 from sed_lab.clip.tfrecord import ROWS, Damage, Tally, count_records, read_clips
@@ -15,6 +15,7 @@ from sed_lab.dataset.audioset_rare import clips_by_class, read_segments, segment
 from sed_lab.dataset.check import Looking, SplitCheck, compare, look_at, named
 from sed_lab.dataset.rare_clips import BACKGROUND
 from sed_lab.errors import InputError
+from sed_lab.waiting import track
 
 
 def check_audioset_rare(

@@ -13,13 +13,14 @@ from typing import Any
 from sed_lab.clip.audio import audio_info
 from sed_lab.clip.audio_folder import in_threads
 from sed_lab.errors import InputError
+from sed_lab.waiting import track
 
 LINES = 10  # at most so many where there is no terminal
 
 
 def seconds_of(paths: Sequence[Path]) -> list[float]:
     """Length of each recording by its header; 0 where that cannot be read, and of embeddings."""
-    return list(in_threads(_seconds, paths))
+    return list(track(in_threads(_seconds, paths), len(paths), "reading the headers of recordings"))
 
 
 def _seconds(path: Path) -> float:

@@ -22,6 +22,7 @@ from sed_lab.metric.ranking import ranking
 from sed_lab.metric.table import Events, EventTable, check_truth, event_table, merge_overlaps
 from sed_lab.metric.tune import tune_threshold
 from sed_lab.types import Scores
+from sed_lab.waiting import track
 
 Json = dict[str, Any]
 
@@ -97,7 +98,7 @@ def measure(
     results = {
         name: _measure_system(name, system, truth, durations, decoder, classes, known, settings, tuned.get(name),
                               own.get(name), (points or {}).get(name), annotated)
-        for name, system in systems.items()
+        for name, system in track(systems.items(), len(systems), f"measuring on {subset}")
     }  # fmt: skip
     curves = {name: found for name, values in results.items() if (found := values.pop("curves", None))}
     stated = _stated(settings, truth, known, durations, decoder, classes)

@@ -14,13 +14,10 @@ from sed_lab.report.page_table import table
 from sed_lab.report.site import write_html
 from sed_lab.report.style import COLOURS, INK, MUTED, new_figure, styled, svg_text
 
-# Names of rows are long: on a telephone they must not push the numbers off the page.
-NARROW = "<style>tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }</style>"
-
 
 def write_compare_page(found: Compared, path: Path) -> None:
     """Write the page to ``path``; it needs no other file."""
-    parts = [NARROW, table(*rows_grid(found)), *(f'<p class="note">{escape(note)}</p>' for note in notes(found))]
+    parts = [table(*rows_grid(found)), *(f'<p class="note">{escape(note)}</p>' for note in notes(found))]
     for number, label in enumerate(found.lines):
         said = escape(title(found, label))
         figure = page_svg(svg_text(differences(found, label)), f"pair{number}")
@@ -38,7 +35,7 @@ def write_compare_page(found: Compared, path: Path) -> None:
 def differences(found: Compared, label: str) -> Figure:
     """The differences of a row's lines to the first row's, with the intervals over seeds (wide) and clips (thin)."""
     lines = [line for line in found.lines[label] if line.difference is not None]
-    figure = new_figure(7.0, 1.3 + 0.3 * max(1, len(lines)))
+    figure = new_figure(5.5, 1.4 + 0.3 * max(1, len(lines)))
     axes = figure.add_subplot()
     axes.axvline(0, color=MUTED, lw=0.8)
     for place, line in enumerate(reversed(lines)):
@@ -51,5 +48,7 @@ def differences(found: Compared, label: str) -> Figure:
     axes.set_yticks(range(len(lines)), [line_name(found, line) for line in reversed(lines)])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
-    axes.set(ylim=(-0.7, max(1, len(lines)) - 0.3), xlabel="difference: wide bar 95 % over seeds, thin line over clips")
+    axes.set(
+        ylim=(-0.7, max(1, len(lines)) - 0.3), xlabel="difference\nwide bar: 95 % over seeds; thin line: over clips"
+    )
     return figure

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -66,19 +67,21 @@ def points(table: Table) -> Figure:
     """One column: mean and standard deviation of each row, its runs as small dots; on its data, the paper's number."""
     experiment = table.experiment
     column = experiment.columns[experiment.figure["column"]]
-    figure = new_figure(max(8.0, 1.6 + 0.95 * len(experiment.rows)), 3.6)
+    figure = new_figure(5.5, 1.5 + 0.3 * len(experiment.rows))
     axes = figure.add_subplot()
     for place, (name, row) in enumerate(experiment.rows.items()):
         cell, paper = table.cells[name][experiment.figure["column"]], row.paper.get(experiment.figure["column"])
         if cell.mean is not None:
-            axes.errorbar(place, cell.mean, cell.sd, fmt="o", color=COLOURS[0], capsize=4, ms=6, lw=1.4)
+            axes.errorbar(cell.mean, place, xerr=cell.sd, fmt="o", color=COLOURS[0], capsize=3, ms=5, lw=1.4)
             values = list(cell.values.values())
-            axes.plot([place + 0.16] * len(values), values, ".", color=MUTED, ms=4)
+            axes.plot(values, [place + 0.22] * len(values), ".", color=MUTED, ms=3)
         if paper is not None and experiment.papers_data(table.scale):
-            axes.errorbar(place - 0.16, paper[0], paper[1], fmt="o", mfc="none", color=COLOURS[1], capsize=3, ms=6)
-    axes.set_xticks(range(len(experiment.rows)), [row.label for row in experiment.rows.values()])
-    axes.set(title=experiment.title, ylabel=column.label, xlim=(-0.6, len(experiment.rows) - 0.4))
-    axes.grid(visible=False, axis="x")
+            axes.errorbar(paper[0], place - 0.22, xerr=paper[1], fmt="o", mfc="none", color=COLOURS[1], capsize=3, ms=5)
+    axes.set_yticks(range(len(experiment.rows)), [row.label for row in experiment.rows.values()])
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set(xlabel=column.label, ylim=(len(experiment.rows) - 0.4, -0.6))
+    figure.suptitle(fill(experiment.title, 60), x=0.01, ha="left", fontsize=10.5, fontweight="bold")  # beyond the axes
+    axes.grid(visible=False, axis="y")
     caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting; small dots: the runs")
     return figure
 

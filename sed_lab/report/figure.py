@@ -23,6 +23,8 @@ from sed_lab.report.style import COLOURS, DASHES, INK, LINE, MUTED, class_style,
 from sed_lab.run.record import analyses
 from sed_lab.run.trust import own_analyses
 
+WIDTH = 4.6  # inches of a figure whose letters can be read on a telephone: panels stand below each other
+
 
 @styled
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -34,9 +36,9 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     losses = [key for key in keys if "loss" in key]
     measures = [key for key in keys if key.startswith("val/") and "loss" not in key]
     panels = [(title, found) for title, found in (("Loss", losses), ("Validation", measures)) if found]
-    figure = new_figure(4.6 * max(1, len(panels)), 4.2)
+    figure = new_figure(WIDTH, 4.2 * max(1, len(panels)))
     for place, (title, found) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(len(panels), 1, place)
         for number, key in enumerate(found):
             points = [(row.get("epoch", i) + 1, row[key]) for i, row in enumerate(history) if key in row]
             colour, dash = class_style(number)
@@ -45,7 +47,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axes.set(title=title, xlabel="epoch")
         axes.margins(x=0.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if len(found) < 8 else 2, fontsize=7.5)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if len(found) < 8 else 2)
     return figure
 
 
@@ -61,7 +63,7 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     tables = {name: systems[name][kinds[name]]["per_class"] for name in names}
     counts = {label: row.get("n_reference") or 0 for table in tables.values() for label, row in table.items()}
     labels = sorted(counts, key=lambda label: counts[label])
-    figure = new_figure(6.4, 1.1 + 0.42 * max(1, len(labels)))
+    figure = new_figure(WIDTH, 1.1 + 0.42 * max(1, len(labels)))
     axes = figure.add_subplot()
     height = 0.8 / max(1, len(names))
     for number, name in enumerate(names):
@@ -75,7 +77,7 @@ def per_class_f1(metrics: Mapping[str, Any]) -> Figure:
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
     how = ", decoders tuned class by class" if tuned else ""
-    axes.set(title="Event F1 per class", xlabel=f"F1{how} (n: reference events)", xlim=(0, 1))
+    axes.set(title="Event F1 per class", xlabel=f"F1{how}\nn: reference events", xlim=(0, 1))
     if len(names) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names), borderaxespad=0.1)
     return figure
@@ -90,10 +92,10 @@ def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> Figure:
     """
     names = [name for name in ("psds1", "psds2") if any(found.get(name) for found in curves.values())]
     first = next(iter(curves))
-    figure = new_figure(4.6 * max(1, len(names)), 3.6)
+    figure = new_figure(WIDTH, 3.4 * max(1, len(names)) + 0.6)
     handles: dict[str, Any] = {}
     for place, name in enumerate(names, start=1):
-        axes = figure.add_subplot(1, len(names), place)
+        axes = figure.add_subplot(len(names), 1, place)
         for order, (system, found) in enumerate(curves.items()):
             curve = found.get(name) or {}
             for number, (label, line) in enumerate(curve.get("per_class", {}).items() if order == 0 else ()):
@@ -104,10 +106,11 @@ def psd_roc(curves: Mapping[str, Any], metrics: Mapping[str, Any]) -> Figure:
                 x, y, dash = curve["efpr"], curve["etpr"], DASHES[order % len(DASHES)]
                 (handles[system],) = axes.plot(x, y, dash, color=INK, lw=2.2, drawstyle="steps-post", zorder=3)
         value = metrics.get("systems", {}).get(first, {}).get(name, {}).get("exact")
-        axes.set(title=name.upper() + ("" if value is None else f"  {value:.3f}  ({first})"))
+        of = f"{first}, decoder as configured" if metrics.get("tuned") else first
+        axes.set(title=name.upper() + ("" if value is None else f"  {value:.3f}  ({of})"))
         axes.set(xlabel="effective FP rate [per hour]", ylabel="effective TP rate", ylim=(0, 1.02), xlim=(0, 100))
     if handles:
-        figure.legend(list(handles.values()), list(handles), loc="outside right upper")
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""One page about all papers at a scale: claims counted, what they cost, what was learned, which did not survive.
+"""All papers at a scale: claims counted, what they cost, what was learned, which did not survive.
 
 What was learned of a paper stands in ``experiments/<paper>/learned.md``: a heading with the paper's name, and sentences
 written by hand. ``{fig3/1b}`` in a sentence stands for what the records say of claim 1b of table fig3 (holds, fails,
@@ -42,7 +42,16 @@ class Paper:
     @property
     def words(self) -> Counter[str]:
         """The claims by verdict; those of which no run says anything count under `TO_BE_RUN`."""
-        return Counter(_word(table, claim) for table in self.tables for claim in table.verdicts)
+        return Counter({word: len(claims) for word, claims in self.claims.items()})
+
+    @property
+    def claims(self) -> Mapping[str, Sequence[tuple[Table, str]]]:
+        """The claims by verdict, as `words` counts them: the table of each, and its sentence."""
+        found: dict[str, list[tuple[Table, str]]] = {}
+        for table in self.tables:
+            for claim, line in zip(table.experiment.claims, claims_grid(table)[1], strict=True):
+                found.setdefault(_word(table, claim.id), []).append((table, line[0]))
+        return found
 
     @property
     def runs(self) -> Mapping[Path, Mapping[str, Any]]:

@@ -7,6 +7,8 @@
   const dashes = ["", "7 4", "2 3", "8 3 2 3"];
   const SVG = "http://www.w3.org/2000/svg";
   let system = data.systems[0];
+  const few = 10; // so many clips are shown until more are asked for
+  let limit = few;
 
   const make = (tag, className, text) => {
     const node = document.createElement(tag);
@@ -56,6 +58,11 @@
       for (const [key, value] of Object.entries({ x1: 0, x2: clip.duration, y1: 1 - data.threshold, y2: 1 - data.threshold })) line.setAttribute(key, value);
       svg.append(line);
     }
+    if (result.hop) for (const level of [0, 0.5, 1]) { // the scale; without frames there is nothing to read on it
+      const mark = make("span", "level", String(level));
+      mark.style.bottom = `${8 + 84 * level}%`;
+      field.append(mark);
+    }
     for (const shown of result.shown) {
       const read = make("span", "read");
       const swatch = make("i");
@@ -75,7 +82,7 @@
       svg.append(line);
       state.readouts.push({ values, hop: result.hop, output: value });
     }
-    field.append(svg);
+    field.prepend(svg);
     if (!state.readouts.length) field.style.display = "none";
     return row;
   }
@@ -220,8 +227,9 @@
     let count = 0;
     for (const card of cards) {
       const clip = clipOf(card);
-      card.hidden = !matches(clip);
-      count += Number(!card.hidden);
+      const found = matches(clip);
+      count += Number(found);
+      card.hidden = !found || count > limit;
       if (card.hidden) card.querySelector("audio")?.pause();
       const verdict = card.querySelector(".verdict");
       verdict.innerHTML = clip.systems[system].verdict; // written by page.py from numbers alone
@@ -230,6 +238,8 @@
     list.append(...cards);
     $("count").textContent = `${count} of ${cards.length} clips`;
     $("nothing").hidden = count > 0;
+    $("rest").hidden = count <= limit;
+    $("more").textContent = `Show the other ${count - limit} clips`;
   }
 
   // ---- light and dark ------------------------------------------------------------------------------------------
@@ -257,9 +267,16 @@
     moveCursor(card);
     seen.observe(card);
   }
-  for (const id of ["by-class", "by-error", "order"]) $(id).addEventListener("change", update);
-  $("system").addEventListener("change", () => { system = $("system").value; update(); });
-  $("reset").addEventListener("click", () => { $("by-class").value = ""; $("by-error").value = "all"; update(); });
+  const anew = () => { limit = few; update(); };
+  for (const id of ["by-class", "by-error", "order"]) $(id).addEventListener("change", anew);
+  $("system").addEventListener("change", () => { system = $("system").value; anew(); });
+  $("reset").addEventListener("click", () => { $("by-class").value = ""; $("by-error").value = "all"; anew(); });
+  $("more").addEventListener("click", () => {
+    const next = cards.find((card) => card.hidden && matches(clipOf(card)));
+    limit = cards.length;
+    update();
+    next.querySelector(".stage").focus(); // the keyboard goes on where the new clips begin
+  });
   $("tools").addEventListener("submit", (event) => event.preventDefault());
   $("tools").hidden = false;
   update();

@@ -1,4 +1,5 @@
-"""One self-contained HTML file of a run: its facts, metrics and figures, and its test clips to look at and listen to.
+"""One self-contained HTML file of a run: the answer, its figures, its test clips to look at and listen to, and then,
+class by class and number by number, all that was measured.
 
     python -m sed_lab.report.page RUN [OUTPUT.html]
 
@@ -25,10 +26,12 @@ from sed_lab.files import write_text
 from sed_lab.report.figure import curve_figures
 from sed_lab.report.page_clip import ClipCards, clip_cards
 from sed_lab.report.page_decoder import decoder_markup
-from sed_lab.report.page_table import facts_markup, metrics_markup, per_class_markup, tiles_markup
+from sed_lab.report.page_table import answer_markup, facts_markup, metrics_markup, per_class_markup
 from sed_lab.report.run_folder import RunFolder, read_run
 from sed_lab.report.style import COLOURS, INK, LINE, MUTED, svg_text
 from sed_lab.run.trust import understood
+
+Section = tuple[str, str, str]  # its address on the page, its title, its markup
 
 
 def write_page(
@@ -52,6 +55,8 @@ def write_page(
     run = run if isinstance(run, RunFolder) else read_run(run)
     cards = clip_cards(run, max_clips, audio_budget)
     script = asset("page.js")
+    before, after = _figures(run, analysis), _numbers(run)
+    there = [*before, ("clips", "Test clips", ""), *after]
     data = {
         "classes": run.classes,
         "systems": run.systems,
@@ -65,9 +70,10 @@ def write_page(
         css=asset("page.css"),
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        tiles=tiles_markup(run),
-        facts=facts_markup(run),
-        sections=_sections(run, analysis),
+        answer=answer_markup(run),
+        jumps="".join(f'<a href="#{key}">{title}</a>' for key, title, _ in there),
+        before=_sections(before),
+        after=_sections(after),
         clips_note=_clips_note(run, cards),
         class_options=_class_options(run, cards),
         system_options="".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in run.systems),
@@ -91,28 +97,38 @@ def asset(name: str) -> str:
     return files("sed_lab.report").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
 
 
-def _sections(run: RunFolder, analysis: Sequence[str] | None) -> str:
-    parts = [("decoder", "Detections", decoder_markup(run)), ("metrics", "Metrics", metrics_markup(run))]
-    parts.append(("classes", "Per class", per_class_markup(run)))
+def _figures(run: RunFolder, analysis: Sequence[str] | None) -> list[Section]:
     drawings = [
         f'<figure aria-label="{escape(caption)}">{page_svg(svg_text(figure), name)}'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for name, (figure, caption) in curve_figures(run, analysis).items()
     ]
-    parts.append(("figures", "Figures", "\n".join(drawings)))
+    return [("figures", "Figures", f'<div class="figures">{"".join(drawings)}</div>')] if drawings else []
+
+
+def _numbers(run: RunFolder) -> list[Section]:
+    parts = [
+        ("classes", "Per class", per_class_markup(run)),
+        ("decoder", "Decoder", decoder_markup(run)),
+        ("metrics", "All numbers", metrics_markup(run)),
+        ("run", "The run", facts_markup(run)),
+    ]
+    return [part for part in parts if part[2]]
+
+
+def _sections(parts: Sequence[Section]) -> str:
     return "\n".join(
         f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}\n</section>'
         for key, title, body in parts
-        if body
     )
 
 
 def page_svg(svg: str, name: str) -> str:
     """A figure for the page: colours become the page's own (light or dark), identifiers unique within it."""
     width = re.search(r' width="([\d.]+)pt" height="[\d.]+pt"', svg)
-    if width:  # one panel alone is not to fill the page
-        narrow = ' class="narrow"' if float(width[1]) < 400 else ""
-        svg = svg.replace(width[0], f' role="img"{narrow}', 1)
+    if width:  # what is wider than a telephone scrolls by itself there; one panel alone is not to fill the page
+        wide = ' class="wide"' if float(width[1]) > 400 else ""
+        svg = svg.replace(width[0], f' role="img"{wide}', 1)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
@@ -143,9 +159,11 @@ def _clips_note(run: RunFolder, cards: ClipCards) -> str:
     more = "" if shown == cards.total else "Most are the worst ones, the others are spread over the ranking. "
     quiet = f"{cards.silent} clips come without sound. " if cards.silent else ""
     return (
-        f'<p class="note">{which} {cards.total} test clips, worst first: by the clip\'s event F1 over all classes, '
-        f"2·found / (2·found + missed + false alarms); at equal F1 the clip with more errors first. {more}{quiet}"
-        f"{made}{rule} scores 1 when nothing is detected, else 0.</p>"
+        f'<p class="note">{which} {cards.total} test clips, worst first. {more}{quiet}</p>'
+        "<details><summary>How clips are judged</summary>"
+        '<p class="note">By the clip\'s event F1 over all classes, 2·found / (2·found + missed + false alarms); at'
+        f" equal F1 the clip with more errors first. {made}{rule} scores 1 when nothing is detected, else 0.</p>"
+        "</details>"
     )
 
 

@@ -14,6 +14,7 @@ from sed_lab.report.clip_view import Verdict, choose, judge, judge_run, shown_cl
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.sound import LogMelMaker, LogMelPicture, clip_audio, encode_audio, rows_picture
 from sed_lab.types import Event
+from sed_lab.waiting import track
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def clip_cards(run: RunFolder, max_clips: int, audio_budget: int) -> ClipCards:
         chosen = sorted(chosen, key=lambda verdict: verdict.clip_id)
     maker = LogMelMaker(run.config.get("feature"))
     markup, data, left, silent = [], [], audio_budget, 0
-    for number, verdict in enumerate(chosen):
+    for number, verdict in enumerate(track(chosen, len(chosen), "putting test clips on the page")):
         sound, picture, duration = seen_and_heard(run, verdict, maker)
         source = None
         if sound is not None:

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
 
+from sed_lab.metric.measure import flatten
 from sed_lab.report.run_folder import RunFolder
 from sed_lab.report.table_text import code_in_words, hardware_in_words
-from sed_lab.run.answer import UNDEFINED
-from sed_lab.run.record import best_in_words
+from sed_lab.run.answer import UNDEFINED, answer_grid, beside_answer
 
-NAMES = {
-    "event_f1_class_tuned": "Event F1, tuned class by class",
-    "segment_f1_class_tuned": "Segment F1, tuned class by class",
-    "false_alarms_class_tuned": "False alarms, tuned class by class",
-    "psds1_class_tuned": "PSDS scenario 1, tuned class by class",
-    "psds2_class_tuned": "PSDS scenario 2, tuned class by class",
-    "psds1": "PSDS scenario 1",
-    "psds2": "PSDS scenario 2",
-    "event_f1": "Event F1",
-    "event_f1_tuned": "Event F1, tuned threshold",
-    "event_f1_optimistic": "Event F1, optimistic: threshold chosen on the test clips",
-    "intersection_f1": "Intersection F1",
-    "segment_f1": "Segment F1",
-    "false_alarms": "False alarms",
-    "tagging_f1": "Tagging F1",
-    "eer": "Equal error rate",
-    "ranking": "Ranking of clips",
-    "accuracy": "Accuracy",
+GROUPS = {
+    "Events": {
+        "event_f1_class_tuned": "Event F1, tuned class by class",
+        "event_f1": "Event F1",
+        "event_f1_tuned": "Event F1, tuned threshold",
+        "event_f1_optimistic": "Event F1, optimistic: threshold chosen on the test clips",
+        "intersection_f1": "Intersection F1",
+    },
+    "Segments": {
+        "segment_f1_class_tuned": "Segment F1, tuned class by class",
+        "segment_f1": "Segment F1",
+    },
+    "PSDS": {
+        "psds1_class_tuned": "PSDS scenario 1, tuned class by class",
+        "psds2_class_tuned": "PSDS scenario 2, tuned class by class",
+        "psds1": "PSDS scenario 1",
+        "psds2": "PSDS scenario 2",
+    },
+    "False alarms": {
+        "false_alarms_class_tuned": "False alarms, tuned class by class",
+        "false_alarms": "False alarms",
+    },
+    "Whole clips": {
+        "tagging_f1": "Tagging F1",
+        "eer": "Equal error rate",
+        "ranking": "Ranking of clips",
+        "accuracy": "Accuracy",
+    },
 }
+WORDS = 28  # letters of a cell that is no number
+OTHERS = "Others"  # what analyses add
 PARTS = {
     "exact": "exact",
     "operating_points": "50 thresholds",
@@ -55,32 +67,35 @@ PARTS = {
 }
 
 
-def tiles_markup(run: RunFolder) -> str:
-    """The few numbers one looks for first, of the first system: those of its tuned decoders, where it has such."""
-    name, system = next(iter(run.measured.items()), ("", {}))
-    how = ", tuned class by class" if run.is_tuned(name) else ""
-    wanted = (
-        (run.shown("event_f1", name), "macro", f"event F1, macro{how}"),
-        (run.shown("segment_f1", name), "macro", f"segment F1, macro{how}"),
-        (run.shown("psds1", name), "exact", f"PSDS1{how}"),
-        (run.shown("psds2", name), "exact", f"PSDS2{how}"),
-        ("tagging_f1", "macro", "tagging F1, macro"),
-        ("accuracy", "argmax", "argmax accuracy"),
-        ("accuracy", "element_wise", "element-wise accuracy"),
+def answer_markup(run: RunFolder) -> str:
+    """What the run came to, with the numbers and names that `sed_lab.run.answer` prints: of the first system large,
+    where there are more of all as a table, and in words what they are of.
+    """
+    record = {**run.record, "systems": run.measured, "detector": {"tuned": run.tuned}}
+    record["metrics"] = flatten(run.metrics) if run.measured else {}
+    head, lines = answer_grid(record)
+    facts = beside_answer(record)
+    if (status := record.get("status", "complete")) != "complete":
+        facts = {"status": f"{status}: {record['reason']}" if record.get("reason") else status, **facts}
+    tiles = ""
+    if lines:
+        system, decoder, *values = lines[0]
+        shown = [(name, value) for name, value in zip(head[2:], values, strict=True) if value != UNDEFINED]
+        items = "".join(f"<li><b>{value}</b><span>{escape(name)}</span></li>" for name, value in shown)
+        said = f"Test clips, {system}, decoder: {decoder}"
+        tiles = f'<p class="of">{escape(said)}</p><ul class="tiles" aria-label="{escape(said)}">{items}</ul>'
+    items = "".join(
+        f"<div><dt>{escape(key.capitalize())}</dt><dd>{escape(said)}</dd></div>" for key, said in facts.items()
     )
-    found = [(label, number(part(system, key, kind))) for key, kind, label in wanted]
-    tiles = "".join(f"<li><b>{value}</b><span>{label}</span></li>" for label, value in found if value != UNDEFINED)
-    return f'<ul class="tiles" aria-label="Main results, {escape(name)}">{tiles}</ul>' if tiles else ""
+    own = f'<dl class="facts">{items}</dl>' if items else ""
+    return tiles + (table(head, lines) if len(lines) > 1 else "") + own
 
 
 def facts_markup(run: RunFolder) -> str:
-    """What was run, on what, when and how long."""
+    """What was run, on what, when and how."""
     record, config = run.record, run.config
-    dataset, reason, link = record.get("dataset", {}), record.get("reason"), str(record.get("wandb"))
-    status, seconds, rate = record.get("status", ""), record.get("training_seconds"), record.get("clips_per_second")
-    started, finished = (
-        datetime.fromisoformat(record[key]) if key in record else None for key in ("started", "finished")
-    )
+    dataset, link, rate = record.get("dataset", {}), str(record.get("wandb")), record.get("clips_per_second")
+    started = datetime.fromisoformat(record["started"]) if "started" in record else None
     facts = {
         "Dataset": dataset.get("name") or target(config.get("dataset")),
         "Dataset fingerprint": dataset.get("fingerprint", "")[:12],
@@ -88,11 +103,8 @@ def facts_markup(run: RunFolder) -> str:
         "Decoder, as configured": target(config.get("decoder")),
         "Seed": record.get("seed", ""),
         "Config hash": record.get("config_hash", ""),
-        "Status": f"{status}: {reason}" if reason else status,
-        "Kept weights": best_in_words(record),
         "Date": f"{started:%Y-%m-%d %H:%M %Z}".strip() if started else "",
-        "Duration": spell((finished - started).total_seconds() if started and finished else None),
-        "Training": ", ".join(filter(None, (spell(seconds), f"{rate:.3g} clips/s" if rate else ""))),
+        "Speed": f"{rate:.3g} clips/s in training" if rate else "",
         "Hardware": hardware_in_words(record["hardware"]) if "hardware" in record else "",
         "Code": code_in_words(record["code"]),
     }
@@ -107,19 +119,28 @@ def facts_markup(run: RunFolder) -> str:
 
 
 def metrics_markup(run: RunFolder) -> str:
-    """One row a metric, one column a system, the settings folded below."""
-    systems = run.measured.values()
-    rows = []
-    for key in dict.fromkeys([*NAMES, *(key for system in systems for key in system)]):
-        for kind in dict.fromkeys(kind for system in systems for kind in scalars(system.get(key))):
-            title = NAMES.get(key, key) + (f", {PARTS.get(kind, kind.replace('_', ' '))}" if kind else "")
-            rows.append([title, *(number(part(system, key, kind)) for system in systems)])
-    settings = folded("Settings of these metrics", run.metrics.get("settings", {}))
+    """Every number there is, in groups to unfold: a row a number, a column a system; the settings last."""
+    known = {key for names in GROUPS.values() for key in names}
+    others = {key: key for system in run.measured.values() for key in system if key not in known}
+    parts = []
+    for group, names in {**GROUPS, OTHERS: others}.items():
+        rows = [row for key, title in names.items() for row in _metric_rows(run, key, title)]
+        if rows:
+            summary = f"<summary>{group} <small>{len(rows)} numbers</small></summary>"
+            parts.append(f"<details>{summary}{table(['Metric', *run.measured], rows)}</details>")
     note = (
         '<p class="note">Tuned class by class: each by the decoder that was best for it on held-out clips, every class'
         " with its own settings. All others: by the decoder as configured.</p>"
     )
-    return (note if run.tuned else "") + table(["Metric", *run.measured], rows) + settings if rows else ""
+    settings = folded("Settings of these metrics", run.metrics.get("settings", {}))
+    return (note if run.tuned else "") + "".join(parts) + settings if parts else ""
+
+
+def _metric_rows(run: RunFolder, key: str, title: str) -> Iterator[list[str]]:
+    systems = run.measured.values()
+    for kind in dict.fromkeys(kind for system in systems for kind in scalars(system.get(key))):
+        name = title + (f", {PARTS.get(kind, kind.replace('_', ' '))}" if kind else "")
+        yield [name, *(number(part(system, key, kind)) for system in systems)]
 
 
 def per_class_markup(run: RunFolder) -> str:
@@ -154,15 +175,28 @@ def per_class_markup(run: RunFolder) -> str:
     return table(head, rows) + note
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column names its rows; it scrolls sideways by itself on narrow screens."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table whose first column names its rows.
+
+    Columns of words break their lines. On narrow screens a table of more than three columns stands row by row, each
+    cell under its column's name.
+    """
+    rows = list(lines)
+    words = [any(len(row[place]) > WORDS for row in rows) for place in range(len(head))]
+    style = [' class="words"' if of_words else "" for of_words in words]
+    top = "".join(f'<th scope="col"{one}>{escape(cell)}</th>' for cell, one in zip(head, style, strict=True))
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        f'<tr><th scope="row"{style[0]}>{escape(row[0])}</th>'
+        + "".join(
+            f'<td data-of="{escape(name)}"{one}>{escape(cell)}</td>'
+            for name, cell, one in zip(head[1:], row[1:], style[1:], strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
+    many = " many" if len(head) > 3 else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(head[0])} table">'
+        f'<div class="scroll{many}" tabindex="0" role="region" aria-label="{escape(head[0])} table">'
         f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -199,14 +233,6 @@ def target(node: Any) -> str:
         if isinstance(node, Mapping)
         else str(node or "")
     )
-
-
-def spell(seconds: float | None) -> str:
-    """Seconds as people say them; nothing where there are none."""
-    if seconds is None or seconds < 90:
-        return "" if seconds is None else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def folded(title: str, settings: Mapping[str, Any]) -> str:

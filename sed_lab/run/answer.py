@@ -9,6 +9,7 @@ from typing import Any
 
 from sed_lab.errors import plain, visible
 from sed_lab.run.record import best_in_words, minutes_of
+from sed_lab.waiting import time_in_words
 
 UNDEFINED = "\u2013"  # a class without reference events has no F1
 COLUMNS = {
@@ -51,33 +52,47 @@ def tuned_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return (record.get("detector") or {}).get("tuned") or {}
 
 
-def print_answer(folder: Path, record: Mapping[str, Any], page: Path | None) -> None:
-    """The answer of a complete run as a table, which weights and decoders it is of, the time, and where all lies."""
-    from sed_lab.run.show import time_in_words
-
+def answer_grid(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """`answer` as head and lines of a table, with the decoder of each system in words; no lines where it is empty."""
     tuned, found = tuned_of(record), answer(record)
     columns = [column for column in COLUMNS if any(column in values for values in found.values())]
     lines = [
-        [system, decoder_of(tuned, system), *(number(values.get(column)) for column in columns)]
+        [system, decoder_in_words(tuned, system), *(number(values.get(column)) for column in columns)]
         for system, values in found.items()
     ]
-    if lines:
-        print_grid(["test clips", "decoder", *columns], lines, left=2)
+    return ["test clips", "decoder", *columns], lines
+
+
+def beside_answer(record: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers of an answer are of, in words: the decoders tuned, the weights kept, and the time it took."""
+    tuned, said, minutes = tuned_of(record), best_in_words(record), minutes_of(record)
+    facts = {}
     if tuned:
-        print(plain(f"decoders tuned class by class on {tuned['on']}, where {tuned['system']} was best"))
-    if said := best_in_words(record):
-        print(f"kept weights: {said}")
-    minutes = minutes_of(record)
+        facts["decoders"] = f"tuned class by class on {tuned['on']}, where {tuned['system']} was best"
+    if said:
+        facts["kept weights"] = said
     if minutes is not None:
-        trained = time_in_words(record["training_seconds"])
-        print(f"time: {time_in_words(60 * minutes)}, training {trained}")
+        trained = record.get("training_seconds")
+        facts["time"] = time_in_words(60 * minutes) + (
+            "" if trained is None else f", training {time_in_words(trained)}"
+        )
+    return facts
+
+
+def print_answer(folder: Path, record: Mapping[str, Any], page: Path | None) -> None:
+    """The answer of a complete run as a table, which weights and decoders it is of, the time, and where all lies."""
+    head, lines = answer_grid(record)
+    if lines:
+        print_grid(head, lines, left=2)
+    for name, said in beside_answer(record).items():
+        print(plain(f"{name}: {said}"))
     print(f"run: {folder}")
     if page:
         print(f"page: {page}")
 
 
-def decoder_of(tuned: Mapping[str, Any], system: str) -> str:
-    """What the decoder that detects for a system works with, in words, by what `tuned_of` gives."""
+def decoder_in_words(tuned: Mapping[str, Any], system: str) -> str:
+    """What decodes ``system``: the kind of the one tuned class by class, else the decoder as configured."""
     from sed_lab.run.tuned import in_words
 
     own = tuned.get("systems", {}).get(system)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from sed_lab.files import read_json, write_json
-from sed_lab.run.answer import COLUMNS, answer, decoder_of, tuned_of
+from sed_lab.run.answer import COLUMNS, answer, decoder_in_words, tuned_of
 from sed_lab.run.tuned import in_words
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def numbers(record: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {f"test/{name}": value for name, value in record["metrics"].items()}
     found |= {name: record[name] for name in FACTS if record.get(name) is not None}
     for system, values in list(answer(record).items())[:1]:
-        found |= {"answer/system": system, "answer/decoder": decoder_of(tuned_of(record), system)}
+        found |= {"answer/system": system, "answer/decoder": decoder_in_words(tuned_of(record), system)}
         found |= {f"answer/{COLUMNS[column]}": value for column, value in values.items()}
     return found
 

@@ -31,7 +31,7 @@ def build_trainer(
     from sed_lab.run.assemble import build
     from sed_lab.run.collect import Evaluation
     from sed_lab.run.keep import BestWeights, WholeCheckpoints
-    from sed_lab.run.progress import Bars, History, PlainProgress, on_terminal, quiet
+    from sed_lab.run.progress import Bars, History, PlainProgress, TimeLeft, on_terminal, quiet
     from sed_lab.run.resume import Resuming
 
     checkpoints = folder / "checkpoints"
@@ -43,7 +43,7 @@ def build_trainer(
         BestWeights(checkpoints, cfg.trainer.check_val_every_n_epoch) if objective else keep("best", mode="max"),
         keep("last"),
         Resuming(checkpoints / "last.ckpt", cfg.trainer.get(OWN)),
-        Bars() if on_terminal() else PlainProgress(),
+        *([TimeLeft(), Bars()] if on_terminal() else [PlainProgress()]),
         *(build(node) for node in (cfg.get("callbacks") or {}).values()),
     ]
     quiet()
@@ -90,7 +90,8 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt from None
     except BadAudio as error:  # all of them are named, not the first only
         clips = (clip for subset in data.corpus.subsets.values() for clip in subset.clips)
-        bad = check_audio([clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES])
+        paths = [clip.path for clip in clips if clip.path.suffix.lower() in SUFFIXES]
+        bad = check_audio(paths, label="looking for other recordings that cannot be used")
         if len(bad) > 1:
             named = some((f"{path} ({reason})" for path, reason in bad), "; ")
             raise InputError(f"{len(bad)} audio files cannot be used, replace or remove them: {named}") from error

@@ -9,6 +9,7 @@ import math
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
 from sed_lab.files import write_text
-from sed_lab.run.keep import validated
+from sed_lab.run.keep import BestWeights, validated
+from sed_lab.waiting import EVERY, FIRST, time_in_words
+
+SELDOM = 0.01  # of the time training takes so far: plain lines within an epoch come no closer than that
 
 
 def on_terminal() -> bool:
@@ -44,33 +48,109 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-class Bars(RichProgressBar):
-    """Lightning's bars with the loss, without the logger's version, which pushed it off narrow terminals."""
+class TimeLeft(pl.Callback):
+    """How long training will still take, validation included.
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+    Batches and validations take as long as those so far in this process; before the first validation, a batch of it as
+    long as one of training. ``clock`` gives seconds.
+    """
 
-
-class PlainProgress(pl.Callback):
-    """One line an epoch: epoch, loss, rate, time left."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = self.validating_since = self.clock()
+        self.batches = self.validations = self.validated_here = 0
+        self.validating = 0.0  # seconds, of all validations that ended
+        data = trainer.datamodule if self._validations(trainer) else None  # type: ignore[attr-defined]
+        loaders = data.val_dataloader() if data else []
+        self.to_validate = sum(len(loader) for loader in loaders)  # batches; Lightning counts them at the first one
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validated_here = 0  # validations of this epoch
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.batches += 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validating_since = self.clock()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validations, self.validated_here = self.validations + 1, self.validated_here + 1
+        self.validating += self.clock() - self.validating_since
+
+    def left(self, trainer: pl.Trainer) -> float | None:
+        """Seconds; None before the first batch, and where no number of epochs is given."""
+        per_epoch, epochs = trainer.num_training_batches, trainer.max_epochs
+        if not self.batches or not epochs or epochs < 0 or math.isinf(per_epoch):
+            return None
+        running = self.clock() - self.validating_since if trainer.validating else 0.0
+        a_batch = (self.clock() - self.began - self.validating - running) / self.batches
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # of this epoch
+        batches = (epochs - trainer.current_epoch) * per_epoch - done
+        a_validation = self.validating / self.validations if self.validations else a_batch * self.to_validate
+        validations = self._validations(trainer) - self.validated_here
+        return max(0.0, batches * a_batch + validations * a_validation - min(running, a_validation))
+
+    def _validations(self, trainer: pl.Trainer) -> int:
+        """How many there are from the beginning of this epoch on, as `keep.BestWeights` decides; without it none."""
+        every = [one.every for one in trainer.callbacks if isinstance(one, BestWeights)]  # type: ignore[attr-defined]
+        last = trainer.max_epochs or 0
+        due = [n for n in range(trainer.current_epoch + 1, last + 1) if every and (n % every[0] == 0 or n == last)]
+        between = trainer.val_check_batch
+        return len(due) * (int(trainer.num_training_batches // between) if isinstance(between, int) else 1)
+
+
+class Bars(RichProgressBar):
+    """Lightning's bars with the loss and the time left of the whole training, without the logger's version, which
+    pushed them off narrow terminals.
+    """
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        shown = {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        left = next((one.left(trainer) for one in trainer.callbacks if isinstance(one, TimeLeft)), None)  # type: ignore[attr-defined]
+        at_most = "at most " if pl_module.stops_early else ""
+        return shown if left is None else {"left in all": f"{at_most}{time_in_words(left)}", **shown}
+
+
+class PlainProgress(TimeLeft):
+    """One line an epoch: epoch, loss, rate, time left; of what takes long, such as testing, lines in between."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         # Where an epoch goes on, what is done of it took no time of this try.
         within = trainer.fit_loop.restarted_mid_epoch
         self.batches_before = trainer.fit_loop.epoch_loop.batch_progress.current.ready if within else 0
-        self.started = self.epoch_started = time.monotonic()
-        self.first_epoch = trainer.current_epoch + self.batches_before / trainer.num_training_batches
+        self.epoch_started = self.first = self.said = self.clock()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_started, self.batches_before = time.monotonic(), 0
+        super().on_train_epoch_start(trainer, pl_module)
+        self.epoch_started, self.batches_before = self.clock(), 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        super().on_train_batch_end()
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if done < trainer.num_training_batches:
+            self._between(trainer, f"batch {done} of {trainer.num_training_batches}")
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self._between(trainer, f"validation, batch {batch_idx + 1}")
+
+    def _between(self, trainer: pl.Trainer, done: str) -> None:
+        now = self.clock()
+        if not trainer.is_global_zero or now - self.said < max(EVERY, SELDOM * (now - self.first)):
+            return
+        left, self.said = self.left(trainer), now
+        if left is not None:
+            words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, {done}"
+            print(f"{words}, {time_in_words(left)} left", flush=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        done = trainer.current_epoch + 1 - self.first_epoch
-        total = trainer.max_epochs or 0
-        now = time.monotonic()
-        left = (now - self.started) / done * max(0, total - trainer.current_epoch - 1)
+        self.said = now = self.clock()
         rate = (int(trainer.num_training_batches) - self.batches_before) / (now - self.epoch_started)
         logged = trainer.callback_metrics
         names = ("train/loss", "val/objective") if validated(trainer) else ("train/loss",)
@@ -78,10 +158,21 @@ class PlainProgress(pl.Callback):
         parts = [f"{name} {float(logged[name]):.4f}" for name in shown]
         at_most = "at most " if pl_module.stops_early else ""
         print(
-            f"epoch {trainer.current_epoch + 1}/{total}  {'  '.join(parts)}  {rate:.2f} batches/s"
-            f"  {at_most}{left:.0f} s left",
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs or 0}  {'  '.join(parts)}  {rate:.2f} batches/s"
+            f"  {at_most}{self.left(trainer) or 0:.0f} s left",
             flush=True,
         )
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.first, self.tested = self.clock(), 0
+        self.said = self.first + FIRST - EVERY
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.tested, now, total = self.tested + 1, self.clock(), int(sum(trainer.num_test_batches))
+        if trainer.is_global_zero and now - self.said >= EVERY:
+            left = (now - self.first) / self.tested * (total - self.tested)
+            print(f"testing, batch {self.tested} of {total}, {time_in_words(left)} left", flush=True)
+            self.said = now
 
 
 class History(pl.Callback):

@@ -35,7 +35,7 @@ def score_run(
     import torch
 
     from sed_lab.run.collect import Evaluation
-    from sed_lab.run.progress import Bars, on_terminal, quiet
+    from sed_lab.run.progress import Bars, PlainProgress, on_terminal, quiet
 
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"device={device} is not there; use cpu{' or cuda' if torch.cuda.is_available() else ''}")
@@ -54,7 +54,7 @@ def score_run(
     trainer = pl.Trainer(
         accelerator=device,
         devices=1,
-        callbacks=[evaluation, *([Bars()] if on_terminal() else [])],
+        callbacks=[evaluation, Bars() if on_terminal() else PlainProgress()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=on_terminal(),

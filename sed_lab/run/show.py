@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from sed_lab.run.sweep import LEFT, end_with_parent
 from sed_lab.run.watch import ENDED, Watched, all_left, look, new_lines, percent, run_left, settle
+from sed_lab.waiting import time_in_words
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -93,13 +94,6 @@ def status_in_words(run: Watched) -> str:
     if run.status == LEFT:
         return f"{run.label} not started: {reason}"
     return f"{run.label} {run.status}: {reason} ({run.folder}/output.log)"
-
-
-def time_in_words(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class Lines:

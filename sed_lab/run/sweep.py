@@ -32,6 +32,7 @@ from sed_lab.errors import InputError, plain
 from sed_lab.files import read_json, write_json
 from sed_lab.run.process import end_with_parent, rank
 from sed_lab.run.record import read_record
+from sed_lab.waiting import shown
 
 # What an outer launcher may have left in the environment and a job must not take for its own rank.
 RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
@@ -56,12 +57,27 @@ def run_job(cfg: DictConfig) -> float | None:
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
-    value, reason = run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
+    with shown_job(f"job {hydra.job.num}", folder):
+        value, reason = run_process([*command, *hydra.overrides.task], folder, hydra.job.num, needed_gpus(cfg))
     if reason:
         print(plain(f"job {hydra.job.num} failed: {reason} ({folder}/output.log)"), file=sys.stderr)
     else:
         print(f"job {hydra.job.num} done: {folder}", flush=True)
     return value
+
+
+@contextmanager
+def shown_job(label: str, folder: Path) -> Iterator[None]:
+    """Show the last line that the job in ``folder`` prints while the block runs, of several at a time the first's."""
+    log = folder / "output.log"
+    former = log.stat().st_size if log.exists() else 0  # an earlier try's output is not this one's
+    with shown(label, show=not _in_worker(), says=lambda: plain(_last_line(log, former))):
+        yield
+
+
+def _in_worker() -> bool:
+    """Whether this is a launcher's worker process, as of joblib, and not the sweep's own."""
+    return os.environ.get(SWEEP_VARIABLE, "").endswith(f"-{os.getppid()}")
 
 
 def run_process(
@@ -74,8 +90,8 @@ def run_process(
     also when that one is killed. Where a cluster runs a job as several tasks, the first of them says how it ended.
     """
     command = [sys.executable, "-m", "sed_lab.train", *arguments, f"hydra.run.dir='{folder}'"]
-    if os.environ.get(SWEEP_VARIABLE, "").endswith(f"-{os.getppid()}"):
-        end_with_parent()  # a launcher's worker process
+    if _in_worker():
+        end_with_parent()
     folder.mkdir(parents=True, exist_ok=True)
     note(folder, number, "running")
     refused = ""
@@ -320,6 +336,7 @@ def killed_words(folder: Path) -> str:
     return f"killed, the last line of its output.log: {said}" if said else "killed without a word"
 
 
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+def _last_line(path: Path, first: int = 0) -> str:
+    """The last line of a file from byte ``first`` on; nothing where there is none."""
+    lines = path.read_bytes()[first:].decode(errors="replace").strip().splitlines() if path.exists() else []
     return lines[-1].removeprefix("error: ") if lines else ""

@@ -25,6 +25,7 @@ from sed_lab.metric.tune import Rule, Tuned, tune_by_class, tune_threshold
 from sed_lab.run.stored import by_clip, read_truth
 from sed_lab.scores import load_scores
 from sed_lab.types import Scores
+from sed_lab.waiting import track
 
 WORDS = {"MedianDecoder": "median filter", "BoxDecoder": "boxes"}
 
@@ -77,7 +78,7 @@ def tune_systems(
         given["rival"] = rival.fit(events, classes)
     rule = Rule(**{name: metric[name] for name in ("collar", "offset_share", "onset_only")})  # type: ignore[typeddict-item]
     found = {}
-    for name, scores in systems.items():
+    for name, scores in track(systems.items(), len(systems), f"tuning decoders on {tune_on}"):
         if scores.frame is not None:
             held_out = load_scores(tuning / f"{name}.npz")
             tried = {

@@ -19,7 +19,6 @@ from sed_lab.clip.audio_folder import (
     list_audio,
     resample_folder,
     resampled_path,
-    track,
     usable_audio,
 )
 from sed_lab.errors import InputError
@@ -209,17 +208,3 @@ def test_usable_audio_picks_the_folder_at_the_rate(source: Path) -> None:
     source.rmdir()
     assert len(usable_audio(source, 16000)) == 6
     assert usable_audio(source, 8000) == []
-
-
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(track(range(20), 20, "resampling")) == list(range(20))
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"resampling: {n} of 20" for n in range(2, 21, 2)]
-    assert list(track(range(3), 3, "resampling", show=False)) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
-
-
-def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(track(range(3), 3, "resampling")) == [0, 1, 2]
-    assert "100%" in capsys.readouterr().err

@@ -165,3 +165,23 @@ def test_a_call_that_is_ended_removes_its_folder_and_those_that_killed_ones_left
         work()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{own}1", f".reproduce-elsewhere-{ended.pid}"])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_job_prints_last_is_shown_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sed_lab.waiting.FIRST", 0.0)
+    monkeypatch.setattr("sed_lab.waiting.EVERY", 0.0)
+    (tmp_path / "output.log").write_text("epoch 9/9 of an earlier try\n")
+    with sweep.shown_job("job 3", tmp_path):
+        said = capsys.readouterr().err
+        with (tmp_path / "output.log").open("a") as log:
+            log.write("epoch 1/9  \x1b[31m7 s left\n")
+        while "epoch 1/9" not in said:
+            said += capsys.readouterr().err
+    assert "job 3: epoch 1/9 ?[31m7 s left" in said
+    assert "earlier" not in said
+    monkeypatch.setenv(sweep.SWEEP_VARIABLE, f"/sweep-{os.getppid()}")  # a worker of several
+    with sweep.shown_job("job 4", tmp_path):
+        pass
+    assert "job 4" not in capsys.readouterr().err
