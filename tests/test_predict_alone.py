@@ -102,7 +102,9 @@ def test_ctrl_c_leaves_whole_files_and_the_next_call_goes_on(tmp_path: Path) -> 
     (tmp_path / "stopped").mkdir()
     journal = tmp_path / "stopped/.all.tsv.done"
     call = [sys.executable, "-m", "sed_lab.predict", *words("stopped")]
-    process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(  # also where this process ignores Ctrl-C
+        call, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     while process.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > 4):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -142,8 +144,9 @@ def test_three_hours_take_little_more_memory_than_seconds(tmp_path: Path) -> Non
     _, short, _ = alone(run, tmp_path / "short.wav")
     tuned = read_json(run / "run.json")["detector"]["tuned"]["systems"]["model"]
     middle = tuned["rival"]["decoder"]["threshold"]["Cat"]
-    for decoder, threshold in (("best", "tuned"), ("median", f"{middle:.5f}")):
+    for decoder, threshold, an_hour in (("best", "tuned", 400), ("median", f"{middle:.5f}", 1000)):
         said, most, _ = alone(run, path, "--decoder", decoder, "--threshold", threshold)
-        assert len(said.splitlines()) > 1000 * HOURS
+        assert len(said.splitlines()) > an_hour * HOURS
         assert most < MEMORY
+        print(f"{decoder}: {most:.0f} MB of {HOURS} h, {short:.0f} MB of a minute")
         assert most - short < GROWTH, decoder
