@@ -53,7 +53,7 @@ def run(
 
 
 def tried(measure: Callable[[], dict[str, Any]], end: float) -> dict[str, Any]:
-    """What ``measure`` gives, or why there is nothing, so that the rest is measured still; ``end`` less a minute ends it."""
+    """What ``measure`` gives, or why there is nothing, so that the rest is still measured; the last minute is kept."""
     if time.monotonic() > end - 60:
         return {"left_out": "no time was left"}
     try:

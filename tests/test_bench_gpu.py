@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as bench
-from benchmarks import bench_gpu
+from benchmarks import bench_exchange, bench_gpu
 from benchmarks.full_size import PAPERS, FullSize, flop_of
 
 
@@ -87,3 +87,11 @@ def test_without_a_gpu_its_benchmark_is_skipped_with_a_sentence(
     assert bench.main() == (1 if gpu else 0)  # `own` gives nothing, as where a benchmark failed
     assert tried == measured
     assert ("gpu: skipped" in capsys.readouterr().out) is not gpu
+
+
+@pytest.mark.slow
+def test_every_gradient_is_exchanged_once_as_four_bytes() -> None:
+    found = bench_exchange.run()["bytes"]
+    assert found.keys() == PAPERS.keys()
+    assert all(one["reduced"] == 4 * one["parameters"] for one in found.values())
+    assert [name for name, one in found.items() if one["gathered_a_clip"]] == ["huang2021"]
