@@ -1,7 +1,7 @@
 """Clustering as many clips as AudioSet holds, in the paper's shares of its four classes: time, and memory at most.
 
-It is what each iteration of Arora et al. 2019 does between two epochs. Points are random unit vectors, which settle
-later than embeddings of sounds do: the iterations are the most there can be.
+It is what each iteration of Arora et al. 2019 does once. Points are random unit vectors, among which there are no
+clusters to find.
 """
 
 from __future__ import annotations
