@@ -11,8 +11,8 @@ A benchmark is a module with ``run() -> dict``. Its ``rows`` are what is compare
 
 and whatever else it returns is stored with them. ``results/bench.json`` keeps the last measurement of each benchmark
 with its date, hardware and code version, so that a part measured again does not disguise the age of the others;
-docs/performance.md shows them. With ``check`` nothing is stored: the ratios of both sides, which depend less on the
-machine than their times do, are compared with those stored.
+docs/performance.md shows them. ``gpu`` is left out where there is none. With ``check`` nothing is stored: the ratios of
+both sides, which depend less on the machine than their times do, are compared with those stored.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RESULTS = FOLDER.parent / "results" / "bench.json"
 PAGE = FOLDER.parent / "docs" / "performance.md"
 BLOCK = ("<!-- bench: speed -->\n", "<!-- end -->")
 LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
+NEEDS_GPU = {"gpu"}
 NOT_SPEED = {"quality"}  # docs/default.md shows it; seeds, not the machine, decide it
 SPREAD = 0.25  # of a ratio from one measurement to the next: what `check` lets pass
 
@@ -56,10 +57,13 @@ def main() -> int:
         write_json(arguments.into, measure(arguments.names[0]))
         return 0
     stored = read_json(RESULTS) if RESULTS.exists() else {}
+    if not names:
+        names = [name for name in known if name in stored and name not in NOT_SPEED] if checking else known
+    names = able(names)
     if checking:
-        return check(stored, names or [name for name in known if name in stored and name not in NOT_SPEED])
+        return check(stored, names)
     failed = []
-    for name in names or known:
+    for name in names:
         measured = in_own_process(name)
         if measured is None:
             failed.append(name)
@@ -71,6 +75,16 @@ def main() -> int:
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def able(names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that this machine can measure; of the others a line says why not."""
+    import torch
+
+    without = [] if torch.cuda.is_available() else [name for name in names if name in NEEDS_GPU]
+    for name in without:
+        print(f"{name}: skipped, as PyTorch finds no GPU on this machine")
+    return [name for name in names if name not in without]
 
 
 def check(stored: Mapping[str, Any], names: Sequence[str]) -> int:
@@ -97,7 +111,8 @@ def markdown(stored: Mapping[str, Any]) -> str:
     for name, one in stored.items():
         if name in NOT_SPEED:
             continue
-        measured = f"{one['date'][:10]}, {(one['code'].get('commit') or '')[:7]}, {one['hardware']['cores']} cores"
+        on = one["hardware"]["gpus"][0] if name in NEEDS_GPU else f"{one['hardware']['cores']} cores"
+        measured = f"{one['date'][:10]}, {(one['code'].get('commit') or '')[:7]}, {on}"
         for row in one["result"].get("rows", []):
             peer = "" if row.get("peer") is None else f"{_shown(row['peer'])} {row['unit']} ({row.get('name', 'peer')})"
             times = f"{better:.2f}" if (better := ratio(row)) else ""

@@ -84,8 +84,8 @@ class PlainFrontEnd(nn.Module):
 class PlainMeanTeacher:
     """One :meth:`step` is a training step: 12 synthetic, 12 weak and 24 unlabelled clips, in this order."""
 
-    def __init__(self, steps_of_rampup: int = 5900) -> None:
-        self.front_end, self.student = PlainFrontEnd(), PlainCRNN()
+    def __init__(self, steps_of_rampup: int = 5900, device: str = "cpu") -> None:
+        self.front_end, self.student = PlainFrontEnd().to(device), PlainCRNN().to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.student.parameters(), 1e-3, betas=(0.9, 0.999))
         self.s, self.rampup = 1, steps_of_rampup

@@ -257,7 +257,8 @@ def _score_parts(
             weight[first : first + keep] += share
         if heard is not None:
             heard(duration * len(batch) / len(plan))
-    frame = np.clip(frame / np.maximum(weight, 1e-6), 0, 1)
+    frame /= np.maximum(weight, 1e-6)
+    np.clip(frame, 0, 1, out=frame)  # in place: of a day, scores alone fill much memory
     return Scores((clip_id,), detector.classes, np.array([duration]), hop, (frame,), name=name)
 
 
@@ -297,10 +298,11 @@ def detect(detector: Detector, scores: Scores) -> tuple[Event, ...]:
 
 def _share(middle: np.ndarray, clip_seconds: float, windows: int, centred: bool) -> np.ndarray:
     """How much of each frame (its middle in seconds) a window on the grid, or one centred on a join, decides."""
-    joins = np.arange(1, windows) * clip_seconds
-    if len(joins) == 0:
+    if windows == 1:
         return np.ones(len(middle), np.float32)
-    distance = np.abs(middle[:, None] - joins[None]).min(axis=1)
+    before = np.floor(middle / clip_seconds)  # the number of the last join
+    around = np.stack([before, before + 1]).clip(1, windows - 1) * clip_seconds
+    distance = np.abs(middle - around).min(axis=0)
     grid = np.clip((distance - CROSSFADE / 2) / (CROSSFADE / 2), 0, 1)
     return (1 - grid if centred else np.maximum(grid, 1e-4)).astype(np.float32)
 

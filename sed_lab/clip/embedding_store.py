@@ -303,4 +303,4 @@ def _map(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     shape = (count, *dtype.shape)
     if not count:  # an empty file cannot be mapped
         return np.empty(shape, dtype.base)
-    return np.memmap(path, dtype.base, mode="r", shape=shape)
+    return np.asarray(np.memmap(path, dtype.base, mode="r", shape=shape))  # plain: a memmap's every index costs more

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sed_lab.errors import InputError, some
 from sed_lab.loss import Loss
+from sed_lab.method.fused import fused
 from sed_lab.method.gather import gather_rows
 from sed_lab.method.module import module_class
 from sed_lab.types import Batch, Input, Part, Shares
@@ -224,6 +225,9 @@ class SedMethod(LightningModule):
 
     def note(self, name: str, value: Tensor | float, batch: Batch) -> None:
         """Log a number as ``train/<name>``, its mean over an epoch's batches."""
+        if not isinstance(value, Tensor):
+            # Filled in there: copied to the device, it would wait for the device.
+            value = torch.full((), value, dtype=torch.get_default_dtype(), device=self.device)
         self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
 
     def diverged(self, what: str) -> InputError:
@@ -322,7 +326,9 @@ class SedMethod(LightningModule):
         return dict(self.trainer.strategy.broadcast(mine))
 
     def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.parameter_groups())
+        # Lightning does not clip the gradients of a fused optimiser in mixed precision.
+        fuses = self.device.type == "cuda" and not self.trainer.gradient_clip_val
+        return self.make_optimizer(self.parameter_groups(), **(fused(self.make_optimizer) if fuses else {}))
 
     def parameter_groups(self) -> list[Any]:
         """The parameters to train; where modules have a ``learning_rate`` of their own, in groups, theirs last."""

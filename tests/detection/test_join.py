@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sed_lab.decoder.base import Decoder
-from sed_lab.predict import detect, score_file
+from sed_lab.predict import CROSSFADE, _share, detect, score_file
 from sed_lab.types import Event, Scores
 from tests.configured import configured
 from tests.detection.made import CLASSES, HOP, RATE, STEP, detector, levels, wave
@@ -80,3 +80,19 @@ def test_events_over_joins_and_twice_in_a_window_are_those_of_the_scores_without
     np.testing.assert_allclose(times, wanted, atol=1e-6)
     truth = sorted((first * HOP, (first + length) * HOP) for _, first, length, _ in sounds)
     np.testing.assert_allclose(times, truth, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "seconds", [10.0, 0.96, 2.3]
+)  # of a window; joins of the short ones are nearer than a crossfade
+@pytest.mark.parametrize("windows", [1, 2, 37])
+def test_a_frame_s_share_goes_by_the_nearest_of_all_joins(seconds: float, windows: int) -> None:
+    times = np.sort(np.append(np.linspace(0, windows * seconds, 1001), np.arange(windows + 1) * seconds))
+    joins = [k * seconds for k in range(1, windows)]
+    for t, grid, centred in zip(
+        times, _share(times, seconds, windows, False), _share(times, seconds, windows, True), strict=True
+    ):
+        distance = min((abs(t - join) for join in joins), default=CROSSFADE)
+        own = min(max((distance - CROSSFADE / 2) / (CROSSFADE / 2), 0), 1)
+        assert grid == np.float32(max(own, 1e-4))
+        assert not joins or centred == np.float32(1 - own)
