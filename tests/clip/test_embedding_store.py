@@ -395,7 +395,7 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path: Path, monkeypat
 def test_a_store_is_read_only_and_travels_as_its_folder(release: Path, tmp_path: Path) -> None:
     convert(release, tmp_path / "store", progress=False)
     store = EmbeddingStore(tmp_path / "store")
-    assert isinstance(store.embedding, np.memmap)
+    assert isinstance(store.embedding.base, np.memmap)  # mapped, not read
     with pytest.raises(ValueError, match="read-only"):
         store.embedding[0, 0, 0] = 1
     sent = pickle.dumps(store)
