@@ -30,7 +30,7 @@ from sed_lab.types import Event, Scores, frame_times
 
 EPSILON = 1e-3  # keeps ratios of scores finite
 SAME = 1e-7  # seconds; times nearer than this are one
-FRAMES_AT_ONCE = 1 << 20  # bounds the memory
+FRAMES_AT_ONCE = 1 << 18  # bounds the memory
 LEVELS = 200  # thresholds that tuning tries
 NO_ABS, NO_REL = 2.0, 10_000.0  # limits that no scores reach
 

@@ -24,7 +24,7 @@ SECONDS = 3000
 STUDY = ["search.study=toy", "search.trials=12", "search.workers=2", "search.pruner_trials=3"]
 SPACE = [
     "model.n_units=range(2,6)",
-    "loss=bce,weighted_bce",
+    "method.optimizer.lr=0.001,0.003",
     "batch.clips.weak=48,56,64,5000",
 ]  # of 5000 there are none
 
