@@ -113,7 +113,7 @@ class LogMel(nn.Module):
         frame = (self.n_fft, self.hop_length, self.win_length, self.window_samples)
         spectrum = torch.stft(audio, *frame, center=True, pad_mode=self.pad_mode, return_complex=True)
         spectrum = spectrum[..., : self.frames(audio.shape[1])]
-        # abs() guards against overflow, which audio is far from, and takes three times as long.
+        # abs() guards against overflow, which audio is far from, and takes more than twice as long.
         energy = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         magnitude = energy if self.power == 2 else energy.sqrt_() if self.power == 1 else energy.pow_(self.power / 2)
         return magnitude.transpose(1, 2) @ self.mel_filters

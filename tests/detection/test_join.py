@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sed_lab.decoder.base import Decoder
-from sed_lab.predict import CROSSFADE, _share, detect, score_file
+from sed_lab.predict import CROSSFADE, _share, detect, score_array, score_file
 from sed_lab.types import Event, Scores
 from tests.configured import configured
-from tests.detection.made import CLASSES, HOP, RATE, STEP, detector, levels, wave
+from tests.detection.made import CLASSES, HOP, RATE, STEP, detector, levels, predict, wave
 
 DECODERS: dict[str, Decoder] = {
     "median": configured("decoder/default")(threshold=0.3),
@@ -80,6 +83,23 @@ def test_events_over_joins_and_twice_in_a_window_are_those_of_the_scores_without
     np.testing.assert_allclose(times, wanted, atol=1e-6)
     truth = sorted((first * HOP, (first + length) * HOP) for _, first, length, _ in sounds)
     np.testing.assert_allclose(times, truth, atol=1e-6)
+
+
+def test_windows_of_no_whole_number_of_frames_lie_alike_wherever_they_begin() -> None:
+    hop, frames = 0.125, 40  # in binary exact
+    rate, seconds = round(STEP / hop), 40.5 * hop  # cut behind two windows: 81 frames
+    method: Any = SimpleNamespace(
+        clips_only=False, finer=1, device="cpu",
+        predict=lambda x: predict(SimpleNamespace(waveform=x.waveform[:, : frames * STEP])),
+    )  # fmt: skip
+    made = replace(
+        detector(DECODERS["median"]),
+        method=method, frame_hop=hop, clip_seconds=seconds, n_frames=frames, sample_rate=rate,
+    )  # fmt: skip
+    audio = np.random.default_rng(0).uniform(-1, 1, 400 * STEP).astype(np.float32)
+    whole, behind = (score_array(made, each, rate, "a").frame[0] for each in (audio, audio[81 * STEP :]))
+    near = round(MARGIN / hop)
+    np.testing.assert_array_equal(whole[81 + near :], behind[near:])
 
 
 @pytest.mark.parametrize(
