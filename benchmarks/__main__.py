@@ -8,11 +8,14 @@ A benchmark is a module with ``run() -> dict``. Its ``rows`` are what is compare
     name    who the peer is
     unit    of both numbers; "s" and "GB" are better when lower, rates ("1/s", "clips/s") when higher
     better  "lower" or "higher", where the unit does not say it
+    limit   what our number has to keep to
+    times   the least ratio to reach, where that is asked for
 
 and whatever else it returns is stored with them. ``results/bench.json`` keeps the last measurement of each benchmark
 with its date, hardware and code version, so that a part measured again does not disguise the age of the others;
-docs/performance.md shows them. ``gpu`` is left out where there is none. With ``check`` nothing is stored: the ratios of
-both sides, which depend less on the machine than their times do, are compared with those stored.
+docs/performance.md shows them, README those of HEADLINES. ``gpu`` is left out where there is none. With ``check``
+nothing is stored: the ratios of both sides, which depend less on the machine than their times do, are compared with
+those stored.
 """
 
 from __future__ import annotations
@@ -34,7 +37,15 @@ from sed_lab.run.record import code_version, hardware
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results" / "bench.json"
 PAGE = FOLDER.parent / "docs" / "performance.md"
+README = FOLDER.parent / "README.md"
 BLOCK = ("<!-- bench: speed -->\n", "<!-- end -->")
+HEADLINES = (
+    "training step, 48 clips x 10 s, 2 threads",
+    "the step with `trainer.precision=bf16-mixed`",
+    "inference, one model, mel included, 2 threads",
+    "decode, PSDS1 and PSDS2 of 200 clips x 10 classes, exact",
+    "10 s soundscapes mixed and written, one core",
+)
 LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
 NEEDS_GPU = {"gpu"}
 NOT_SPEED = {"quality"}  # docs/default.md shows it; seeds, not the machine, decide it
@@ -45,7 +56,7 @@ def main() -> int:
     """Run the benchmarks named on the command line (all by default), print and store them; 1 when one failed."""
     known = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
     parser = argparse.ArgumentParser(prog="make bench", description="Measure sed_lab against its peers.")
-    parser.add_argument("names", nargs="*", help=f"check, or some of {', '.join(known)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"check, or some of {', '.join(known)} (default: all but quality)")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # the child: run one and leave its result here
     arguments = parser.parse_args()
     checking = "check" in arguments.names
@@ -58,7 +69,7 @@ def main() -> int:
         return 0
     stored = read_json(RESULTS) if RESULTS.exists() else {}
     if not names:
-        names = [name for name in known if name in stored and name not in NOT_SPEED] if checking else known
+        names = [name for name in known if name not in NOT_SPEED and (name in stored or not checking)]
     names = able(names)
     if checking:
         return check(stored, names)
@@ -105,19 +116,30 @@ def check(stored: Mapping[str, Any], names: Sequence[str]) -> int:
     return 1 if fallen else 0
 
 
-def markdown(stored: Mapping[str, Any]) -> str:
-    """The table of docs/performance.md."""
-    lines = ["| what | sed_lab | beside | ratio | measured |", "| --- | --- | --- | --- | --- |"]
+def markdown(stored: Mapping[str, Any], only: Sequence[str] = ()) -> str:
+    """The table of docs/performance.md, or its lines on what ``only`` names."""
+    lines = ["| what | sed_lab | beside | ratio | to reach | measured |", "| --- | --- | --- | --- | --- | --- |"]
     for name, one in stored.items():
         if name in NOT_SPEED:
             continue
         on = one["hardware"]["gpus"][0] if name in NEEDS_GPU else f"{one['hardware']['cores']} cores"
         measured = f"{one['date'][:10]}, {(one['code'].get('commit') or '')[:7]}, {on}"
         for row in one["result"].get("rows", []):
+            if only and row["what"] not in only:
+                continue
             peer = "" if row.get("peer") is None else f"{_shown(row['peer'])} {row['unit']} ({row.get('name', 'peer')})"
             times = f"{better:.2f}" if (better := ratio(row)) else ""
-            lines.append(f"| {row['what']} | {_shown(row['ours'])} {row['unit']} | {peer} | {times} | {measured} |")
+            cells = (row["what"], f"{_shown(row['ours'])} {row['unit']}", peer, times, _asked(row), measured)
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    """What a row has to reach, in words: nothing, a number or a ratio."""
+    if "times" in row:
+        return f"{row['times']:g} times"
+    side = "at most" if _better(row) == "lower" else "at least"
+    return f"{side} {_shown(row['limit'])} {row['unit']}" if "limit" in row else ""
 
 
 def _shown(number: float) -> str:
@@ -125,9 +147,10 @@ def _shown(number: float) -> str:
 
 
 def write_page(stored: Mapping[str, Any]) -> None:
-    """Put the table into docs/performance.md."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BLOCK[0])
-    write_text(PAGE, before + BLOCK[0] + markdown(stored) + BLOCK[1] + rest.split(BLOCK[1], 1)[1])
+    """Put the table into docs/performance.md, and its headlines into README."""
+    for page, text in ((PAGE, markdown(stored)), (README, markdown(stored, HEADLINES))):
+        before, rest = page.read_text(encoding="utf-8").split(BLOCK[0])
+        write_text(page, before + BLOCK[0] + text + BLOCK[1] + rest.split(BLOCK[1], 1)[1])
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -151,8 +174,11 @@ def ratio(row: dict[str, Any]) -> float | None:
     ours, peer = row["ours"], row.get("peer")
     if not ours or not peer:
         return None
-    better = row.get("better") or ("lower" if row["unit"] in LOWER_IS_BETTER else "higher")
-    return peer / ours if better == "lower" else ours / peer
+    return peer / ours if _better(row) == "lower" else ours / peer
+
+
+def _better(row: Mapping[str, Any]) -> str:
+    return row.get("better") or ("lower" if row["unit"] in LOWER_IS_BETTER else "higher")
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -60,11 +60,10 @@ def run(clips: int = CLIPS, read: int = READ, steps: int = 300) -> dict[str, Any
     return {
         "rows": [
             {"what": f"clips of {clips:,} embeddings loaded in batches of {BATCH}, one core", "ours": mine,
-             "peer": peer, "name": "a plain dataset", "unit": "clips/s"},
+             "peer": peer, "name": "a plain dataset", "unit": "clips/s", "limit": 50_000},
             {"what": "memory with the pages of the mapped file", "ours": held, "unit": "GB"},
             {"what": "clips loaded and trained with, Aziz's CNN, one core", "ours": trained, "unit": "clips/s"},
         ],
-        "budget": {"clips/s": 50_000},
     }  # fmt: skip
 
 

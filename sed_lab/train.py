@@ -113,7 +113,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
     record = run.start_record(folder, cfg, provenance(cfg)) if rank() == 0 else {}
     loggers: list[Any] = []
     try:
-        loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+        loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
         if record:
             begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
         started, used = time.monotonic(), time.process_time()

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import bench_metric, bench_start
 from sed_lab.files import read_json
 
 
-def test_the_page_shows_what_is_stored() -> None:
-    text = bench.PAGE.read_text(encoding="utf-8")
-    assert bench.markdown(read_json(bench.RESULTS)) in text
+def test_the_pages_show_what_is_stored() -> None:
+    stored = read_json(bench.RESULTS)
+    assert bench.markdown(stored) in bench.PAGE.read_text(encoding="utf-8")
+    headlines = bench.markdown(stored, bench.HEADLINES)
+    assert bench.BLOCK[0] + headlines + bench.BLOCK[1] in bench.README.read_text(encoding="utf-8")
+    assert headlines.count("\n") == 2 + len(bench.HEADLINES)
 
 
 def measured(seconds: float, peer: float = 3.0) -> dict[str, Any]:
@@ -37,3 +41,18 @@ def test_a_ratio_that_fell_twice_is_found(
     assert bench.check({"step": measured(1.0)}, ["step"]) == code
     assert not left
     assert ("step: a step: 3.00 times before" in capsys.readouterr().err) == bool(code)
+
+
+@pytest.mark.slow
+def test_waiting_is_measured_and_no_logger_is_asked_for() -> None:
+    rows = bench_start.run(repeats=1)["rows"]
+    assert [0 < row["ours"] < 120 for row in rows] == [True] * 3
+    assert rows[1]["ours"] > rows[0]["ours"]  # what trains takes longer than what says how
+
+
+@pytest.mark.slow
+def test_metrics_are_measured_and_agree_with_the_field_s_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_metric, "CLIPS", 8)
+    rows = bench_metric.run()["rows"]
+    assert rows
+    assert all(row["ours"] > 0 for row in rows)

@@ -175,9 +175,11 @@ def linked_counts(papers: Sequence[Paper], link: Mapping[str, str]) -> str:
 
 
 def telling_tables(papers: Sequence[Paper], link: Mapping[str, str]) -> str:
-    """One table a paper as Markdown, its most telling one, or that it is to be run."""
+    """One table a paper as Markdown, its most telling one, or that it is to be run; none of what is no paper's."""
     parts = []
     for paper in papers:
+        if all(claim.ours for table in paper.tables for claim in table.experiment.claims):
+            continue
         table, experiment = paper.telling, paper.telling.experiment
         where = f"[{paper.title}]({link[paper.title]})" if paper.title in link else paper.title
         text = f"**{experiment.title}** ({where}, {experiment.place}; scale {table.scale}; "
