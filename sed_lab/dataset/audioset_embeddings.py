@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import overload
 
@@ -138,5 +139,5 @@ class _Clips(Sequence[Clip]):
             return [self[i] for i in range(*index.indices(len(self)))]
         clip_id = f"{self.ids[index].decode()}_{self.start[index]:g}"
         clip_id += f"_copy{self.copy[index]}" if self.copy[index] else ""
-        there = tuple(label for label, has in zip(self.classes, self.of_class[index], strict=True) if has)
+        there = tuple(compress(self.classes, self.of_class[index].tolist()))
         return Clip(clip_id, Path(f"{clip_id}.rows"), SECONDS, event_labels=there)
