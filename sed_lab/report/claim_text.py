@@ -10,6 +10,7 @@ from sed_lab.experiment.spec import Claim, Experiment
 from sed_lab.experiment.table import Table
 
 EVIDENCE = "difference [95 % interval], seeds"  # what a verdict rests on
+NOT_RUN = "to be run"
 Grid = tuple[list[str], list[list[str]]]  # head and lines
 
 
@@ -19,8 +20,13 @@ def claims_grid(table: Table) -> Grid:
     for claim in table.experiment.claims:
         verdict, ours = table.verdicts[claim.id], " (our question, not the paper's)" if claim.ours else ""
         why = evidence(verdict) + printed(table.experiment, claim)
-        lines.append([f"{claim.id}. {claim.say}{ours}", verdict.word, why])
+        lines.append([f"{claim.id}. {claim.say}{ours}", word_shown(verdict), why])
     return ["claim", "verdict", EVIDENCE], lines
+
+
+def word_shown(verdict: Verdict) -> str:
+    """A verdict's word, or that no run says anything of its claim."""
+    return verdict.word if verdict.tested else NOT_RUN
 
 
 def claims_of(tables: Sequence[Table]) -> Grid:

@@ -18,7 +18,7 @@ from sed_lab.errors import InputError
 from sed_lab.experiment.comparison import FAILS, NO_DIFFERENCE, UNDECIDED, WORDS
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import Table
-from sed_lab.report.claim_text import EVIDENCE, Grid, claims_grid, expectation
+from sed_lab.report.claim_text import EVIDENCE, NOT_RUN, Grid, claims_grid, expectation
 from sed_lab.report.table_text import grid, markdown_grid
 from sed_lab.run.record import minutes_of
 
@@ -118,7 +118,7 @@ def counts_of(papers: Sequence[Paper]) -> Grid:
         runs = {folder: record for paper in papers for folder, record in paper.runs.items()}
         words = sum((paper.words for paper in papers), Counter[str]())
         lines.append(_counts("all", sum(len(paper.tables) for paper in papers), runs, words))
-    head = ["paper", "tables", "runs", "claims that hold", "fail", NO_DIFFERENCE, UNDECIDED, "to be run"]
+    head = ["paper", "tables", "runs", "claims that hold", "fail", NO_DIFFERENCE, UNDECIDED, NOT_RUN]
     return [*head, "core-minutes a decided claim"], lines
 
 

@@ -17,7 +17,7 @@ from sed_lab.experiment.comparison import FAILS, HOLDS, NO_DIFFERENCE, UNDECIDED
 from sed_lab.experiment.spec import SCALES, SMOKE
 from sed_lab.experiment.table import Table
 from sed_lab.files import write_text
-from sed_lab.report.claim_text import claims_grid, expectation
+from sed_lab.report.claim_text import claims_grid, expectation, word_shown
 from sed_lab.report.drawing import draw
 from sed_lab.report.overview import Paper, counts_of, papers_of
 from sed_lab.report.page import asset, page_svg, write_page
@@ -180,7 +180,7 @@ def _table_item(table: Table) -> str:
     there, asked = len(table.complete), len(table.asked)
     status = "" if there == asked else f" <small>{there} of {asked} runs</small>"
     words = escape(f"{table.experiment.item}: {table.experiment.title}")
-    chips = _chips(Counter(verdict.word for verdict in table.verdicts.values()))
+    chips = _chips(Counter(word_shown(verdict) for verdict in table.verdicts.values()))
     return f'<li><a href="{_address(table)}">{words}</a>{status} <span class="chips">{chips}</span></li>'
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from sed_lab.errors import InputError
+from sed_lab.experiment.comparison import Comparison, all_of
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json, write_json
 from sed_lab.plan import expand
+from sed_lab.report.claim_text import word_shown
 from sed_lab.reproduce import reproduce
 from sed_lab.run.content import content_key
 
@@ -321,3 +323,9 @@ def test_the_site_falls_back_on_kept_records(complete: Path) -> None:
     assert reproduce(["site", "--output", "there"]) == 0
     page = next((complete / "there/runs").iterdir()).read_text()
     assert "This run kept no scores or detections of test clips" in page
+
+
+def test_a_claim_without_a_run_is_to_be_run_and_not_undecided() -> None:
+    nothing, something = Comparison("a", "b", None, None, 0), Comparison("a", "c", 0.1, (-0.1, 0.3), 5)
+    assert word_shown(all_of([nothing])) == "to be run"
+    assert word_shown(all_of([nothing, something])) == "undecided"
