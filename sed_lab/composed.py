@@ -22,8 +22,8 @@ from sed_lab.app import conf_folder, whole_mappings
 from sed_lab.errors import InputError
 from sed_lab.files import read_json, write_json
 from sed_lab.run.content import content_key, digest
+from sed_lab.run.gpu import gpu_pool, needed_gpus
 from sed_lab.run.identity import data_of, register_resolvers, run_names
-from sed_lab.run.sweep import gpu_pool, needed_gpus
 
 VARIABLE = re.compile(r"oc\.env:([A-Za-z_]\w*)")
 

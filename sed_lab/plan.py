@@ -18,9 +18,9 @@ from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.files import shipped
 from sed_lab.metric.names import class_in, is_metric, system_in
+from sed_lab.run.gpu import jobs_at_once
 from sed_lab.run.identity import DATA, NOT_IDENTITY_TRAINER, config_hash, is_complete_run
 from sed_lab.run.record import analyses
-from sed_lab.run.sweep import jobs_at_once
 
 PLACING = (
     "sed-reproduce takes words that say where a run runs (launcher, trainer, logger, paths, report, batch.workers),"

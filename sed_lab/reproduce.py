@@ -32,9 +32,10 @@ from sed_lab.plan import (
     placing_words,
     total,
 )
+from sed_lab.run.gpu import gpu_pool, jobs_at_once
 from sed_lab.run.jobs import own_folder
 from sed_lab.run.show import run_shown
-from sed_lab.run.sweep import gpu_pool, grouped, jobs_at_once
+from sed_lab.run.sweep import grouped
 from sed_lab.run.watch import Watched
 from sed_lab.until import Planned, run_until_decided, with_estimates
 from sed_lab.waiting import track

@@ -15,7 +15,7 @@ import pytest
 from sed_lab.experiment.reader import read_experiment
 from sed_lab.files import read_json
 from sed_lab.plan import experiment_files
-from sed_lab.run.sweep import jobs_at_once
+from sed_lab.run.gpu import jobs_at_once
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = [read_experiment(path) for path in experiment_files(EXPERIMENTS)]

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sed_lab.files import read_json
 from sed_lab.run.content import code_hashes, content_key, content_state
+from sed_lab.run.gpu import gpu_pool
 from sed_lab.run.record import begun, read_record
-from sed_lab.run.sweep import gpu_pool
 
 # What cannot change a run's result: where it is logged and kept, how it is shown, what is made of its records. Epochs,
 # precision and data are never among them. On how many devices the same global batch is computed: see `divided`.

@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sed_lab.errors import InputError
 from sed_lab.parameter.check import HYDRA, check_config, unknown
-from sed_lab.run import sweep
 from sed_lab.run.assemble import asked_for, build, check_fit, check_network, method_class, rival_of
 from sed_lab.run.fitting import OWN
+from sed_lab.run.gpu import needed_gpus
 from sed_lab.run.record import analyses
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _check_trainer(cfg: DictConfig) -> None:
     if isinstance(strategy := cfg.trainer.get("strategy", "auto"), str) and strategy not in known:
         raise InputError(f"trainer.strategy={strategy} is unknown; give auto or ddp")
     if cfg.trainer.accelerator in ("gpu", "cuda"):
-        wanted = 1 if cfg.trainer.devices in ("auto", -1, "-1") else sweep.needed_gpus(cfg)
+        wanted = 1 if cfg.trainer.devices in ("auto", -1, "-1") else needed_gpus(cfg)
         there = torch.cuda.device_count()
         if wanted > there:
             raise InputError(

@@ -13,14 +13,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,19 +27,16 @@ from omegaconf import DictConfig
 
 from sed_lab.errors import InputError, plain
 from sed_lab.files import read_json, write_json
+from sed_lab.run.gpu import lease_gpus, needed_gpus
 from sed_lab.run.process import end_with_parent, rank
 from sed_lab.run.record import read_record
 from sed_lab.waiting import shown
 
-# What an outer launcher may have left in the environment and a job must not take for its own rank.
-RANK_VARIABLES = ("LOCAL_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK",
-                  "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 SWEEP_VARIABLE = "SED_LAB_SWEEP"
 GROUP_VARIABLE = "WANDB_RUN_GROUP"  # W&B's own: runs of jobs that inherit it are one group there
 GROUP_LETTERS = 128  # that W&B allows in a group's name
 NOT_ASKED = ("hydra", "logger", "report", "paths", "rerun")  # keys of how a run is made, not of what is
 LEFT = "left"  # the status of a job that was not started, since it would have ended too late
-JOB_GIB = 3.0  # memory a job on the CPU is given room for
 POLL = 1.0  # seconds between two looks at whether a job is to end
 STOP = 60.0  # seconds that a job has to end when the sweep is ended
 outcome = {"failed": 0}
@@ -140,65 +134,6 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         process.wait(STOP)
     process.kill()
     return process.wait()
-
-
-def jobs_at_once(gpus: int) -> int:
-    """How many jobs of ``gpus`` GPUs run side by side here; without any, one a core as far as memory goes."""
-    if gpus:
-        return max(1, len(gpu_pool()) // gpus)
-    free = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / 2**20  # type: ignore[index]
-    return max(1, min(len(os.sched_getaffinity(0)), int(free / JOB_GIB)))
-
-
-def needed_gpus(cfg: DictConfig) -> int:
-    """GPUs one job wants; 0 on CPU, all of the pool for ``devices: auto``."""
-    if cfg.trainer.get("accelerator", "auto") not in ("gpu", "cuda"):
-        return 0
-    devices = cfg.trainer.get("devices", 1)
-    if devices in ("auto", -1):
-        return len(gpu_pool())
-    return len(devices) if hasattr(devices, "__len__") else int(devices)
-
-
-def gpu_pool() -> list[str]:
-    """GPUs that may be leased: CUDA_VISIBLE_DEVICES, or all of this machine (asked without importing torch)."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    return [str(i) for i in range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))]
-
-
-@contextmanager
-def lease_gpus(count: int, poll_seconds: float = 2.0) -> Iterator[dict[str, str]]:
-    """The environment of one job: ``count`` GPUs that no other job of this machine holds, and no inherited rank.
-
-    Waits while all are taken. A lease ends with the process that holds it, also when it is killed.
-
-    Raises:
-        InputError: the machine has fewer GPUs than one job wants.
-    """
-    environment = {key: value for key, value in os.environ.items() if key not in RANK_VARIABLES}
-    if count == 0:
-        yield environment
-        return
-    pool = gpu_pool()
-    if len(pool) < count:
-        raise InputError(f"trainer.devices={count} GPUs, but this machine offers {len(pool)}; lower trainer.devices")
-    folder = Path(tempfile.gettempdir()) / f"sed_lab-gpus-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    while True:
-        with ExitStack() as stack:
-            held: list[str] = []
-            for name in pool:
-                try:
-                    stack.enter_context(FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock", timeout=0))
-                except Timeout:
-                    continue
-                held.append(name)
-                if len(held) == count:
-                    yield {**environment, "CUDA_VISIBLE_DEVICES": ",".join(held)}
-                    return
-        time.sleep(poll_seconds)  # all leases given back: two jobs that each hold a half must not wait for each other
 
 
 def note(folder: Path, number: int, status: str, reason: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Sweeps: GPUs leased to one job at a time, jobs counted, no rank inherited."""
+"""Sweeps: their jobs are a group, are counted, and what killed ones left goes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from sed_lab.errors import InputError
 from sed_lab.files import read_json
 from sed_lab.run import sweep
+from sed_lab.run.gpu import lease_gpus
 from sed_lab.run.jobs import own_folder
 
 
@@ -36,54 +35,13 @@ def test_jobs_of_a_sweep_are_a_group_by_its_words_until_it_ends(
     for asked, name in ((words, "config"), (words, "park2022"), (long, "config"), ([*long, "seed=1"], "config")):
         report = sweep.SweepReport(show=False)
         report.on_multirun_start(of_sweep(tmp_path, *asked, name=name))
-        with sweep.lease_gpus(0) as environment:  # of a job
+        with lease_gpus(0) as environment:  # of a job
             found[len(found)] = environment[sweep.GROUP_VARIABLE]
         report.on_multirun_end(of_sweep(tmp_path))
         assert sweep.GROUP_VARIABLE not in os.environ
     assert (found[0], found[1]) == ("loss=bce,tbfl seed=0,1", "park2022 loss=bce,tbfl seed=0,1")
     assert found[2] != found[3]
     assert {len(found[2]), len(found[3])} == {128}
-
-
-def test_needed_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    cases = [({"accelerator": "cpu", "devices": 8}, 0), ({"accelerator": "gpu", "devices": 2}, 2)]
-    cases += [({"accelerator": "gpu", "devices": "auto"}, 3), ({"accelerator": "gpu", "devices": [0, 2]}, 2)]
-    for trainer, expected in cases:
-        assert sweep.needed_gpus(OmegaConf.create({"trainer": trainer})) == expected
-
-
-def test_gpus_are_leased_to_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    held: list[str] = []
-    overlaps: list[str] = []
-    guard = threading.Lock()
-
-    def job() -> None:
-        with sweep.lease_gpus(2 if len(held) % 2 else 1, poll_seconds=0.01) as environment:
-            mine = environment["CUDA_VISIBLE_DEVICES"].split(",")
-            with guard:
-                overlaps.extend(set(mine) & set(held))
-                held.extend(mine)
-            time.sleep(0.03)
-            with guard:
-                for name in mine:
-                    held.remove(name)
-
-    threads = [threading.Thread(target=job) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-        assert not thread.is_alive()
-    assert overlaps == []
-
-
-def test_too_few_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(InputError, match="devices=4 GPUs, but this machine offers 1"), sweep.lease_gpus(4):
-        pass
 
 
 def test_a_job_without_its_gpus_fails_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -113,16 +71,6 @@ def test_of_a_killed_job_the_last_line_of_its_output_is_told(
     assert sweep.outcome["failed"] == 2
     for word in ("cannot", "allocate", "without a", "word"):
         assert word in said
-
-
-def test_a_job_inherits_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in sweep.RANK_VARIABLES:
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("KEPT", "yes")
-    with sweep.lease_gpus(0) as environment:
-        assert environment["KEPT"] == "yes"
-        assert not set(sweep.RANK_VARIABLES) & set(environment)
-    assert os.environ["LOCAL_RANK"] == "1"
 
 
 def test_what_killed_sweeps_left_goes_with_the_next_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
