@@ -208,8 +208,9 @@ def follows(
     found = [i for i, rows in enumerate(classes) if i in x and i in y and rows[a] and rows[b] and _mean(rows[b]) != 0]
     seeds, sign = _seeds([classes[i] for i in found], a, b), -1 if down else 1
     name = f"{a} / {b} {'falls' if down else 'rises'} with {names[0]}"
+    rather = f"{name} rather than {names[1]}"
     if len(found) < 3 or not seeds:
-        return all_of([Comparison(name, "", None, None, len(seeds))])
+        return all_of([Comparison(words, "", None, None, len(seeds)) for words in (name, rather)])
     by_seed = {
         seed: [(classes[i][a][seed] - classes[i][b][seed]) / _mean(classes[i][b]) for i in found] for seed in seeds
     }
@@ -222,7 +223,7 @@ def follows(
     made, rule = [], Rule(looks, parts=2)
     for of, weights, by in (
         (name, with_x, words[0]),
-        (f"{name} rather than {names[1]}", with_x - with_y, ", ".join(words)),
+        (rather, with_x - with_y, ", ".join(words)),
     ):
         seen = [sign * float(weights @ np.array(one)) for one in by_seed.values()]
         over_seeds = of_differences(of, "", seen, rule)

@@ -25,6 +25,7 @@ from sed_lab.experiment.claim import (
 )
 from sed_lab.experiment.comparison import FAILS, HOLDS, UNDECIDED, Rule, Verdict
 from sed_lab.experiment.interval import permuted, rank_correlation
+from sed_lab.experiment.look import over_looks
 from sed_lab.experiment.spec import Claim
 
 AB = [("a", "b")]
@@ -236,6 +237,13 @@ def test_what_a_gain_goes_with_has_a_direction() -> None:
     assert with_y.word != HOLDS  # that it falls less with y than with x is not that it falls with x
     assert follows(classes_of(rising)[:2], "a", "b", x, y, ("x", "y")).word == UNDECIDED
     assert follows(classes_of(rising)[:4], "a", "b", x, y, ("x", "y")).word == UNDECIDED  # 1 of 24 orders
+    # With the next look's runs still missing, the comparisons are the same ones.
+    later = [{name: {} for name in rows} for rows in classes_of(rising)]
+    waits = over_looks(
+        lambda n: follows(classes_of(rising)[:4] if n == 5 else later, "a", "b", x, y, ("x", "y")), (5, 10), 10
+    )
+    assert [one.of for one in waits.comparisons] == [one.of for one in verdict.comparisons]
+    assert waits.word == UNDECIDED
 
 
 def test_every_order_of_few_classes_is_counted() -> None:
