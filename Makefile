@@ -48,8 +48,8 @@ $(EXPERIMENTS): $(VENV)/.runtime
 tables: $(VENV)/.runtime ## every paper's tables and figures, missing runs first; SCALE=smoke, mini, medium or full
 	$(BIN)/sed-reproduce --scale $(SCALE) $(ARGS)
 
-list: $(VENV)/.runtime ## the tables there are: scale, runs, complete ones, estimated time
-	@$(BIN)/sed-reproduce list
+list: $(VENV)/.runtime ## a line a table: scale, runs complete, claims decided, time left; ARGS=--all: every scale
+	@$(BIN)/sed-reproduce list $(ARGS)
 
 report: $(VENV)/.runtime ## one static folder: every table's status and claims, a page a paper and a run
 	$(BIN)/sed-reproduce site

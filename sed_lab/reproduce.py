@@ -47,7 +47,7 @@ LAUNCHERS = {"basic": "basic", "joblib": "joblib", "submitit": "submitit_slurm",
 FOLDER_HELP = "where the experiment files lie (default: experiments here, or those that come with sed_lab)"
 UNTIL_HELP = "look by look, give the rows that an undecided claim needs more seeds, those that cost least first"
 COMMANDS = {
-    "list": "every table: scale, runs, complete ones, estimated time",
+    "list": "a line a table: runs complete, kept records, claims decided, estimated time",
     "site": "write the report site of runs, and of kept records where there is no run",
     "keep": "copy the records of complete runs into results/<scale>",
     "write": "put the tables of marked blocks into Markdown files, from kept records",
@@ -156,8 +156,9 @@ def _command(name: str, *arguments: str) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="where kept records lie, by scale")
     if name in ("list", "keep"):
         parser.add_argument("experiment", nargs="*", help="as PAPER/ITEM, or PAPER for all of a paper; default: all")
-        scale = None if name == "list" else "mini"
-        parser.add_argument("--scale", choices=SCALES, default=scale, help=f"default: {scale or 'every scale'}")
+        parser.add_argument("--scale", choices=SCALES, default="mini", help="default: mini")
+    if name == "list":
+        parser.add_argument("--all", action="store_true", help="every table at each of its scales")
     if name == "site":
         parser.add_argument("--output", type=Path, default=Path("report"), help="the folder to write (default: report)")
     if name in ("write", "check"):
@@ -166,14 +167,15 @@ def _command(name: str, *arguments: str) -> int:
     names = getattr(options, "experiment", ())
     experiments = [read_experiment(path) for path in experiment_files(options.folder, names)]
     if name == "list":
-        return tables.list_tables(experiments, options.scale, options.results)
+        return tables.list_tables(experiments, options.scale, options.all, options.results)
     if name == "site":
         return tables.site(experiments, options.results, options.output)
     if name == "keep":
         return tables.keep(experiments, options.scale, options.results / options.scale)
     files = options.file or [Path("README.md"), options.results / "README.md"]
     kept = tables.Kept(experiments, options.results)
-    return max(tables.rebuild(file, kept, write=name == "write") for file in files)
+    wrong = max(tables.rebuild(file, kept, write=name == "write") for file in files)
+    return wrong if options.file else max(wrong, tables.count_kept(kept, write=name == "write"))
 
 
 def wanted(experiment: Experiment, scale: str, names: list[str]) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sed_lab.composed import runs_folder
 from sed_lab.errors import InputError
-from sed_lab.experiment.spec import Experiment
+from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import read_json, write_json, write_text
 from sed_lab.plan import Job, distinct, expand, overrides_of
 from sed_lab.waiting import shown, track
@@ -28,31 +28,69 @@ if TYPE_CHECKING:
     from sed_lab.experiment.table import Table
 
 BLOCK = re.compile(r"<!-- (table|summary|verdicts|papers|overview): ([^\n]*) -->\n(.*?)<!-- end -->\n", re.DOTALL)
+DATA, COUNTS = "data.json", "counts.json"  # beside kept records: content keys of their data; what `counted` gives
 KEPT = ("run.json", "metrics.json", "history.csv", "curves.json", "embeddings/*.npz")  # of a run, for results/
 
 
-def list_tables(experiments: list[Experiment], only: str | None, results: Path) -> int:
-    """Print every table at every scale, or at one; where there is no run yet, nothing needs to be composed."""
+def list_tables(experiments: list[Experiment], scale: str, every: bool, results: Path) -> int:
+    """Print a line a table: runs complete of those it asks for, claims decided of those judged, minutes left here.
+
+    A table is listed at ``scale``, or at its first where it lacks that; with ``every`` at each of its scales. Where
+    none of its runs is here, the verdicts are those of the kept records.
+    """
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Printed
 
-    printed = Printed("make", "SCALE", "runs", "complete", "to do, about", box=SIMPLE, pad_edge=False)
+    printed = Printed("make", "SCALE", "runs", "kept", "decided", "to run here, about", box=SIMPLE, pad_edge=False)
     some = any(runs_folder().glob("*/run.json"))
     for experiment in track(experiments, len(experiments), "looking for the runs of tables"):
-        for name, scale in experiment.scales.items():
-            if only in (None, name):
-                there = experiment.at(name)
-                runs = len(scale.seeds) * len({*overrides_of(there, name).values()})
-                known = kept_data(results / name, absent=True)
-                jobs = distinct(expand(there, name, known)) if some else []
-                complete = sum(job.complete for job in jobs if job.seed in scale.seeds)
-                minutes = (runs - complete) * (scale.minutes_a_run or 0)
-                time = f"{minutes:,.0f} min, {scale.cost}" if minutes else ""
-                printed.add_row(experiment.name.replace("/", "-"), name, str(runs), str(complete), time)
+        one = scale if scale in experiment.scales else next(iter(experiment.scales))
+        for name in experiment.scales if every else (one,):
+            printed.add_row(experiment.name.replace("/", "-"), name, *_listed(experiment.at(name), name, some, results))
     console = Console()
     Console(width=max(Console(width=1000).measure(printed).maximum, console.width)).print(printed)
     return 0
+
+
+def _listed(experiment: Experiment, scale: str, some: bool, results: Path) -> tuple[str, str, str, str]:
+    """What `list_tables` says of a table; nothing is composed where there is no run (``some``)."""
+    size = experiment.scale(scale)
+    jobs = expand(experiment, scale, kept_data(results / scale, absent=True)) if some else []
+    first = [job for job in distinct(jobs) if job.seed in size.seeds]
+    complete = sum(job.complete for job in first)
+    asked = len(first) or len(size.seeds) * len({*overrides_of(experiment, scale).values()})
+    known = read_json(results / scale / COUNTS) if (results / scale / COUNTS).exists() else {}
+    kept = known.get(experiment.name, {})
+    counts = counted(table_of(experiment, scale, jobs, {job.folder: job.folder for job in jobs})) if complete else kept
+    decided = f"{counts['decided']} of {counts['judged']}" if counts.get("judged") else ""
+    minutes = (asked - complete) * (size.minutes_a_run or 0)
+    time = f"{minutes:,.0f} min, {size.cost}" if minutes else ""
+    return f"{complete} of {asked}", str(kept.get("runs") or ""), decided, time
+
+
+def counted(table: Table) -> dict[str, int]:
+    """Complete runs of a table, and how many of its claims are decided and judged."""
+    from sed_lab.experiment.comparison import WORDS
+
+    words = [one.word for one in table.verdicts.values() if one.tested and one.word in WORDS]
+    decided = sum(word in WORDS[:-1] for word in words)
+    return {"runs": len(table.complete), "decided": decided, "judged": len(words)}
+
+
+def count_kept(kept: Kept, write: bool) -> int:
+    """Make the counts of the tables with kept records again; write them, or say where they differ (exit code 1)."""
+    wrong = 0
+    for place in (kept.results / scale for scale in SCALES if (kept.results / scale).is_dir()):
+        found = {one.experiment.name: counted(one) for one in kept.tables(place.name) if one.complete}
+        if write:
+            write_json(place / COUNTS, found)
+        elif not (place / COUNTS).exists() or read_json(place / COUNTS) != found:
+            print(
+                f"{place / COUNTS} is not what the records give; `sed-reproduce write` puts it right", file=sys.stderr
+            )
+            wrong = 1
+    return wrong
 
 
 def site(experiments: list[Experiment], results: Path, output: Path) -> int:
@@ -93,14 +131,14 @@ def keep(experiments: list[Experiment], scale: str, place: Path) -> int:
             write_text(kept, text)
         data |= {known.get(name, name): key for name, key in record.get("data", {}).items()}
     if data:
-        write_json(place / "data.json", data)
+        write_json(place / DATA, data)
     print(f"{len(jobs)} records in {place}")
     return 0
 
 
 def kept_data(place: Path, absent: bool = False) -> dict[str, str]:
     """Content keys by path of the data behind the records kept in ``place``; with ``absent`` of what is not here."""
-    known: dict[str, str] = read_json(place / "data.json") if (place / "data.json").exists() else {}
+    known: dict[str, str] = read_json(place / DATA) if (place / DATA).exists() else {}
     return {name: key for name, key in known.items() if not (absent and Path(name).exists())}
 
 

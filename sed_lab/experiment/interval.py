@@ -60,18 +60,18 @@ def welch_interval(a: Sequence[float], b: Sequence[float], tails: tuple[float, f
 @cache
 def share_interval(yes: int, n: int, tails: tuple[float, float] = TAILS) -> Interval:
     """Exact interval of a share of which ``yes`` of ``n`` were seen (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    low = float(beta.ppf(tails[0], yes, n - yes + 1)) if yes else 0.0
-    return low, float(beta.ppf(1 - tails[1], yes + 1, n - yes)) if yes < n else 1.0
+    low = float(betaincinv(yes, n - yes + 1, tails[0])) if yes else 0.0
+    return low, float(betaincinv(yes + 1, n - yes, 1 - tails[1])) if yes < n else 1.0
 
 
 @cache
 def exact_p(yes: int, n: int, share: float = 0.5) -> float:
     """Two-sided exact binomial p (twice the smaller tail): below .05 where the 95 % interval leaves ``share`` out."""
-    from scipy.stats import binom
+    from scipy.special import bdtr, bdtrc
 
-    return min(1.0, 2 * float(min(binom.cdf(yes, n, share), binom.sf(yes - 1, n, share))))
+    return min(1.0, 2 * float(min(bdtr(yes, n, share), bdtrc(yes - 1, n, share) if yes else 1.0)))
 
 
 def constant(values: Sequence[float]) -> bool:
@@ -135,9 +135,9 @@ def _smallest(looks: Looks) -> NDArray[np.float64]:
 @cache
 def t_bound(tail: float, freedom: float) -> float:
     """Student's t that is passed with the chance ``tail``."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf(1 - tail, freedom))
+    return float(stdtrit(freedom, 1 - tail))
 
 
 @cache

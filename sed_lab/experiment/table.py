@@ -8,9 +8,11 @@ has as many as its last complete look, and runs of a look that is not complete d
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +102,15 @@ def build_table(experiment: Experiment, scale: str, folders: Folders) -> Table:
         records[row], counting[row] = {}, {}
         if experiment.rows[row].mean_of:
             continue
-        found = {seed: _read(folder) for seed, folder in by_seed.items()}
+        found = {seed: _read(folder, _stamp(folder)) for seed, folder in by_seed.items()}
         length = _length([isinstance(one, dict) for one in found.values()], lengths)
         counting[row] = dict([*by_seed.items()][:length])
         beyond = [(seed, one) for seed, one in [*found.items()][length:] if isinstance(one, str) and one != NOT_RUN]
         failed |= {row: _reasons(beyond)} if beyond else {}
         records[row] = {seed: found[seed] for seed in counting[row] if isinstance(found[seed], dict)}
-        measured[row] = {seed: _measured(by_seed[seed], one) for seed, one in records[row].items()}
-        numbers = {seed: _numbers(measured[row][seed], one) for seed, one in records[row].items()}
+        read = {seed: _measured(by_seed[seed], _stamp(by_seed[seed])) for seed in records[row]}
+        measured[row] = {seed: metrics for seed, (metrics, _) in read.items()}
+        numbers = {seed: flat for seed, (_, flat) in read.items()}
         missing = _reasons([(seed, one) for seed in counting[row] if isinstance(one := found[seed], str)])
         cells[row] = {}
         for name, column in experiment.columns.items():
@@ -228,7 +231,20 @@ def ratio_of(a: Cell, b: Cell) -> tuple[float, float | None] | None:
     return value, math.sqrt(spread) / abs(b.mean)
 
 
-def _read(folder: Path) -> dict[str, Any] | str:
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """What differs where a run's files were written anew."""
+
+    def time(name: str) -> int:
+        try:
+            return os.stat(f"{folder}/{name}").st_mtime_ns
+        except OSError:
+            return 0
+
+    return time("run.json"), time("metrics.json"), time("output.log")
+
+
+@cache  # tables share runs, and a record is read once for all of them
+def _read(folder: Path, stamp: tuple[int, ...]) -> dict[str, Any] | str:
     """The record of a complete run, or why there is none."""
     if not (folder / "run.json").exists():
         log = folder / "output.log"  # of a run that was refused before it had a record
@@ -240,15 +256,14 @@ def _read(folder: Path) -> dict[str, Any] | str:
     return record
 
 
-def _measured(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What metrics.json holds of a complete run, and the fingerprint of its data."""
+@cache
+def _measured(folder: Path, stamp: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, float]]:
+    """What metrics.json holds of a complete run with the fingerprint of its data; its numbers, and its dataset's."""
+    record = _read(folder, stamp)
+    assert isinstance(record, dict)
     metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {"systems": {}}
-    return {**metrics, "fingerprint": record.get("dataset", {}).get("fingerprint")}
-
-
-def _numbers(metrics: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
-    """All numbers of a complete run: of its systems, and of its dataset."""
     dataset = {"per_class": record.get("dataset", {}).get("per_class", {})}
     systems = {**metrics["systems"], "dataset": dataset}
-    others = metrics.get("others", {})
-    return {**flatten({"systems": systems, "others": others}, per_class=True), **record.get("metrics", {})}
+    numbers = flatten({"systems": systems, "others": metrics.get("others", {})}, per_class=True)
+    fingerprint = record.get("dataset", {}).get("fingerprint")
+    return {**metrics, "fingerprint": fingerprint}, {**numbers, **record.get("metrics", {})}

@@ -300,7 +300,7 @@ def flatten(metrics: Json, per_class: bool = False) -> dict[str, float]:
     flat: dict[str, float] = {}
 
     def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for key, item in value.items():
                 if key != "decoder" and (per_class or key != "per_class"):
                     walk(f"{prefix}/{key}" if prefix else key, item)

@@ -132,7 +132,7 @@ def test_tables_of_recordings_that_are_not_here_follow_from_the_records(
         content_key.cache_clear()
         capsys.readouterr()
         assert reproduce(["list"]) == 0
-        return next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line).split()[3]
+        return next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line).split()[2]
 
     assert complete() == "4"
     (lab / "mine/Dog/b.wav").touch()  # other data: the kept records stay those of the former
@@ -260,16 +260,50 @@ def test_a_wrong_mark_is_refused(lab: Path, text: str, message: str) -> None:
 def test_the_list_says_what_is_there_and_what_it_takes(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["list"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
-    assert line.split()[:4] == ["p-t", "mini", "4", "0"]
-    assert "3 min a run on one core" in line
-    assert reproduce(["list", "--scale", "medium"]) == 0
-    assert "p-t" not in capsys.readouterr().out
+    assert line.split()[:5] == ["p-t", "mini", "0", "of", "4"]
+    assert "12 min, 3 min a run on one core" in line
+    assert reproduce(["list", "--scale", "medium"]) == 0  # it has no such scale
+    assert line.rstrip() in capsys.readouterr().out
+
+
+def test_the_list_has_a_line_a_table_or_with_all_a_line_a_scale(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    smoke = "scales:\n  smoke: {config: park2022, seeds: [0], overrides: [trainer.max_epochs=2]}"
+    (lab / "experiments/p/t.yaml").write_text(FILE.replace("scales:", smoke))
+
+    def scales(*words: str) -> list[str]:
+        assert reproduce(["list", *words]) == 0
+        return [line.split()[1] for line in capsys.readouterr().out.splitlines() if "p-t" in line]
+
+    assert scales() == ["mini"]
+    assert scales("--scale", "smoke") == ["smoke"]
+    assert scales("--all") == ["smoke", "mini"]
+
+
+def test_the_list_counts_kept_records_and_their_verdicts(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(["keep"]) == 0
+    for name in ("README.md", "results/README.md"):
+        (complete / name).write_text("<!-- verdicts: mini -->\n<!-- end -->\n")
+    assert reproduce(["check"]) == 1
+    assert reproduce(["write"]) == 0
+    assert reproduce(["check"]) == 0
+    counts = read_json(complete / "results/mini/counts.json")
+    assert counts == {"p/t": {"runs": 4, "decided": 1, "judged": 1}}
+    write_json(complete / "results/mini/counts.json", {"p/t": {"runs": 4, "decided": 0, "judged": 1}})
+    capsys.readouterr()
+    assert reproduce(["check"]) == 1
+    assert "counts.json is not what the records give" in capsys.readouterr().err
+    assert reproduce(["write"]) == 0
+    shutil.rmtree(complete / "runs")
+    capsys.readouterr()
+    assert reproduce(["list"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
+    assert line.split()[:9] == ["p-t", "mini", "0", "of", "4", "4", "1", "of", "1"]
 
 
 def test_the_list_counts_complete_runs(complete: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(["list", "p/t"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "p-t" in line)
-    assert line.split() == ["p-t", "mini", "4", "4"]
+    assert line.split() == ["p-t", "mini", "4", "of", "4", "1", "of", "1"]
 
 
 def test_the_list_of_what_was_never_run_composes_next_to_nothing(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
