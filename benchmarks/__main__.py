@@ -30,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sides import processor
 from sed_lab.errors import InputError, run_command
 from sed_lab.files import read_json, write_json, write_text
 from sed_lab.run.record import code_version, hardware
@@ -48,6 +49,7 @@ HEADLINES = (
 )
 LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
 NEEDS_GPU = {"gpu"}
+BY_PROCESSOR = {"step", "distance"}  # measured on a processor without bfloat16, they are kept apart
 NOT_SPEED = {"quality"}  # docs/default.md shows it; seeds, not the machine, decide it
 SPREAD = 0.25  # of a ratio from one measurement to the next: what `check` lets pass
 
@@ -69,7 +71,7 @@ def main() -> int:
         return 0
     stored = read_json(RESULTS) if RESULTS.exists() else {}
     if not names:
-        names = [name for name in known if name not in NOT_SPEED and (name in stored or not checking)]
+        names = [name for name in known if name not in NOT_SPEED and (stored_as(name) in stored or not checking)]
     names = able(names)
     if checking:
         return check(stored, names)
@@ -79,13 +81,18 @@ def main() -> int:
         if measured is None:
             failed.append(name)
             continue
-        stored[name] = measured
+        stored[stored_as(name)] = measured
         write_json(RESULTS, stored)
         write_page(stored)
         print(f"\n{name}\n" + "\n".join(table(measured["result"].get("rows", []))), flush=True)
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def stored_as(name: str) -> str:
+    """The key of a benchmark's measurement on this machine."""
+    return f"{name}{processor()}" if name in BY_PROCESSOR else name
 
 
 def able(names: Sequence[str]) -> list[str]:
@@ -102,7 +109,10 @@ def check(stored: Mapping[str, Any], names: Sequence[str]) -> int:
     """Measure again and compare ratios with the ``stored`` ones; 1 where one fell by more than its spread, twice."""
     fallen = []
     for name in names:
-        left = {row["what"]: before for row in stored[name]["result"]["rows"] if (before := ratio(row))}
+        if stored_as(name) not in stored:
+            print(f"{name}: nothing is stored to compare with; make bench ARGS={name} measures it", flush=True)
+            continue
+        left = {row["what"]: before for row in stored[stored_as(name)]["result"]["rows"] if (before := ratio(row))}
         for _ in range(2):  # once more where another process may have had the machine
             measured = in_own_process(name)
             now = {row["what"]: ratio(row) for row in measured["result"]["rows"]} if measured else {}

@@ -14,8 +14,16 @@ from statistics import median
 
 import torch
 
+from sed_lab.run.fitting import has_bfloat16
+
+WITHOUT = ", no bfloat16"  # in a measurement's name on a processor that does not multiply it
 Work = Callable[[int], Callable[[], object]]  # clips -> one repetition
 Measured = dict[str, float]
+
+
+def processor() -> str:
+    """What a measurement's name says of the processor: nothing where it multiplies bfloat16."""
+    return "" if has_bfloat16() else WITHOUT
 
 
 def both(module: str, sides: Mapping[str, Work], clips: int, repeats: int, threads: int) -> dict[str, Measured]:

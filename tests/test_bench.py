@@ -38,9 +38,20 @@ def test_a_ratio_that_fell_twice_is_found(
 ) -> None:
     left = list(tries)
     monkeypatch.setattr(bench, "in_own_process", lambda name: left.pop(0))
-    assert bench.check({"step": measured(1.0)}, ["step"]) == code
+    assert bench.check({bench.stored_as("step"): measured(1.0)}, ["step"]) == code
     assert not left
     assert ("step: a step: 3.00 times before" in capsys.readouterr().err) == bool(code)
+
+
+def test_a_processor_without_bfloat16_is_compared_with_its_like(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "processor", lambda: ", no bfloat16")
+    monkeypatch.setattr(bench, "in_own_process", lambda name: measured(2.0))
+    assert bench.stored_as("metric") == "metric"
+    assert bench.check({"step": measured(1.0)}, ["step"]) == 0
+    assert "nothing is stored to compare with" in capsys.readouterr().out
+    assert bench.check({"step, no bfloat16": measured(1.0)}, ["step"]) == 1
 
 
 @pytest.mark.slow

@@ -8,7 +8,21 @@
    need; norm_backward() then turns it into grad y. Bit i of keep says whether element i is kept. Positions (frame and
    mel) are worked on `rows` at a time, whole pooled frames. */
 
+/* Lanes of a vector, and how many rows and vectors product() and outer() hold in registers at a time. gcc keeps vectors
+   that are wider than the processor's in memory, which takes five times as long. */
+#if defined(__AVX512F__)
 #define L 16
+#define ROWS 8
+#define WIDE 1
+#elif defined(__AVX__)
+#define L 8
+#define ROWS 4
+#define WIDE 2
+#else
+#define L 4
+#define ROWS 4
+#define WIDE 2
+#endif
 #define VERSION 1 /* of `block` and of what the functions mean */
 typedef float vf __attribute__((vector_size(4 * L)));
 typedef float vfu __attribute__((vector_size(4 * L), aligned(4)));
@@ -24,7 +38,7 @@ typedef struct {
     const float *weight, *turned;       /* [channels out, channels in] and its transpose */
     const float *bias;                  /* [channels] */
     const void *y;
-    const unsigned short *keep;         /* a bit an element of y, or null */
+    const unsigned char *keep;          /* a bit an element of y, or null */
     void *out;                          /* [clips, frames / pool_frames, mels / pool_mels, channels], as y */
     const void *grad;                   /* as out */
     void *grad_y;                       /* as y */
@@ -68,46 +82,70 @@ INLINE vf sigmoid(vf x) {
     return 1.0f / (1.0f + p * (vf)((power + 127) << 23));
 }
 
-INLINE vf dropped(vf x, const unsigned short *keep, long i) {
+/* The bits of L elements from element i on, lowest first. */
+INLINE int bits_at(const unsigned char *keep, long i) {
+#if L == 16
+    return keep[i / 8] | keep[i / 8 + 1] << 8;
+#else
+    return keep[i / 8] >> i % 8;
+#endif
+}
+
+INLINE vf dropped(vf x, const unsigned char *keep, long i) {
     if (!keep) return x;
+#if L == 16
     const vi bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    vi kept = ((int)keep[i / L] & bit) != 0;
+#elif L == 8
+    const vi bit = {1, 2, 4, 8, 16, 32, 64, 128};
+#else
+    const vi bit = {1, 2, 4, 8};
+#endif
+    vi kept = (bits_at(keep, i) & bit) != 0;
     return (vf)((vi)x & kept);
+}
+
+/* Rows of out from row i on: start + sum over k of a[i, k] b[k], at WIDE vectors from column d on. */
+INLINE void product_at(const float *a, const float *b, const float *start, const float *added, float *out, long width,
+                       long i, long d, int rows) {
+    vf s[ROWS][WIDE];
+    for (int j = 0; j < rows; j++)
+        for (int w = 0; w < WIDE; w++) s[j][w] = load(start ? start : added + (i + j) * width, d + w * L, 0);
+    for (long k = 0; k < width; k++)
+        for (int w = 0; w < WIDE; w++) {
+            vf row = load(b, k * width + d + w * L, 0);
+            for (int j = 0; j < rows; j++) s[j][w] += a[(i + j) * width + k] * row;
+        }
+    for (int j = 0; j < rows; j++)
+        for (int w = 0; w < WIDE; w++) store(out, (i + j) * width + d + w * L, s[j][w], 0);
 }
 
 /* out[i] = start + sum over k of a[i, k] b[k], n rows of a, all widths `width`. */
 INLINE void product(const float *a, const float *b, const float *start, const float *added, float *out, long n,
                     long width) {
-    for (long d = 0; d < width; d += L) {
+    for (long d = 0; d < width; d += L * WIDE) {
         long i = 0;
-        for (; i + 8 <= n; i += 8) {
-            vf s[8];
-            for (int j = 0; j < 8; j++) s[j] = load(start ? start : added + (i + j) * width, d, 0);
-            for (long k = 0; k < width; k++) {
-                vf row = load(b, k * width + d, 0);
-                for (int j = 0; j < 8; j++) s[j] += a[(i + j) * width + k] * row;
-            }
-            for (int j = 0; j < 8; j++) store(out, (i + j) * width + d, s[j], 0);
-        }
-        for (; i < n; i++) {
-            vf s = load(start ? start : added + i * width, d, 0);
-            for (long k = 0; k < width; k++) s += a[i * width + k] * load(b, k * width + d, 0);
-            store(out, i * width + d, s, 0);
-        }
+        for (; i + ROWS <= n; i += ROWS) product_at(a, b, start, added, out, width, i, d, ROWS);
+        for (; i < n; i++) product_at(a, b, start, added, out, width, i, d, 1);
     }
 }
 
 /* out += a' b of a and b [n, width]. */
 INLINE void outer(const float *a, const float *b, float *out, long n, long width) {
-    for (long d = 0; d < width; d += 8)
-        for (long c = 0; c < width; c += L) {
-            vf s[8];
-            for (int j = 0; j < 8; j++) s[j] = (vf){0};
-            for (long i = 0; i < n; i++) {
-                vf row = load(b, i * width + c, 0);
-                for (int j = 0; j < 8; j++) s[j] += a[i * width + d + j] * row;
-            }
-            for (int j = 0; j < 8; j++) store(out, (d + j) * width + c, load(out, (d + j) * width + c, 0) + s[j], 0);
+    for (long d = 0; d < width; d += ROWS)
+        for (long c = 0; c < width; c += L * WIDE) {
+            vf s[ROWS][WIDE];
+            for (int j = 0; j < ROWS; j++)
+                for (int w = 0; w < WIDE; w++) s[j][w] = (vf){0};
+            for (long i = 0; i < n; i++)
+                for (int w = 0; w < WIDE; w++) {
+                    vf row = load(b, i * width + c + w * L, 0);
+                    for (int j = 0; j < ROWS; j++) s[j][w] += a[i * width + d + j] * row;
+                }
+            for (int j = 0; j < ROWS; j++)
+                for (int w = 0; w < WIDE; w++) {
+                    const long at = (d + j) * width + c + w * L;
+                    store(out, at, load(out, at, 0) + s[j][w], 0);
+                }
         }
 }
 

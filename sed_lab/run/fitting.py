@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from sed_lab.errors import InputError, plain, some
 
+BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}  # flags of processors
 OWN = "checkpoint_minutes"  # of group trainer, and not Lightning's
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def build_trainer(
     trainer.strategy.checkpoint_io = WholeCheckpoints()
     # Lightning's own handlers wait for other processes within a signal; `run_command` ends all alike.
     trainer._signal_connector.register_signal_handlers = lambda: None
+    if (
+        "bf16" in str(cfg.trainer.get("precision"))
+        and trainer.strategy.root_device.type == "cpu"
+        and not has_bfloat16()
+    ):
+        rank_zero_only(print)(
+            f"trainer.precision={cfg.trainer.precision}: this processor has no instructions for bfloat16 (AMX,"
+            " AVX512-BF16), so that a step takes several times as long as with trainer.precision=32-true"
+        )
     trainer.accumulate_grad_batches = data.accumulation(trainer.world_size)
     parts = trainer.world_size * trainer.accumulate_grad_batches
     if parts > 1:
@@ -70,6 +80,11 @@ def build_trainer(
             " and batch normalisation sees each part by itself"
         )
     return trainer
+
+
+def has_bfloat16(described: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor multiplies bfloat16 numbers, as Linux describes it; true where nothing does."""
+    return not described.exists() or not BFLOAT16.isdisjoint(described.read_text(encoding="utf-8").split())
 
 
 def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, resume: bool) -> None:
