@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.dcase2021 import PlainCRNN, PlainFrontEnd
-from benchmarks.sides import both, command_line, report
+from benchmarks.sides import both, command_line, processor, report
 
 
 def plain(clips: int) -> Callable[[], object]:
@@ -50,7 +50,7 @@ def run(clips: int = 24, repeats: int = 5, threads: int = 2) -> dict[str, Any]:
     results = both("bench_inference", SIDES, clips, repeats, threads)
     report(results, clips)
     theirs, mine = (clips / measured["seconds"] for measured in results.values())
-    what = f"inference, one model, mel included, {threads} threads"
+    what = f"inference, one model, mel included, {threads} threads{processor()}"
     return {
         "rows": [
             {"what": what, "ours": mine, "peer": theirs, "name": "plain baseline", "unit": "clips/s", "times": 2.8}
