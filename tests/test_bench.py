@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import bench_metric, bench_start
+from benchmarks import bench_metric, bench_scaling, bench_start
 from sed_lab.files import read_json
 
 
@@ -67,3 +67,12 @@ def test_metrics_are_measured_and_agree_with_the_field_s_tools(monkeypatch: pyte
     rows = bench_metric.run()["rows"]
     assert rows
     assert all(row["ours"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_steps_over_processes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_scaling, "PROCESSES", (1, 2))
+    monkeypatch.setattr(bench_scaling, "BATCHES", {"aziz2020": (0, 4, 0)})
+    result = bench_scaling.run(repeats=1)
+    assert [row["ours"] > 0 for row in result["rows"]] == [True]
+    assert set(result["seconds"]["aziz2020"]) == {1, 2}
