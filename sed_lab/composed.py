@@ -24,7 +24,10 @@ from sed_lab.files import read_json, write_json
 from sed_lab.run.content import content_key, digest
 from sed_lab.run.gpu import gpu_pool, needed_gpus
 from sed_lab.run.identity import data_of, register_resolvers, run_names
+from sed_lab.waiting import shown
 
+MANY, PROCESSES = 20, 8  # rows for which it pays to begin other processes; more of them gain nothing
+Asked = tuple[str, tuple[str, ...], Sequence[int], Mapping[str, str] | None]  # the arguments of `row_runs`
 VARIABLE = re.compile(r"oc\.env:([A-Za-z_]\w*)")
 
 
@@ -64,18 +67,56 @@ def row_runs(
     Raises:
         HydraException, InputError: as composing the configuration and naming its runs does.
     """
-    given = [config, *overrides, "", *map(str, seeds), json.dumps(kept, sort_keys=True), *_environment(overrides)]
-    store, key = _store(_cache_folder()), digest(f"{part}\0" for part in given)
+    store, key = _store(_cache_folder()), _key((config, overrides, seeds, kept))
     found = store["rows"].get(key)
     if found is None or not _same_data(found["data"], kept or {}):
-        cfg = composed(config, overrides)
-        names = run_names(cfg, seeds, kept)
-        parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
-        made = RowRuns(str(cfg.paths.runs), tuple(names), *parts, gpus_of(cfg))
-        found = store["rows"][key] = {"data": data_of(cfg, kept), "row": asdict(made)}
+        found = store["rows"][key] = _made((config, overrides, seeds, kept))
         store["changed"] = True
     row = found["row"]
     return RowRuns(**{**row, "names": tuple(row["names"]), "analysis": tuple(row["analysis"])})
+
+
+def compose_ahead(asked: Iterable[Asked]) -> None:
+    """Make what `row_runs` will be asked for, as its arguments, on all cores where there is much of it.
+
+    What cannot be composed is left to `row_runs`, which says why.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    store = _store(_cache_folder())
+    missing = {key: one for one in asked if (key := _key(one)) not in store["rows"]}
+    if len(missing) < MANY or cpu_count() < 2:
+        return
+    with shown("composing configurations"):
+        made = Parallel(n_jobs=min(cpu_count(), PROCESSES))(delayed(_tried)(one) for one in missing.values())
+    store["rows"] |= {key: one for key, one in zip(missing, made, strict=True) if one}
+    store["changed"] = True
+
+
+def _tried(asked: Asked) -> dict[str, Any] | None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return _made(asked)
+    except (HydraException, OmegaConfBaseException, InputError):
+        return None
+
+
+def _made(asked: Asked) -> dict[str, Any]:
+    """What is kept of a row: the data behind it, and its `RowRuns`."""
+    config, overrides, seeds, kept = asked
+    cfg = composed(config, overrides)
+    names = run_names(cfg, seeds, kept)
+    parts = (str(cfg.dataset._target_), str(cfg.method._target_), tuple(cfg.analysis))
+    made = RowRuns(str(cfg.paths.runs), tuple(names), *parts, gpus_of(cfg))
+    return {"data": data_of(cfg, kept), "row": asdict(made)}
+
+
+def _key(asked: Asked) -> str:
+    config, overrides, seeds, kept = asked
+    given = [config, *overrides, "", *map(str, seeds), json.dumps(kept, sort_keys=True), *_environment(overrides)]
+    return digest(f"{part}\0" for part in given)
 
 
 def gpus_of(cfg: Any) -> int:

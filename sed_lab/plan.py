@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from sed_lab.app import conf_folder, sentence
-from sed_lab.composed import composed, row_runs
+from sed_lab.composed import compose_ahead, composed, row_runs
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SHARED, Experiment
 from sed_lab.files import shipped
@@ -116,6 +116,15 @@ def expand(
             text = str(error) if isinstance(error, InputError) else sentence(error, scale.config)
             raise InputError(f"{experiment.path}:{row.line}: row {name!r}: {text}") from None
     return jobs
+
+
+def ahead(experiments: Iterable[tuple[Experiment, str]], kept: Callable[[str], Mapping[str, str] | None]) -> None:
+    """Compose what `expand` will for experiments at scales, side by side; ``kept`` gives a scale's content keys."""
+    compose_ahead(
+        (experiment.scale(name).config, overrides, experiment.scale(name).every, kept(name))
+        for experiment, name in experiments
+        for overrides in overrides_of(experiment, name).values()
+    )
 
 
 def placing_words(words: Sequence[str], experiments: Sequence[Experiment], scale_name: str) -> tuple[str, ...]:

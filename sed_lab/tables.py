@@ -21,7 +21,7 @@ from sed_lab.composed import runs_folder
 from sed_lab.errors import InputError
 from sed_lab.experiment.spec import SCALES, Experiment
 from sed_lab.files import read_json, write_json, write_text
-from sed_lab.plan import Job, distinct, expand, overrides_of
+from sed_lab.plan import Job, ahead, distinct, expand, overrides_of
 from sed_lab.waiting import shown, track
 
 if TYPE_CHECKING:
@@ -44,10 +44,17 @@ def list_tables(experiments: list[Experiment], scale: str, every: bool, results:
 
     printed = Printed("make", "SCALE", "runs", "kept", "decided", "to run here, about", box=SIMPLE, pad_edge=False)
     some = any(runs_folder().glob("*/run.json"))
-    for experiment in track(experiments, len(experiments), "looking for the runs of tables"):
-        one = scale if scale in experiment.scales else next(iter(experiment.scales))
-        for name in experiment.scales if every else (one,):
-            printed.add_row(experiment.name.replace("/", "-"), name, *_listed(experiment.at(name), name, some, results))
+    asked = [
+        (experiment.at(name), name)
+        for experiment in experiments
+        for name in (
+            experiment.scales if every else [scale if scale in experiment.scales else next(iter(experiment.scales))]
+        )
+    ]
+    if some:
+        ahead(asked, lambda name: kept_data(results / name, absent=True))
+    for experiment, name in track(asked, len(asked), "looking for the runs of tables"):
+        printed.add_row(experiment.name.replace("/", "-"), name, *_listed(experiment, name, some, results))
     console = Console()
     Console(width=max(Console(width=1000).measure(printed).maximum, console.width)).print(printed)
     return 0
@@ -97,12 +104,12 @@ def site(experiments: list[Experiment], results: Path, output: Path) -> int:
     """Write the report site of every table of which there is a run."""
     from sed_lab.report.site import write_site
 
-    made = []
-    for experiment in track(experiments, len(experiments), "reading tables"):
-        for scale in experiment.scales:
-            jobs = expand(experiment.at(scale), scale, kept_data(results / scale, absent=True))
-            places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
-            made.append(table_of(experiment.at(scale), scale, jobs, places))
+    made, asked = [], [(experiment.at(scale), scale) for experiment in experiments for scale in experiment.scales]
+    ahead(asked, lambda scale: kept_data(results / scale, absent=True))
+    for experiment, scale in track(asked, len(asked), "reading tables"):
+        jobs = expand(experiment, scale, kept_data(results / scale, absent=True))
+        places = {job.folder: job.folder if job.complete else results / scale / job.folder.name for job in jobs}
+        made.append(table_of(experiment, scale, jobs, places))
     if not any(table.complete for table in made):
         raise InputError("there is no complete run of any experiment yet; sed-reproduce makes them")
     print(f"report: {write_site(made, output)}")
@@ -162,6 +169,7 @@ class Kept:
     def tables(self, scale: str, paper: str = "") -> list[Table]:
         """All tables at a scale, or those of a paper."""
         chosen = [one for one in self.experiments.values() if scale in one.scales and paper in ("", one.paper)]
+        ahead([(one.at(scale), scale) for one in chosen], lambda scale: kept_data(self.results / scale))
         return [self.table(one.name, scale) for one in chosen]
 
 

@@ -49,6 +49,21 @@ def test_a_second_call_names_nothing_and_says_the_same(again: Again) -> None:
     assert again(*ROW) == (first, 0)  # the other one is kept beside it
 
 
+def test_what_is_composed_ahead_on_several_cores_is_what_one_gives(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composed, "MANY", 2)
+    rows = [("aziz2020", (*ROW, f"batch.clips.weak={clips}"), (0, 1, 2), None) for clips in (20, 50)]
+    wrong = ("aziz2020", ("loss=none",), (0,), None)
+    first = [again(*overrides)[0] for _, overrides, *_ in rows]
+    composed._store(composed._cache_folder())["rows"].clear()
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    composed.compose_ahead([*rows, wrong])
+    monkeypatch.setattr(composed, "_made", None)  # what is there is not made again
+    assert [composed.row_runs(*row) for row in rows] == first
+    assert len(composed._store(composed._cache_folder())["rows"]) == 2
+
+
 def test_another_environment_configuration_or_file_is_not_what_was_kept(
     again: Again, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
