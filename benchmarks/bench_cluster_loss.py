@@ -97,7 +97,7 @@ def picture(series: dict[str, list[float]], clusters: int, exponents: dict[str, 
     x = np.array(series["clips"])
     figure = new_figure(9.0, 3.8)
     labels = {"ours": "triple-header cross-entropy", "peer": "finding quintuplets"}
-    panels = {"seconds a pass": series, "similarities a pass": {"ours": x * clusters, "peer": x**2}}
+    panels: dict[str, Any] = {"seconds a pass": series, "similarities a pass": {"ours": x * clusters, "peer": x**2}}
     for place, (title, values) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, 2, place)
         for colour, side in zip(COLOURS, labels, strict=False):

@@ -45,7 +45,7 @@ def peer_reads(path: Path) -> int:
 
 def we_read(path: Path) -> int:
     """Our reader and decoding."""
-    return sum(1 for _, payload in read_records(path, print) if decode_embedding(payload))
+    return sum(decode_embedding(payload) is not None for _, payload in read_records(path, print))
 
 
 def seconds(work: Any, *arguments: Any) -> float:

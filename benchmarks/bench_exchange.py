@@ -39,7 +39,7 @@ class Stepping(nn.Module):
 def run() -> dict[str, Any]:
     """Megabytes a step, and the parameters that account for them."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_process, (folder,), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_process, (folder,), nprocs=PROCESSES)
         found = json.loads(Path(folder, "found.json").read_text(encoding="utf-8"))
     rows = []
     for name, one in found.items():
@@ -66,17 +66,19 @@ def exchanged(step: Step) -> dict[str, float]:
 
     def hook(state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         counted["reduced"] += bucket.buffer().nbytes
-        return allreduce_hook(dist.group.WORLD, bucket)
+        group = dist.group.WORLD
+        assert group is not None
+        return allreduce_hook(group, bucket)
 
-    gather = dist.all_gather
+    gather: Any = dist.all_gather
 
     def counting(parts: list[Tensor], own: Tensor) -> None:
         counted["gathered"] += own.nbytes
         gather(parts, own)
 
     model = nn.parallel.DistributedDataParallel(Stepping(step))
-    model.register_comm_hook(None, hook)  # type: ignore[no-untyped-call]
-    dist.all_gather = counting
+    model.register_comm_hook(None, hook)
+    dist.all_gather = counting  # type: ignore[assignment]
     try:
         model().backward()
     finally:

@@ -61,7 +61,7 @@ def default_detector() -> Detector:
     made = assembly_of("config", "method.finer_scores=false")
     made.method.eval()
     rate, seconds = made.method.feature.sample_rate, TEN_CLASSES.clip_seconds
-    about = {"threshold": 0.5, "system": made.method.systems[0], "words": "untrained"}
+    about: dict[str, Any] = {"threshold": 0.5, "system": made.method.systems[0], "words": "untrained"}
     return Detector(
         made.method, made.decoder, made.frame_hop, made.n_frames, TEN_CLASSES.classes, rate, seconds, **about
     )

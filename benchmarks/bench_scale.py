@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def run() -> dict[str, Any]:
 class Listed:
     """A subset of which there is metadata alone."""
 
-    clips: list[Clip]
+    clips: Sequence[Clip]
 
     def __len__(self) -> int:
         return len(self.clips)

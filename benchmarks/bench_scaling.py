@@ -44,7 +44,7 @@ def timed(name: str, processes: int, repeats: int) -> float:
     """The median seconds of a step."""
     with tempfile.TemporaryDirectory() as folder:
         given = (folder, name, BATCHES[name], processes, repeats)
-        torch.multiprocessing.spawn(_process, given, nprocs=processes)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_process, given, nprocs=processes)
         return median(read_json(Path(folder, "seconds.json")))
 
 

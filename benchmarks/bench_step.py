@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.dcase2021 import PlainMeanTeacher
-from benchmarks.sides import both, command_line, processor, report
+from benchmarks.sides import Work, both, command_line, processor, report
 from sed_lab.run.fitting import has_bfloat16
 
 GFLOP_PER_CLIP = 359.1 / 48  # torch's flop counter: mel projection, two forward passes, one backward
@@ -79,7 +79,7 @@ def mixed(side: Callable[[int], Callable[[], object]], clips: int) -> Callable[[
     return autocast
 
 
-SIDES = {
+SIDES: dict[str, Work] = {
     "plain baseline": plain,
     "plain baseline, bf16-mixed": partial(mixed, plain),
     "sed_lab": ours,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ class Step:
         weight = torch.ones(len(paper.classes))
         facts = Facts(paper.classes, paper.seconds, class_weight=weight, weak_labels=weak)
         made = assembly_of(paper.primary, *paper.overrides, facts=facts)
-        self.method: Any = made.method.to(device).train()
+        self.method = cast(Any, made.method.to(device).train())
         self.device, self.mixed = device, mixed
         # As much of a trainer as a step asks for; losses that begin later take part.
         self.trainer: Any = SimpleNamespace(global_step=0, current_epoch=1000, optimizers=[], gradient_clip_val=None)
@@ -138,10 +138,10 @@ def flop_of(step: Callable[[], object]) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+    torch.backends.mkldnn.set_flags(False)
     try:
         with torch.backends.cudnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
             step()
     finally:
-        torch.backends.mkldnn.set_flags(True)  # type: ignore[no-untyped-call]
+        torch.backends.mkldnn.set_flags(True)
     return int(counter.get_total_flops())

@@ -61,7 +61,8 @@ def train(
     """A network trained on ``x [I, 312, 64]`` and ``y [I, 78, C]`` until this process has used so much time more."""
     torch.manual_seed(seed)
     rng, began = np.random.default_rng(seed), time.process_time()
-    network = PlainCRNN(y.shape[2], dropout).to(memory_format=torch.channels_last)
+    network = PlainCRNN(y.shape[2], dropout)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr)
     while True:
         order = rng.permutation(len(x))

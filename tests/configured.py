@@ -27,6 +27,7 @@ def option(name: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose(name)[group]
     given = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(given, dict)
     return {str(key): value for key, value in given.items() if "${" not in str(value) and value != "???"}
 
 
