@@ -30,6 +30,7 @@ import numpy as np
 from sed_lab.experiment.comparison import (
     FAILS,
     HOLDS,
+    NO_DIFFERENCE,
     ONE_LOOK,
     UNDECIDED,
     Comparison,
@@ -62,15 +63,27 @@ ANY = Rule()
 
 
 def compare(
-    of: str, a: Values, against: str, b: Values, lower: bool = False, rule: Rule = ANY, welch: bool = False
+    of: str,
+    a: Values,
+    against: str,
+    b: Values,
+    lower: bool = False,
+    rule: Rule = ANY,
+    welch: bool = False,
+    fixed: bool = False,
 ) -> Comparison:
     """``a`` minus ``b`` (the other way round where lower is better) over the seeds both have.
 
-    ``welch`` adds Welch's interval over all runs of both.
+    ``welch`` adds Welch's interval over all runs of both. ``fixed`` numbers are the same in all runs of a row and
+    decide by their sign; where they do differ, they are judged as any others.
     """
     seeds, sign = sorted({*a} & {*b}), -1 if lower else 1
     both = [[row[seed] for seed in seeds] for row in (a, b)]
     differences = [sign * (x - y) for x, y in zip(*both, strict=True)]
+    if fixed and seeds and all(constant(row) for row in both):
+        word = NO_DIFFERENCE if constant([*both[0], *both[1]]) else HOLDS if differences[0] > 0 else FAILS
+        by = "decided by the configuration, the same in every run"
+        return Comparison(of, against, differences[0], None, len(seeds), word, by, margin=rule.margin)
     made = of_differences(of, against, differences, rule, counted=yes_or_no(*both))
     if len(seeds) > 1 and constant([*both[0], *both[1]]):
         where = ", at the ceiling or the floor" if round(both[0][0], 9) in (0, 1) else ""
@@ -87,10 +100,11 @@ def better(
     welch: bool = False,
     looks: Looks = ONE_LOOK,
     margins: Margins = (),
+    fixed: bool = False,
 ) -> Verdict:
     """In each pair the first row is better than the second."""
     rules = _rules(looks, len(pairs), margins)
-    return all_of([compare(a, rows[a], b, rows[b], lower, rules[i], welch) for i, (a, b) in enumerate(pairs)])
+    return all_of([compare(a, rows[a], b, rows[b], lower, rules[i], welch, fixed) for i, (a, b) in enumerate(pairs)])
 
 
 def welch_t(a: tuple[float, float], b: tuple[float, float], n: int) -> float:

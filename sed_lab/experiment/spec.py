@@ -1,8 +1,7 @@
 """An experiment: one printed table or figure of a paper as rows, columns, the paper's numbers and its claims.
 
-The classes are the mappings of ``experiments/<paper>/<item>.yaml`` with the keys such a file may have, which
-docs/reproduction.md explains. `sed_lab.experiment.reader` reads a file, with what its paper's tables share in
-``scale.yaml`` beside it, and checks it before the first run.
+The classes are the mappings of ``experiments/<paper>/<item>.yaml``, with the keys that docs/reproduction.md explains.
+`sed_lab.experiment.reader` reads a file, with its paper's ``scale.yaml`` beside it, and checks it before the first run.
 """
 
 from __future__ import annotations
@@ -163,8 +162,8 @@ class Column(Part):
     """A number of the run record, such as ``student/event_f1/macro``; ``{system}`` in it is the row's system.
 
     ``family`` and ``event_label`` are set where it is the part of a class-wise column; ``of`` names the class-wise
-    column this one is the total of; ``shared`` says that all rows have the same number, one of the data. An effect
-    within ``margin`` is no difference to speak of, where the paper printed none and a claim says nothing else.
+    column this one is the total of; the number is the same in all rows if ``shared``, in all runs of a row if ``fixed``
+    (the configuration decides it). An effect within ``margin`` is none to speak of, where a claim says nothing else.
     """
 
     made = ("family", "event_label", "line")
@@ -175,6 +174,7 @@ class Column(Part):
     margin: float | None = Field(None, gt=0)
     of: str = ""
     shared: bool = False
+    fixed: bool = False
     family: str = ""
     event_label: str = ""
     line: int = 0

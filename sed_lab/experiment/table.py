@@ -181,7 +181,8 @@ def _judged(
     looks: tuple[int, ...],
 ) -> Verdict:
     """The verdict on the first ``seeds``, as one of ``looks``."""
-    lower = experiment.columns[claim.columns[0]].better == "lower"
+    judged = experiment.columns[claim.columns[0]]
+    lower = judged.better == "lower"
     labels = [experiment.columns[column].event_label for column in claim.columns]
     classes = [{name: cells[name][column].of(seeds) for name in claim.rows} for column in claim.columns]
     rows, options, names = classes[0], claim.options, claim.rows
@@ -189,7 +190,7 @@ def _judged(
     limits = margins(claim, experiment)
     rule = Rule(looks, margin=limits[0])
     if claim.kind in ("better", "best", "order"):
-        return judge.better(rows, claim.pairs, lower, experiment.welch is not None, looks, limits)
+        return judge.better(rows, claim.pairs, lower, experiment.welch is not None, looks, limits, judged.fixed)
     if claim.kind in ("above", "below"):
         return judge.above(rows[first], first, options["value"], claim.kind == "below", rule)
     if claim.kind == "most":
