@@ -113,7 +113,7 @@ def class_bars(table: Table) -> Figure:
     axes.set_xticks(range(len(keys)), [_short(experiment.columns[key].event_label) for key in keys], fontsize=8)
     axes.set(title=experiment.title, ylabel=experiment.families[family], ylim=(0, None))
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(experiment.rows), borderaxespad=0.1)
+    figure.legend(loc="outside upper right", ncols=len(experiment.rows), borderaxespad=0.1)
     caption(figure, f"mean and standard deviation over {_runs(table)} runs a setting")
     return figure
 
