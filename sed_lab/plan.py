@@ -121,8 +121,9 @@ def expand(
 def ahead(experiments: Iterable[tuple[Experiment, str]], kept: Callable[[str], Mapping[str, str] | None]) -> None:
     """Compose what `expand` will for experiments at scales, side by side; ``kept`` gives a scale's content keys."""
     compose_ahead(
-        (experiment.scale(name).config, overrides, experiment.scale(name).every, kept(name))
+        (experiment.scale(name).config, overrides, experiment.scale(name).every, given)
         for experiment, name in experiments
+        for given in [kept(name)]
         for overrides in overrides_of(experiment, name).values()
     )
 
