@@ -108,6 +108,7 @@ class RowClips:
 
     def __init__(self, store: EmbeddingStore, chosen: Chosen, of_class: np.ndarray, classes: tuple[str, ...]) -> None:
         self.store, self.chosen = store, chosen
+        self.exchanged = (chosen.order != np.arange(chosen.order.shape[1])).any(axis=1)
         self.clips: Sequence[Clip] = _Clips(store, chosen, of_class[chosen.index], classes)
 
     def __len__(self) -> int:
@@ -116,7 +117,9 @@ class RowClips:
     def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
         """Clip ``index`` and its rows, uint8 ``[10, 128]``."""
         rows = self.store.embedding[self.chosen.index[index]]
-        return self.clips[index], np.asarray(rows)[self.chosen.order[index]]
+        if self.exchanged[index]:  # of most clips the rows are as they are, and need no copy
+            rows = rows[self.chosen.order[index]]
+        return self.clips[index], rows
 
 
 class _Clips(Sequence[Clip]):
@@ -137,7 +140,7 @@ class _Clips(Sequence[Clip]):
     def __getitem__(self, index: int | slice) -> Clip | Sequence[Clip]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        clip_id = f"{self.ids[index].decode()}_{self.start[index]:g}"
+        clip_id = f"{self.ids[index].decode()}_{float(self.start[index]):g}"
         clip_id += f"_copy{self.copy[index]}" if self.copy[index] else ""
         there = tuple(compress(self.classes, self.of_class[index].tolist()))
         return Clip(clip_id, Path(f"{clip_id}.rows"), SECONDS, event_labels=there)

@@ -11,6 +11,7 @@ from sed_lab.errors import InputError
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 SCALERS = ("clip_minmax", "none", "natural")
 PAD_MODES = ("reflect", "constant")
+TOGETHER = 16  # mel bins that one product makes on a CPU
 
 
 class LogMel(nn.Module):
@@ -81,6 +82,7 @@ class LogMel(nn.Module):
         filters = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, *mel)
         # Both follow from the arguments, so they are not part of a checkpoint.
         self.register_buffer("mel_filters", filters, persistent=False)
+        self.bands = [bins_of(filters[:, first : first + TOGETHER]) for first in range(0, n_mels, TOGETHER)]
         self.register_buffer("window_samples", WINDOWS[window](win_length, periodic=periodic), persistent=False)
 
     @property
@@ -116,7 +118,14 @@ class LogMel(nn.Module):
         # abs() guards against overflow, which audio is far from, and takes more than twice as long.
         energy = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         magnitude = energy if self.power == 2 else energy.sqrt_() if self.power == 1 else energy.pow_(self.power / 2)
-        return magnitude.transpose(1, 2) @ self.mel_filters
+        if audio.is_cuda:
+            return magnitude.transpose(1, 2) @ self.mel_filters
+        # A filter covers few bins: most of the matrix is zeros, and that product takes three times as long.
+        products = [
+            magnitude[:, bins].transpose(1, 2) @ part[bins]
+            for bins, part in zip(self.bands, self.mel_filters.split(TOGETHER, 1), strict=True)
+        ]
+        return torch.cat(products, 2)
 
     @torch.no_grad()
     def scale(self, mel: torch.Tensor) -> torch.Tensor:
@@ -131,3 +140,9 @@ class LogMel(nn.Module):
         low, high = torch.aminmax(decibel.flatten(1), dim=1)
         low, high = low[:, None, None], high[:, None, None]
         return (decibel - low) / (high - low + 1e-8)
+
+
+def bins_of(filters: torch.Tensor) -> slice:
+    """From the first to the last bin of ``filters [bins, mels]`` that is not zero in all of them; none if all are."""
+    there = filters.any(dim=1).nonzero().flatten()
+    return slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0, 0)

@@ -120,3 +120,18 @@ def test_bad_arguments_are_refused() -> None:
         LogMel(win_length=4096)
     with pytest.raises(InputError, match=r"feature.f_min=0.0 and f_max=8000.0 do not fit sample_rate=8000"):
         LogMel(sample_rate=8000)
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "n_mels", "f_max"), [(2048, 40, 3000.0), (256, 128, None), (512, 16, 8000.0), (64, 5, None)]
+)
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values")
+def test_products_in_bands_are_the_product_with_all_filters(n_fft: int, n_mels: int, f_max: float | None) -> None:
+    """Also where mel bins do not divide evenly, where some of them hold no bin at all, and beyond the last filter."""
+    feature = LogMel(n_fft=n_fft, win_length=n_fft, hop_length=n_fft // 4, n_mels=n_mels, f_max=f_max)
+    audio = noise(0.5)
+    given = (n_fft, n_fft // 4, n_fft, feature.window_samples.double())
+    spectrum = torch.stft(audio.double(), *given, center=True, pad_mode="reflect", return_complex=True).abs()
+    whole = torch.einsum("bkf,km->bfm", spectrum, feature.mel_filters.double())
+    assert bool((whole == 0).all(dim=(0, 1)).any()) == (n_fft == 256)  # filters between two bins
+    torch.testing.assert_close(feature.mel(audio).double(), whole, rtol=1e-4, atol=1e-5)
