@@ -62,7 +62,7 @@ COV_MIN = 85
 COVERAGE = $(if $(COV),--cov --cov-report=term --cov-fail-under=$(COV_MIN))
 
 test: $(VENV)/.dev ## the fast tests, a process of one thread a core; ARGS="-k decoder" passes options to pytest, COV=1 measures coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(COVERAGE) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(COVERAGE) $(ARGS)
 
 test-all: $(VENV)/.dev ## every test, the slow ones too
 	$(BIN)/python -m pytest $(COVERAGE) $(ARGS)

@@ -18,6 +18,13 @@ settings.register_profile("sed_lab", deadline=None, suppress_health_check=[Healt
 settings.load_profile("sed_lab")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
+WHOLE_RUNS = ("test_smoke", "test_sixth", "test_files_passed")  # files that train one take longest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first: one of them at the end would leave the other processes without work."""
+    items.sort(key=lambda item: not item.path.name.startswith(WHOLE_RUNS))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -132,14 +132,14 @@ class LogMel(nn.Module):
         """Log of linear ``mel [B, F, M]`` as ``scaler`` says; same shape."""
         if self.scaler == "natural":
             return (mel + self.amin).log()
-        decibel = (20.0 / self.power) * mel.clamp(min=self.amin).log10()
+        decibel = mel.clamp(min=self.amin).log10_().mul_(20.0 / self.power)
         if self.db_range is not None:
-            decibel = decibel.clamp(*self.db_range)
+            decibel.clamp_(*self.db_range)
         if self.scaler == "none":
             return decibel
         low, high = torch.aminmax(decibel.flatten(1), dim=1)
         low, high = low[:, None, None], high[:, None, None]
-        return (decibel - low) / (high - low + 1e-8)
+        return decibel.sub_(low).div_(high - low + 1e-8)
 
 
 def bins_of(filters: torch.Tensor) -> slice:

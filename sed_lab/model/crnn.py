@@ -28,6 +28,7 @@ from sed_lab.types import at_least_float32
 
 _VERSION = 1  # of gated_norm.c, which says the same
 _LANES = 16  # channels that the C code works on at once
+_GROUPS = 16  # of clips, that threads take one after another
 # Which of the compiled ones a processor runs best, by torch's name for what it can.
 _BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
 
@@ -129,10 +130,7 @@ class CRNN(nn.Module):
                 f" {n_mels} mel bins; the second numbers of model.pooling must multiply to feature.n_mels"
             )
         if not all(0 <= probability < 1 for probability in (conv_dropout, input_dropout, dropout)):
-            raise InputError(
-                f"model.conv_dropout={conv_dropout}, input_dropout={input_dropout} and dropout={dropout} must be in"
-                " [0, 1)"
-            )
+            raise InputError(f"model.{conv_dropout=}, {input_dropout=} and {dropout=} must be in [0, 1)")
         if gated and strided:
             raise InputError("model.strided=true: a gated block is pooled behind its gate; use model.gated=false")
         if attention_over not in ("classes", "frames", None):
@@ -140,11 +138,9 @@ class CRNN(nn.Module):
         self.n_classes, self.attention_over, self.attention_floor = n_classes, attention_over, attention_floor
         self.time_pooling = math.prod(pool[0] for pool in pooling)
         self.input_dropout, self.dropout = input_dropout, dropout
+        rest = conv_dropout, batch_norm_momentum, batch_norm_eps
         self.blocks = nn.ModuleList(
-            ConvBlock(
-                *(n_in, n_out, (pool[0], pool[1]), gated, strided and i == 0),
-                *(conv_dropout, batch_norm_momentum, batch_norm_eps),
-            )
+            ConvBlock(n_in, n_out, (pool[0], pool[1]), gated, strided and i == 0, *rest)
             for i, (n_in, n_out, pool) in enumerate(zip((1, *filters), filters, pooling, strict=False))
         )
         # As the features: a convolution needs no copy of its weights.
@@ -155,10 +151,7 @@ class CRNN(nn.Module):
 
     def frames(self, n_feature_frames: int) -> int:
         """Output frames T for F feature frames."""
-        for block in self.blocks:
-            assert isinstance(block, ConvBlock)
-            n_feature_frames //= block.pool[0]
-        return n_feature_frames
+        return n_feature_frames // self.time_pooling
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``feature [B, F, M]``."""
@@ -218,18 +211,15 @@ def norm_gated_pool(y: Tensor, norm: nn.Module, gate: nn.Linear, dropout: float,
         mean, variance = norm.running_mean, norm.running_var
     inverse = (variance + norm.eps).rsqrt()
     keep = keep_bits(y.numel(), dropout) if dropout else None
-    return _NormGatedPool.apply(
-        *(y, norm.weight, norm.bias, gate.weight, gate.bias, mean, inverse),
-        *(norm.training, keep, 1 - dropout, pool, library),
-    )  # fmt: skip
+    rest = norm.training, keep, 1 - dropout, pool, library
+    return _NormGatedPool.apply(y, norm.weight, norm.bias, gate.weight, gate.bias, mean, inverse, *rest)
 
 
 def keep_bits(n: int, dropout: float) -> Tensor:
     """Bytes whose first ``n`` bits, lowest first, are each independently 1 with probability ``1 - dropout``.
 
-    torch draws one 32-bit number an element, on one thread. For a dropout of 1/2 each bit of a random 64-bit word is
-    such a draw; for other multiples of 1/256 each byte compared with ``256 dropout`` is one. Both are exact; any other
-    one goes to torch.
+    torch draws one 32-bit number an element, on one thread. For 1/2 each bit of a random 64-bit word is such a draw,
+    for other multiples of 1/256 each byte compared with ``256 dropout``: both are exact. Any other goes to torch.
     """
     if dropout == 0.5:
         return _random_bytes(-(-n // 8))
@@ -294,27 +284,37 @@ def _run(
     function: Any, y: Tensor, shared: tuple[Tensor, ...], keep: Tensor | None, kept: float, pool: tuple[int, int],
     tensors: dict[str, Tensor], *norm: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Call ``function`` for shares of the clips, a thread each; the sums it made, ``[C + 3, C]``."""
+    """Call ``function`` for groups of clips, the same on any number of threads; the sums it made, ``[C + 3, C]``.
+
+    This thread begins at once; others help as they wake up, which may take as long as all the work.
+    """
     clips, frames, mels, channels = y.shape
-    threads = min(torch.get_num_threads(), clips)
-    sums = torch.zeros(threads, channels + 3, channels)
+    first = range(0, clips, -(-clips // _GROUPS))
+    threads = min(torch.get_num_threads(), len(first))
+    sums = torch.zeros(len(first), channels + 3, channels)
     rows = max(1, 4096 // (pool[0] * mels * channels)) * pool[0] * mels  # 16 kB of each intermediate
     scratch = torch.empty(threads, 3, rows, channels)
     tensors = {"y": y, **tensors} | ({} if keep is None else {"keep": keep})
+    names = (*_Block._shared, "offset", "slope")
+    common = {name: tensor.data_ptr() for name, tensor in zip(names, (*shared, *norm), strict=False)}
     blocks = []
-    for k in range(threads):
-        first, last = clips * k // threads, clips * (k + 1) // threads
-        block = _Block(last - first, frames, mels, channels, *pool, y.dtype == torch.bfloat16, kept)
-        for name, tensor in zip(_Block._shared, shared, strict=True):
-            setattr(block, name, tensor.data_ptr())
-        for name, tensor in tensors.items():
-            setattr(block, name, tensor.data_ptr() + first * (tensor.nbytes // clips))
-        block.sums, block.scratch = sums[k].data_ptr(), scratch[k].data_ptr()
-        if norm:
-            block.offset, block.slope = (tensor.data_ptr() for tensor in norm)
-        blocks.append(block)
-    calls = map if threads == 1 else _threads(threads).map
-    list(calls(function, blocks, [rows] * threads))
+    for k, start in enumerate(first):
+        own = {name: tensor.data_ptr() + start * (tensor.nbytes // clips) for name, tensor in tensors.items()}
+        numbers = (min(first.step, clips - start), frames, mels, channels, *pool, y.dtype == torch.bfloat16, kept)
+        blocks.append(_Block(*numbers, sums=sums[k].data_ptr(), **common, **own))
+    left = iter(blocks)
+
+    def work(k: int) -> None:
+        for block in left:
+            block.scratch = scratch[k].data_ptr()
+            function(block, rows)
+
+    helpers = [_threads(threads - 1).submit(work, k) for k in range(1, threads)]
+    try:
+        work(0)
+    finally:  # after Ctrl-C too: they write into these tensors
+        for helper in helpers:
+            helper.cancel() or helper.result()
     return sums.sum(0)
 
 
