@@ -19,11 +19,16 @@ The way data flows, and a good order to read in::
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sed_lab.api import Detector, Event, InputError, Scores, load, measure, read_annotations
+
+# Where onnxruntime is installed Lightning imports it, and it then reports to its maker unless this is set. Its thread
+# looks up hosts: a process forked meanwhile waits for ever when it does so too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Detector", "Event", "InputError", "Scores", "load", "measure", "read_annotations"]
 

@@ -6,7 +6,9 @@ Posteriors of ONNX differ in their last digits, which can move an event only whe
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -264,3 +266,13 @@ def test_a_missing_extra_is_named(
         error = capsys.readouterr().err
         assert said in error
         assert "pip install 'sed_lab[export]'" in error
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="a process's threads are not listed here")
+def test_onnxruntime_starts_no_thread_that_reports() -> None:
+    """It does by itself, except where CI or this variable is set."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    code = "import os, sed_lab, onnxruntime; print(len(os.listdir('/proc/self/task')))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**kept, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
