@@ -121,7 +121,7 @@ class Parsed(BaseException):
 
 
 def check_hydra(program: str, words: list[str]) -> None:
-    """Compose a Hydra app's words; of a sweep each value once, of numbers the first, beside the first of the others."""
+    """Compose a Hydra app's words; of a sweep each value once, of seeds the first, beside the first of the others."""
     options = get_args_parser().parse_args(words)
     name, overrides = options.config_name or HYDRA_APPS[program], options.overrides
     if options.config_dir or any(word.startswith("hydra.searchpath") for word in overrides):  # the reader's own files
@@ -132,7 +132,7 @@ def check_hydra(program: str, words: list[str]) -> None:
         values = [list(one.sweep_string_iterator()) if one.is_sweep_override() else [] for one in parsed]
         if not options.multirun:
             assert not any(values), "several values of a key need -m"
-        values = [own[:1] if all(value.strip("-").isdigit() for value in own) else own for own in values]
+        values = [own[:1] if one.get_key_element() == "seed" else own for one, own in zip(parsed, values, strict=True)]
         for number in range(max(map(len, values), default=1) or 1):
             chosen = [
                 f"{one.get_key_element()}={own[number % len(own)]}" if own else one.input_line

@@ -108,7 +108,6 @@ class RowClips:
 
     def __init__(self, store: EmbeddingStore, chosen: Chosen, of_class: np.ndarray, classes: tuple[str, ...]) -> None:
         self.store, self.chosen = store, chosen
-        self.exchanged = (chosen.order != np.arange(chosen.order.shape[1])).any(axis=1)
         self.clips: Sequence[Clip] = _Clips(store, chosen, of_class[chosen.index], classes)
 
     def __len__(self) -> int:
@@ -117,7 +116,7 @@ class RowClips:
     def load(self, index: int, epoch: int) -> tuple[Clip, np.ndarray]:
         """Clip ``index`` and its rows, uint8 ``[10, 128]``."""
         rows = self.store.embedding[self.chosen.index[index]]
-        if self.exchanged[index]:  # of most clips the rows are as they are, and need no copy
+        if self.chosen.copy[index]:  # other clips have their rows as they are
             rows = rows[self.chosen.order[index]]
         return self.clips[index], rows
 

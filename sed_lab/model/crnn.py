@@ -28,7 +28,7 @@ from sed_lab.types import at_least_float32
 
 _VERSION = 1  # of gated_norm.c, which says the same
 _LANES = 16  # channels that the C code works on at once
-_GROUPS = 16  # of clips, that threads take one after another
+_GROUPS = 32  # of clips, that threads take one after another; more threads have nothing to do
 # Which of the compiled ones a processor runs best, by torch's name for what it can.
 _BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
 
