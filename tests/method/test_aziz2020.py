@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -181,25 +181,32 @@ def test_categorical_and_sparse_categorical_are_one_loss_with_one_gradient(
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("model", [RowCNN(), RowFNN(hidden=(6, 5))], ids=["cnn", "fnn"])
-def test_training_by_categorical_and_by_sparse_categorical_gives_the_same_bits(model: nn.Module) -> None:
+@pytest.mark.parametrize("network", [RowCNN, functools.partial(RowFNN, hidden=(6, 5))], ids=["cnn", "fnn"])
+def test_training_by_categorical_and_by_sparse_categorical_gives_the_same_bits(
+    network: Callable[[], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    model = network()
     start = {name: value.clone() for name, value in model.state_dict().items()}
 
-    def trained(loss: Any, steps: int) -> torch.Tensor:
+    def trained(loss: Any, steps: int, optimizer_of: Callable[..., torch.optim.Optimizer]) -> torch.Tensor:
         model.load_state_dict(start)
         method = method_of(loss, model)
-        optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
+        optimizer = optimizer_of(method.parameters(), lr=1e-2)
         for _ in range(steps):
             optimizer.zero_grad()
             method.training_step(Part(batch_of(), Shares()), 0).backward()
             optimizer.step()
         return torch.cat([parameter.detach().flatten() for parameter in method.parameters()])
 
-    assert torch.equal(trained(Categorical(), 20), trained(Categorical(sparse=True), 20))
-    assert not torch.equal(trained(Categorical(), 20), trained(Binary(), 20))
+    adam, sgd = torch.optim.Adam, torch.optim.SGD
+    assert torch.equal(trained(Categorical(), 20, adam), trained(Categorical(sparse=True), 20, adam))
+    assert not torch.equal(trained(Categorical(), 20, adam), trained(Binary(), 20, adam))
     # Clipped, Keras took the sparse one's logarithm on another way: the same but for rounding, which tables share.
-    one, other = (trained(ClippedCategorical(sparse=sparse), 1) for sparse in (False, True))
-    torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+    # Adam's first step is as long for a gradient that is only rounding as for any other, so SGD takes it here.
+    one, other = (trained(ClippedCategorical(sparse=sparse), 1, sgd) for sparse in (False, True))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+    assert not torch.equal(one, torch.cat([value.flatten() for value in start.values()]))
 
 
 def test_the_loss_of_a_clip_by_hand() -> None:
