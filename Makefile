@@ -17,12 +17,12 @@ help: ## this list
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: pyproject.toml constraints.txt sed_lab/model/gated_norm.c | $(BIN)/python
+$(VENV)/.runtime: pyproject.toml constraints.txt sed_lab/model/gated_norm.c sed_lab/model/winograd.c | $(BIN)/python
 	@echo "installing sed_lab and what it runs on into $(VENV) (5 GB, mostly PyTorch with CUDA; some minutes, once)"
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt sed_lab/model/gated_norm.c | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt sed_lab/model/gated_norm.c sed_lab/model/winograd.c | $(BIN)/python
 	@echo "installing sed_lab, what it runs on and the development tools into $(VENV) (6 GB, some minutes, once)"
 	$(INSTALL) -e '.[dev]'
 	@touch $(VENV)/.runtime $@

@@ -1,21 +1,16 @@
 """The convolutional recurrent network of the DCASE 2021 task 4 baseline (also 2022 and 2023).
 
-Batch norm, gate, dropout and pooling are one step, `norm_gated_pool`, on a CPU in C (gated_norm.c): passes over memory
-are what it costs there, torch's operations take a dozen, the C code one forward and two backward. It is compiled where
-sed_lab is installed, if there is a compiler, for each kind of processor; without it, on other devices and for other
-types than float32 and bfloat16, torch does the same.
+Two parts of its blocks are in C on a CPU (compiled.py): convolutions in a quarter of the products (`convolve`), and
+batch norm, gate, dropout and pooling in one step (`norm_gated_pool`), where torch's operations pass over memory a dozen
+times and the C code once forward and twice backward. Without compiled code, on other devices and for other types, torch
+does the same.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import math
-import os
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
+from sed_lab.model.compiled import LANES, TILES, Convolution, GatedNorm, library, threads
 from sed_lab.types import at_least_float32
 
-_VERSION = 1  # of gated_norm.c, which says the same
-_LANES = 16  # channels that the C code works on at once
 _GROUPS = 32  # of clips, that threads take one after another; more threads have nothing to do
-# Which of the compiled ones a processor runs best, by torch's name for what it can.
-_BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
+# A 3x3 kernel's 36 numbers are G w G' (Lavin & Gray 2016, F(4x4, 3x3)): of its nine, this product.
+_G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
+_TURNED = torch.kron(_G, _G).float()
 
 
 class ConvBlock(nn.Module):
@@ -42,16 +37,9 @@ class ConvBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        pool: tuple[int, int],
-        gated: bool,
-        strided: bool,
-        dropout: float,
-        momentum: float,
-        eps: float,
-    ) -> None:
+        self, n_in: int, n_out: int, pool: tuple[int, int], gated: bool, strided: bool, dropout: float,
+        momentum: float, eps: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.strided = strided
         if strided:
@@ -68,9 +56,9 @@ class ConvBlock(nn.Module):
         """``[B, C, F, M]`` -> ``[B, C', F // pool[0], M // pool[1]]``."""
         dropout = self.dropout if self.training else 0.0
         if self.gate is None:
-            y = self.conv(x) if self.strided else F.avg_pool2d(self.conv(x), self.pool)
+            y = self.conv(x) if self.strided else F.avg_pool2d(convolve(x, self.conv), self.pool)
             return F.dropout(self.norm(y).relu(), dropout)
-        return norm_gated_pool(self.conv(x), self.norm, self.gate, dropout, self.pool)
+        return norm_gated_pool(convolve(x, self.conv), self.norm, self.gate, dropout, self.pool)
 
 
 class CRNN(nn.Module):
@@ -102,24 +90,12 @@ class CRNN(nn.Module):
     normalises_batches = True
 
     def __init__(
-        self,
-        n_classes: int,
-        n_mels: int,
-        filters: Sequence[int],
-        pooling: Sequence[tuple[int, int]],
-        gated: bool,
-        strided: bool,
-        conv_dropout: float,
-        input_dropout: float,
-        dropout: float,
-        gru_cells: int,
-        gru_layers: int,
-        batch_norm_momentum: float,
-        batch_norm_eps: float,
-        attention_over: str | None,
-        attention_floor: float,
-    ) -> None:
+        self, n_classes: int, n_mels: int, filters: Sequence[int], pooling: Sequence[tuple[int, int]], gated: bool,
+        strided: bool, conv_dropout: float, input_dropout: float, dropout: float, gru_cells: int, gru_layers: int,
+        batch_norm_momentum: float, batch_norm_eps: float, attention_over: str | None, attention_floor: float,
+    ) -> None:  # fmt: skip
         super().__init__()
+        library()  # code of another version is said when a network is made, not in its first step
         if len(filters) != len(pooling):
             raise InputError(
                 f"model.filters has {len(filters)} entries and model.pooling {len(pooling)}; give one of each per block"
@@ -198,8 +174,8 @@ def norm_gated_pool(y: Tensor, norm: nn.Module, gate: nn.Linear, dropout: float,
         dropout: the probability in effect, 0 when evaluating.
         pool: frames and mels that are pooled into one.
     """
-    library = _library()
-    if library is None or type(norm) is not nn.BatchNorm2d or not _fits(y, norm):
+    c = library()
+    if c is None or type(norm) is not nn.BatchNorm2d or not _fits(y, norm):
         z = norm(y)
         gated = F.linear(z.permute(0, 2, 3, 1), gate.weight, gate.bias).permute(0, 3, 1, 2)
         return F.avg_pool2d(F.dropout(gated * z.sigmoid(), dropout), pool)
@@ -211,7 +187,7 @@ def norm_gated_pool(y: Tensor, norm: nn.Module, gate: nn.Linear, dropout: float,
         mean, variance = norm.running_mean, norm.running_var
     inverse = (variance + norm.eps).rsqrt()
     keep = keep_bits(y.numel(), dropout) if dropout else None
-    rest = norm.training, keep, 1 - dropout, pool, library
+    rest = norm.training, keep, 1 - dropout, pool, c
     return _NormGatedPool.apply(y, norm.weight, norm.bias, gate.weight, gate.bias, mean, inverse, *rest)
 
 
@@ -238,113 +214,137 @@ def _random_bytes(n: int) -> Tensor:
 class _NormGatedPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, *given: Any) -> Tensor:
-        gamma, beta, weight, bias, mean, inverse, training, keep, kept, pool, library = given
+        gamma, beta, weight, bias, mean, inverse, training, keep, kept, pool, c = given
         y = y.permute(0, 2, 3, 1).contiguous()
         clips, frames, mels, channels = y.shape
         scale = gamma * inverse
-        shared = scale, beta - mean * scale, mean, weight.contiguous(), weight.t().contiguous(), bias
+        names = ("scale", "shift", "mean", "weight", "turned", "bias")
+        tensors = scale, beta - mean * scale, mean, weight.contiguous(), weight.t().contiguous(), bias
         out = y.new_empty(clips, frames // pool[0], mels // pool[1], channels)
-        _run(library.forward, y, shared, keep, kept, pool, {"out": out})
-        ctx.save_for_backward(y, inverse, keep, *shared)
-        ctx.rest = training, kept, pool, library
+        rows = max(1, 4096 // (pool[0] * mels * channels)) * pool[0] * mels  # 16 kB of each intermediate
+        sizes = (*y.shape, *pool, y.dtype == torch.bfloat16, rows, kept)
+        own, scratch = {"y": y} | ({} if keep is None else {"keep": keep}), 3 * rows * channels
+        _run(c.forward, GatedNorm(*sizes), own | {"out": out}, dict(zip(names, tensors, strict=True)), scratch)
+        ctx.save_for_backward(y, inverse, keep, *tensors)
+        ctx.rest = training, c, sizes, scratch, names
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y, inverse, keep, *shared = ctx.saved_tensors
-        training, kept, pool, library = ctx.rest
-        scale, mean, channels = shared[0], shared[2], y.shape[3]
+        y, inverse, keep, *tensors = ctx.saved_tensors
+        training, c, sizes, scratch, names = ctx.rest
+        scale, mean, channels = tensors[0], tensors[2], y.shape[3]
         grad_y, grad = torch.empty_like(y), grad.permute(0, 2, 3, 1).to(y.dtype).contiguous()
-        tensors = {"grad": grad, "grad_y": grad_y}
-        sums = _run(library.backward, y, shared, keep, kept, pool, tensors)
+        own = {"y": y, "grad": grad, "grad_y": grad_y} | ({} if keep is None else {"keep": keep})
+        shared = dict(zip(names, tensors, strict=True))
+        sums = _run(c.backward, GatedNorm(*sizes), own, shared, scratch, (channels + 3, channels))
         grad_bias, grad_beta, product = sums[channels:]
         grad_gamma = product * inverse
         if training:  # the statistics depend on y too (Ioffe & Szegedy 2015, section 3)
             n = y.numel() // channels
             slope = scale * inverse * grad_gamma / n
             offset = scale * grad_beta / n - slope * mean
-            _run(library.norm_backward, y, shared, keep, kept, pool, tensors, offset, slope)
+            _run(c.norm_backward, GatedNorm(*sizes), own, shared | {"offset": offset, "slope": slope}, scratch)
         else:
             grad_y.mul_(scale)
         return grad_y.permute(0, 3, 1, 2), grad_gamma, grad_beta, sums[:channels], grad_bias, *[None] * 7
 
 
-class _Block(ctypes.Structure):
-    """``block`` of gated_norm.c."""
+def _fits(y: Tensor, norm: nn.BatchNorm2d) -> bool:
+    usual = norm.affine and norm.track_running_stats and norm.momentum is not None
+    types = norm.weight.dtype == torch.float32 and y.dtype in (torch.float32, torch.bfloat16)
+    return usual and types and y.shape[1] % LANES == 0 and _ours(y)
 
-    _numbers = ("clips", "frames", "mels", "channels", "pool_frames", "pool_mels", "half")
-    _shared = ("scale", "shift", "mean", "weight", "turned", "bias")
-    _own = ("y", "keep", "out", "grad", "grad_y", "sums", "scratch", "offset", "slope")
-    _fields_ = [(name, ctypes.c_long) for name in _numbers] + [("kept", ctypes.c_float)]
-    _fields_ += [(name, ctypes.c_void_p) for name in _shared + _own]
+
+def _ours(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.numel() > 0 and not torch.onnx.is_in_onnx_export()
+
+
+def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """``conv(x)`` of a convolution 3x3 with padding 1: ``[B, C, F, M]`` -> ``[B, C', F, M]``.
+
+    In C where both numbers of channels are multiples of 16 and at most half of the tiles lies beyond the map; float32's
+    rounding is then some 1e-5 of the largest value, ten times that of torch's plain sums.
+    """
+    (frames, mels), c, n_in, n_out = x.shape[2:], library(), conv.in_channels, conv.out_channels
+    filled = n_in % LANES == n_out % LANES == 0 and -(-frames // 4) * -(-mels // 4) * 16 <= 2 * frames * mels
+    plain = x.dtype == conv.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    if c is None or not (filled and plain and _ours(x)):
+        return conv(x)
+    return _Convolve.apply(x, conv.weight, conv.bias, c)
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, c: ctypes.CDLL) -> Tensor:
+        x, ctx.c = x.permute(0, 2, 3, 1).contiguous(), c
+        ctx.save_for_backward(x, weight)
+        return _convolved(x, weight, bias, c)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        (n_out, n_in), need = weight.shape[:2], ctx.needs_input_grad
+        grad, grad_weight = grad.permute(0, 2, 3, 1).contiguous(), None
+        if need[1]:
+            sizes, own = Convolution(*x.shape, n_out), {"x": x, "grad": grad}
+            turned = 36, n_out // LANES, n_in, LANES
+            sums = _run(ctx.c.convolve_kernel, sizes, own, {}, _scratch(n_in, n_out), turned, _GROUPS // 2)
+            grad_weight = (_TURNED.T @ sums.transpose(1, 2).reshape(36, -1)).view(3, 3, n_in, n_out).permute(3, 2, 0, 1)
+        grad_x = _convolved(grad, weight.flip(2, 3).transpose(0, 1), None, ctx.c) if need[0] else None
+        return grad_x, grad_weight, grad.sum((0, 1, 2)) if need[2] else None, None
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, c: ctypes.CDLL) -> Tensor:
+    n_out, n_in = weight.shape[:2]
+    y = x.new_empty(*x.shape[:3], n_out)
+    kernel = (_TURNED @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, n_in, n_out // LANES, LANES)
+    shared = {"kernel": kernel.transpose(1, 2).contiguous()} | ({} if bias is None else {"bias": bias})
+    _run(c.convolve, Convolution(*x.shape, n_out), {"x": x, "y": y}, shared, _scratch(n_in, n_out))
+    return y.permute(0, 3, 1, 2)
+
+
+def _scratch(n_in: int, n_out: int) -> int:
+    return 36 * (TILES * (n_in + n_out) + 32) + n_in + n_out
 
 
 def _run(
-    function: Any, y: Tensor, shared: tuple[Tensor, ...], keep: Tensor | None, kept: float, pool: tuple[int, int],
-    tensors: dict[str, Tensor], *norm: Tensor,
+    function: Any, block: Any, own: Mapping[str, Tensor], shared: Mapping[str, Tensor], scratch: int,
+    sums: tuple[int, ...] = (), groups: int = _GROUPS,
 ) -> Tensor:  # fmt: skip
-    """Call ``function`` for groups of clips, the same on any number of threads; the sums it made, ``[C + 3, C]``.
+    """Call ``function`` for groups of clips, the same on any number of threads; the sums it made, of shape ``sums``.
 
     This thread begins at once; others help as they wake up, which may take as long as all the work.
+
+    Args:
+        block: with its sizes. own: tensors in clips' order, of which a group gets its part. shared: the others.
+        scratch: how many floats each thread needs to work in.
     """
-    clips, frames, mels, channels = y.shape
-    first = range(0, clips, -(-clips // _GROUPS))
-    threads = min(torch.get_num_threads(), len(first))
-    sums = torch.zeros(len(first), channels + 3, channels)
-    rows = max(1, 4096 // (pool[0] * mels * channels)) * pool[0] * mels  # 16 kB of each intermediate
-    scratch = torch.empty(threads, 3, rows, channels)
-    tensors = {"y": y, **tensors} | ({} if keep is None else {"keep": keep})
-    names = (*_Block._shared, "offset", "slope")
-    common = {name: tensor.data_ptr() for name, tensor in zip(names, (*shared, *norm), strict=False)}
+    first = range(0, block.clips, -(-block.clips // groups))
+    n_threads = min(torch.get_num_threads(), len(first))
+    made, work_in = torch.zeros(len(first), *sums), torch.zeros(n_threads, scratch)
+    for name, tensor in shared.items():
+        setattr(block, name, tensor.data_ptr())
     blocks = []
     for k, start in enumerate(first):
-        own = {name: tensor.data_ptr() + start * (tensor.nbytes // clips) for name, tensor in tensors.items()}
-        numbers = (min(first.step, clips - start), frames, mels, channels, *pool, y.dtype == torch.bfloat16, kept)
-        blocks.append(_Block(*numbers, sums=sums[k].data_ptr(), **common, **own))
+        part = type(block).from_buffer_copy(block)
+        part.clips, part.sums = min(first.step, block.clips - start), made[k].data_ptr()
+        for name, tensor in own.items():
+            setattr(part, name, tensor.data_ptr() + start * (tensor.nbytes // block.clips))
+        blocks.append(part)
     left = iter(blocks)
 
     def work(k: int) -> None:
-        for block in left:
-            block.scratch = scratch[k].data_ptr()
-            function(block, rows)
+        for part in left:
+            part.scratch = work_in[k].data_ptr()
+            function(part)
 
-    helpers = [_threads(threads - 1).submit(work, k) for k in range(1, threads)]
+    helpers = [threads(n_threads - 1).submit(work, k) for k in range(1, n_threads)]
     try:
         work(0)
     finally:  # after Ctrl-C too: they write into these tensors
         for helper in helpers:
             helper.cancel() or helper.result()
-    return sums.sum(0)
-
-
-def _fits(y: Tensor, norm: nn.BatchNorm2d) -> bool:
-    plain = y.device.type == "cpu" and y.dtype in (torch.float32, torch.bfloat16) and not torch.onnx.is_in_onnx_export()
-    usual = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return plain and usual and norm.weight.dtype == torch.float32 and y.shape[1] % _LANES == 0 and y.numel() > 0
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    """The compiled C file, of what was built the one that suits this processor; None without one."""
-    for kind in _BUILT.get(torch.backends.cpu.get_cpu_capability(), ("any",)):
-        found = importlib.util.find_spec(f"sed_lab.model._gated_norm_{kind}")
-        if found and found.origin:
-            return load(found.origin)
-    return None
-
-
-def load(path: str) -> ctypes.CDLL | None:
-    """A compiled gated_norm.c; None if it is of another version of sed_lab."""
-    library = ctypes.CDLL(path)
-    if library.version() != _VERSION:
-        warnings.warn(f"{path} is of another version of sed_lab and not used; install sed_lab again", stacklevel=2)
-        return None
-    for name in ("forward", "backward", "norm_backward"):
-        function = getattr(library, name)
-        function.argtypes, function.restype = [ctypes.POINTER(_Block), ctypes.c_long], None
-    return library
-
-
-_threads = cache(ThreadPoolExecutor)
-os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has no threads of its parent's
+    return made.sum(0)

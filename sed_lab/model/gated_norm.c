@@ -23,7 +23,7 @@
 #define ROWS 4
 #define WIDE 2
 #endif
-#define VERSION 1 /* of `block` and of what the functions mean */
+#define VERSION 2 /* of what the functions here and in winograd.c are given and mean */
 typedef float vf __attribute__((vector_size(4 * L)));
 typedef float vfu __attribute__((vector_size(4 * L), aligned(4)));
 typedef int vi __attribute__((vector_size(4 * L)));
@@ -32,7 +32,7 @@ typedef unsigned short vh __attribute__((vector_size(2 * L), aligned(2)));
 #define INLINE static inline __attribute__((always_inline))
 
 typedef struct {
-    long clips, frames, mels, channels, pool_frames, pool_mels, half;
+    long clips, frames, mels, channels, pool_frames, pool_mels, half, rows;
     float kept;                         /* 1 - dropout */
     const float *scale, *shift, *mean;  /* [channels] */
     const float *weight, *turned;       /* [channels out, channels in] and its transpose */
@@ -110,11 +110,12 @@ INLINE void product_at(const float *a, const float *b, const float *start, const
     vf s[ROWS][WIDE];
     for (int j = 0; j < rows; j++)
         for (int w = 0; w < WIDE; w++) s[j][w] = load(start ? start : added + (i + j) * width, d + w * L, 0);
-    for (long k = 0; k < width; k++)
-        for (int w = 0; w < WIDE; w++) {
-            vf row = load(b, k * width + d + w * L, 0);
-            for (int j = 0; j < rows; j++) s[j][w] += a[(i + j) * width + k] * row;
-        }
+    for (long k = 0; k < width; k++) {
+        vf row[WIDE];
+        for (int w = 0; w < WIDE; w++) row[w] = load(b, k * width + d + w * L, 0);
+        for (int j = 0; j < rows; j++)
+            for (int w = 0; w < WIDE; w++) s[j][w] += a[(i + j) * width + k] * row[w];
+    }
     for (int j = 0; j < rows; j++)
         for (int w = 0; w < WIDE; w++) store(out, (i + j) * width + d + w * L, s[j][w], 0);
 }
@@ -136,11 +137,12 @@ INLINE void outer(const float *a, const float *b, float *out, long n, long width
             vf s[ROWS][WIDE];
             for (int j = 0; j < ROWS; j++)
                 for (int w = 0; w < WIDE; w++) s[j][w] = (vf){0};
-            for (long i = 0; i < n; i++)
-                for (int w = 0; w < WIDE; w++) {
-                    vf row = load(b, i * width + c + w * L, 0);
-                    for (int j = 0; j < ROWS; j++) s[j][w] += a[i * width + d + j] * row;
-                }
+            for (long i = 0; i < n; i++) {
+                vf row[WIDE];
+                for (int w = 0; w < WIDE; w++) row[w] = load(b, i * width + c + w * L, 0);
+                for (int j = 0; j < ROWS; j++)
+                    for (int w = 0; w < WIDE; w++) s[j][w] += a[i * width + d + j] * row[w];
+            }
             for (int j = 0; j < ROWS; j++)
                 for (int w = 0; w < WIDE; w++) {
                     const long at = (d + j) * width + c + w * L;
@@ -157,7 +159,8 @@ INLINE void normed(const block *b, long first, long n, float *z, int half) {
             store(z, i * width + c, load(b->y, first + i * width + c, half) * load(b->scale, c, 0) + load(b->shift, c, 0), 0);
 }
 
-INLINE void forward_clip(const block *b, long clip, long rows, int half) {
+INLINE void forward_clip(const block *b, long clip, int half) {
+    const long rows = b->rows;
     const long width = b->channels, row = b->mels * width, frames = b->frames / b->pool_frames;
     const long mels = b->mels / b->pool_mels, step = rows / (b->pool_frames * b->mels);
     const float share = 1.0f / (b->kept * b->pool_frames * b->pool_mels);
@@ -181,7 +184,8 @@ INLINE void forward_clip(const block *b, long clip, long rows, int half) {
     }
 }
 
-INLINE void backward_clip(const block *b, long clip, long rows, int half) {
+INLINE void backward_clip(const block *b, long clip, int half) {
+    const long rows = b->rows;
     const long width = b->channels, row = b->mels * width, frames = b->frames / b->pool_frames;
     const long mels = b->mels / b->pool_mels, step = rows / (b->pool_frames * b->mels);
     const float share = 1.0f / (b->kept * b->pool_frames * b->pool_mels);
@@ -231,20 +235,20 @@ INLINE void backward_clip(const block *b, long clip, long rows, int half) {
 
 int version(void) { return VERSION; }
 
-void forward(const block *b, long rows) {
+void forward(const block *b) {
     for (long clip = 0; clip < b->clips; clip++)
         if (b->half)
-            forward_clip(b, clip, rows, 1);
+            forward_clip(b, clip, 1);
         else
-            forward_clip(b, clip, rows, 0);
+            forward_clip(b, clip, 0);
 }
 
-void backward(const block *b, long rows) {
+void backward(const block *b) {
     for (long clip = 0; clip < b->clips; clip++)
         if (b->half)
-            backward_clip(b, clip, rows, 1);
+            backward_clip(b, clip, 1);
         else
-            backward_clip(b, clip, rows, 0);
+            backward_clip(b, clip, 0);
 }
 
 INLINE void norm_backward_all(const block *b, int half) {
@@ -257,8 +261,7 @@ INLINE void norm_backward_all(const block *b, int half) {
 }
 
 /* grad y = scale grad z - offset - slope y, in place. */
-void norm_backward(const block *b, long rows) {
-    (void)rows;
+void norm_backward(const block *b) {
     if (b->half)
         norm_backward_all(b, 1);
     else

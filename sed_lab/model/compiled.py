@@ -1,0 +1,71 @@
+"""The C code of convolution blocks (gated_norm.c, winograd.c): which of what was built, what it is given, its threads.
+
+It is compiled where sed_lab is installed, if there is a compiler, for each kind of processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import torch
+
+LANES = 16  # numbers of channels are multiples of it
+TILES = 48  # of winograd.c
+_VERSION = 2  # of both files
+# Which of the compiled ones a processor runs best, by torch's name for what it can.
+_BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
+
+
+def _fields(longs: str, pointers: str, kept: bool = False) -> list[tuple[str, type]]:
+    numbers: list[tuple[str, type]] = [(name, ctypes.c_long) for name in longs.split()]
+    numbers += [("kept", ctypes.c_float)] if kept else []
+    return numbers + [(name, ctypes.c_void_p) for name in pointers.split()]
+
+
+class GatedNorm(ctypes.Structure):
+    """``block`` of gated_norm.c."""
+
+    _fields_ = _fields(
+        "clips frames mels channels pool_frames pool_mels half rows",
+        "scale shift mean weight turned bias y keep out grad grad_y sums scratch offset slope",
+        kept=True,
+    )
+
+
+class Convolution(ctypes.Structure):
+    """``convolution`` of winograd.c."""
+
+    _fields_ = _fields("clips frames mels n_in n_out", "x kernel bias y grad sums scratch")
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled code, of what was built the one that suits this processor; None without one."""
+    for kind in _BUILT.get(torch.backends.cpu.get_cpu_capability(), ("any",)):
+        found = importlib.util.find_spec(f"sed_lab.model._compiled_{kind}")
+        if found and found.origin:
+            return load(found.origin)
+    return None
+
+
+def load(path: str) -> ctypes.CDLL | None:
+    """Compiled code; None if it is of another version of sed_lab."""
+    found = ctypes.CDLL(path)
+    if found.version() != _VERSION:
+        warnings.warn(f"{path} is of another version of sed_lab and not used; install sed_lab again", stacklevel=2)
+        return None
+    functions = {GatedNorm: ("forward", "backward", "norm_backward"), Convolution: ("convolve", "convolve_kernel")}
+    for block, names in functions.items():
+        for name in names:
+            function = getattr(found, name)
+            function.argtypes, function.restype = [ctypes.POINTER(block)], None
+    return found
+
+
+threads = cache(ThreadPoolExecutor)
+os.register_at_fork(after_in_child=threads.cache_clear)  # a child has no threads of its parent's
