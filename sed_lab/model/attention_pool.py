@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sed_lab.errors import InputError
+from sed_lab.model.crnn import convolve
 from sed_lab.model.grid import SameFrames
 
 
@@ -62,7 +63,10 @@ class AttentionPool(SameFrames):
     def encode(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, T, H]``."""
         x = self.input_norm(feature.transpose(1, 2)).transpose(1, 2)
-        return self.blocks(x[:, None]).squeeze(3).transpose(1, 2)
+        x = x[:, None]
+        for layer in self.blocks:
+            x = convolve(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
+        return x.squeeze(3).transpose(1, 2)
 
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Frame logits ``[B, T, C]`` and clip logits ``[B, C]`` of ``x [B, T, H]``."""

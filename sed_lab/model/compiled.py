@@ -21,6 +21,16 @@ _VERSION = 2  # of both files
 _BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
 
 
+def _turned(size: int) -> torch.Tensor:
+    """What makes a kernel's 36 numbers, G w G', of its ``size**2`` (Lavin & Gray 2016): ``[36, size**2]``."""
+    powers = [[point**j / by for j in range(size)] for point, by in ((0, 4), (1, -6), (-1, -6), (2, 24), (-2, 24))]
+    g = torch.tensor([*powers, [0.0] * (size - 1) + [1.0]], dtype=torch.float64)
+    return torch.kron(g, g).float()
+
+
+TURNED = {size: _turned(size) for size in (3, 5)}
+
+
 def _fields(longs: str, pointers: str, kept: bool = False) -> list[tuple[str, type]]:
     numbers: list[tuple[str, type]] = [(name, ctypes.c_long) for name in longs.split()]
     numbers += [("kept", ctypes.c_float)] if kept else []
@@ -40,7 +50,7 @@ class GatedNorm(ctypes.Structure):
 class Convolution(ctypes.Structure):
     """``convolution`` of winograd.c."""
 
-    _fields_ = _fields("clips frames mels n_in n_out", "x kernel bias y grad sums scratch")
+    _fields_ = _fields("clips frames mels n_in n_out edge", "x kernel bias y grad sums scratch")
 
 
 @cache

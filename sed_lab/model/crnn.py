@@ -19,13 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.model.compiled import LANES, TILES, Convolution, GatedNorm, library, threads
+from sed_lab.model.compiled import LANES, TILES, TURNED, Convolution, GatedNorm, library, threads
 from sed_lab.types import at_least_float32
 
 _GROUPS = 32  # of clips, that threads take one after another; more threads have nothing to do
-# A 3x3 kernel's 36 numbers are G w G' (Lavin & Gray 2016, F(4x4, 3x3)): of its nine, this product.
-_G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64) / 24
-_TURNED = torch.kron(_G, _G).float()
 
 
 class ConvBlock(nn.Module):
@@ -262,15 +259,19 @@ def _ours(x: Tensor) -> bool:
 
 
 def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """``conv(x)`` of a convolution 3x3 with padding 1: ``[B, C, F, M]`` -> ``[B, C', F, M]``.
+    """``conv(x)`` of a convolution that keeps the map's size: ``[B, C, F, M]`` -> ``[B, C', F, M]``.
 
-    In C where both numbers of channels are multiples of 16 and at most half of the tiles lies beyond the map; float32's
-    rounding is then some 1e-5 of the largest value, ten times that of torch's plain sums.
+    In C with a kernel of 3x3 or 5x5, numbers of channels that are multiples of 16, and at most half of the tiles beyond
+    the map; float32's rounding is then some 1e-5 of the largest value, ten times that of torch's plain sums.
     """
-    (frames, mels), c, n_in, n_out = x.shape[2:], library(), conv.in_channels, conv.out_channels
-    filled = n_in % LANES == n_out % LANES == 0 and -(-frames // 4) * -(-mels // 4) * 16 <= 2 * frames * mels
+    (frames, mels), c, edge = x.shape[2:], library(), 7 - conv.kernel_size[0]
+    fits = conv.in_channels % LANES == conv.out_channels % LANES == 0 and conv.kernel_size in ((3, 3), (5, 5))
     plain = x.dtype == conv.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if c is None or not (filled and plain and _ours(x)):
+    if (
+        c is None
+        or not (fits and plain and _ours(x))
+        or -frames // edge * (-mels // edge) * edge**2 > 2 * frames * mels
+    ):
         return conv(x)
     return _Convolve.apply(x, conv.weight, conv.bias, c)
 
@@ -286,23 +287,24 @@ class _Convolve(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        (n_out, n_in), need = weight.shape[:2], ctx.needs_input_grad
+        (n_out, n_in, size, _), need, c = weight.shape, ctx.needs_input_grad, ctx.c
         grad, grad_weight = grad.permute(0, 2, 3, 1).contiguous(), None
         if need[1]:
-            sizes, own = Convolution(*x.shape, n_out), {"x": x, "grad": grad}
-            turned = 36, n_out // LANES, n_in, LANES
-            sums = _run(ctx.c.convolve_kernel, sizes, own, {}, _scratch(n_in, n_out), turned, _GROUPS // 2)
-            grad_weight = (_TURNED.T @ sums.transpose(1, 2).reshape(36, -1)).view(3, 3, n_in, n_out).permute(3, 2, 0, 1)
-        grad_x = _convolved(grad, weight.flip(2, 3).transpose(0, 1), None, ctx.c) if need[0] else None
+            own, shape = {"x": x, "grad": grad}, (36, n_out // LANES, n_in, LANES)
+            block = Convolution(*x.shape, n_out, 7 - size)
+            sums = _run(c.convolve_kernel, block, own, {}, _scratch(n_in, n_out), shape, _GROUPS // 2)
+            sums = TURNED[size].T @ sums.transpose(1, 2).reshape(36, -1)
+            grad_weight = sums.view(size, size, n_in, n_out).permute(3, 2, 0, 1)
+        grad_x = _convolved(grad, weight.flip(2, 3).transpose(0, 1), None, c) if need[0] else None
         return grad_x, grad_weight, grad.sum((0, 1, 2)) if need[2] else None, None
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, c: ctypes.CDLL) -> Tensor:
-    n_out, n_in = weight.shape[:2]
-    y = x.new_empty(*x.shape[:3], n_out)
-    kernel = (_TURNED @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, n_in, n_out // LANES, LANES)
+    n_out, n_in, size, _ = weight.shape
+    y, kernel = x.new_empty(*x.shape[:3], n_out), TURNED[size] @ weight.permute(2, 3, 1, 0).reshape(size**2, -1)
+    kernel = kernel.view(36, n_in, n_out // LANES, LANES)
     shared = {"kernel": kernel.transpose(1, 2).contiguous()} | ({} if bias is None else {"bias": bias})
-    _run(c.convolve, Convolution(*x.shape, n_out), {"x": x, "y": y}, shared, _scratch(n_in, n_out))
+    _run(c.convolve, Convolution(*x.shape, n_out, 7 - size), {"x": x, "y": y}, shared, _scratch(n_in, n_out))
     return y.permute(0, 3, 1, 2)
 
 
@@ -316,11 +318,8 @@ def _run(
 ) -> Tensor:  # fmt: skip
     """Call ``function`` for groups of clips, the same on any number of threads; the sums it made, of shape ``sums``.
 
+    ``block`` has its sizes, a group its part of ``own``, all ``shared``, a thread ``scratch`` floats to work in.
     This thread begins at once; others help as they wake up, which may take as long as all the work.
-
-    Args:
-        block: with its sizes. own: tensors in clips' order, of which a group gets its part. shared: the others.
-        scratch: how many floats each thread needs to work in.
     """
     first = range(0, block.clips, -(-block.clips // groups))
     n_threads = min(torch.get_num_threads(), len(first))

@@ -1,8 +1,9 @@
-/* Convolution 3x3 with padding 1 in a quarter of the products (Winograd 1980; Lavin & Gray 2016, F(4x4, 3x3)): see
-   convolve() of crnn.py.
+/* Convolutions 3x3 and 5x5 of unchanged size in a quarter and 36 % of the products (Winograd 1980; Lavin & Gray 2016,
+   F(4x4, 3x3) and F(2x2, 5x5)): see convolve() of crnn.py.
 
-   A tile of 4x4 of the output comes from 6x6 of the input. Turned by B at both sides, the input's 36 numbers a channel
-   are multiplied by the kernel's 36, which torch has made by G; summed over channels and turned by A, they are the output:
+   A tile of 4x4 (or 2x2) of the output comes from 6x6 of the input. Turned by B at both sides, the input's 36 numbers a
+   channel are multiplied by the kernel's 36, which torch has made by G; summed over channels and turned by A, they are
+   the output:
 
        y = A' [sum over channels of (G w G') . (B' x B)] A
 
@@ -36,6 +37,7 @@ typedef float vfu __attribute__((vector_size(4 * L), aligned(4)));
 
 typedef struct {
     long clips, frames, mels, in, out;  /* channels in and out */
+    long edge;                          /* of a tile of the output: 4 or 2 */
     const float *x;                     /* [clips, frames, mels, in] */
     const float *kernel;                /* [36, out / 16, in, 16] */
     const float *bias;                  /* [out], or null */
@@ -47,8 +49,8 @@ typedef struct {
 
 INLINE vf load(const float *p) { return *(const vfu *)p; }
 INLINE void store(float *p, vf x) { *(vfu *)p = x; }
-INLINE long across(const convolution *b) { return (b->mels + 3) / 4; }
-INLINE long tiles(const convolution *b) { return (b->frames + 3) / 4 * across(b); }
+INLINE long across(const convolution *b) { return (b->mels + b->edge - 1) / b->edge; }
+INLINE long tiles(const convolution *b) { return (b->frames + b->edge - 1) / b->edge * across(b); }
 
 /* B' of six numbers, `step` vectors apart. */
 INLINE void turn_x(const vf *x, long step, vf *t, long to) {
@@ -62,36 +64,41 @@ INLINE void turn_x(const vf *x, long step, vf *t, long to) {
     t[5 * to] = 4.0f * x1 - 5.0f * x3 + x5;
 }
 
-/* A' of six. */
-INLINE void turn_y(const vf *m, long step, vf *t, long to) {
+/* A' of six: `edge` numbers. */
+INLINE void turn_y(const vf *m, long step, vf *t, long to, int edge) {
     vf a = m[step] + m[2 * step], b = m[step] - m[2 * step];
     vf c = m[3 * step] + m[4 * step], d = m[3 * step] - m[4 * step];
     t[0] = m[0] + a + c;
     t[to] = b + 2.0f * d;
+    if (edge == 2) {
+        t[to] += m[5 * step];
+        return;
+    }
     t[2 * to] = a + 4.0f * c;
     t[3 * to] = b + 8.0f * d + m[5 * step];
 }
 
-/* A of four. */
-INLINE void turn_grad(const vf *g, long step, vf *t, long to) {
-    vf g0 = g[0], g1 = g[step], g2 = g[2 * step], g3 = g[3 * step];
+/* A of `edge` numbers. */
+INLINE void turn_grad(const vf *g, long step, vf *t, long to, int edge) {
+    const vf none = {0};
+    vf g0 = g[0], g1 = g[step], g2 = edge == 4 ? g[2 * step] : none, g3 = edge == 4 ? g[3 * step] : none;
     vf a = g0 + g2, b = g1 + g3, c = g0 + 4.0f * g2, d = 2.0f * g1 + 8.0f * g3;
     t[0] = g0;
     t[to] = a + b;
     t[2 * to] = a - b;
     t[3 * to] = c + d;
     t[4 * to] = c - d;
-    t[5 * to] = g3;
+    t[5 * to] = edge == 4 ? g3 : g1;
 }
 
-/* Where edge x edge positions of a map lie, from frame f0 and mel m0 on; zeros beyond its edge. */
-INLINE void positions(const convolution *b, const float *map, long width, long f0, long m0, long edge, const float *zeros,
+/* Where n x n positions of a map lie, from frame f0 and mel m0 on; zeros beyond its edge. */
+INLINE void positions(const convolution *b, const float *map, long width, long f0, long m0, long n, const float *zeros,
                       const float **at) {
-    for (long i = 0; i < edge; i++)
-        for (long j = 0; j < edge; j++) {
+    for (long i = 0; i < n; i++)
+        for (long j = 0; j < n; j++) {
             const long f = f0 + i, m = m0 + j;
             const int inside = f >= 0 && m >= 0 && f < b->frames && m < b->mels;
-            at[edge * i + j] = inside ? map + (f * b->mels + m) * width : zeros;
+            at[n * i + j] = inside ? map + (f * b->mels + m) * width : zeros;
         }
 }
 
@@ -99,7 +106,8 @@ INLINE void positions(const convolution *b, const float *map, long width, long f
 INLINE void read_x(const convolution *b, const float *x, long first, long n, float *v, const float *zeros) {
     for (long t = 0; t < n; t++) {
         const float *at[36];
-        positions(b, x, b->in, (first + t) / across(b) * 4 - 1, (first + t) % across(b) * 4 - 1, 6, zeros, at);
+        const long e = b->edge, padding = (6 - e) / 2;
+        positions(b, x, b->in, (first + t) / across(b) * e - padding, (first + t) % across(b) * e - padding, 6, zeros, at);
         for (long c = 0; c < b->in; c += L) {
             vf d[36], u[36];
             for (long i = 0; i < 6; i++) {
@@ -113,18 +121,18 @@ INLINE void read_x(const convolution *b, const float *x, long first, long n, flo
 }
 
 /* A clip's y from m[k, tile, channel]. */
-INLINE void write_y(const convolution *b, float *y, long first, long n, const float *m) {
+INLINE void write_y(const convolution *b, float *y, long first, long n, const float *m, const int e) {
     for (long t = 0; t < n; t++) {
-        const long f0 = (first + t) / across(b) * 4, m0 = (first + t) % across(b) * 4;
-        const long frames = b->frames - f0 < 4 ? b->frames - f0 : 4, mels = b->mels - m0 < 4 ? b->mels - m0 : 4;
+        const long f0 = (first + t) / across(b) * e, m0 = (first + t) % across(b) * e;
+        const long frames = b->frames - f0 < e ? b->frames - f0 : e, mels = b->mels - m0 < e ? b->mels - m0 : e;
         float *to = y + (f0 * b->mels + m0) * b->out;
         for (long c = 0; c < b->out; c += L) {
             vf d[36], u[36];
             for (long k = 0; k < K; k++) d[k] = load(m + k * STEP(b->out) + t * b->out + c);
-            for (long j = 0; j < 6; j++) turn_y(d + j, 6, u + j, 6);
+            for (long j = 0; j < 6; j++) turn_y(d + j, 6, u + j, 6, e);
             const vf bias = b->bias ? load(b->bias + c) : (vf){0};
             for (long i = 0; i < frames; i++) {
-                turn_y(u + 6 * i, 1, d, 1);
+                turn_y(u + 6 * i, 1, d, 1, e);
                 for (long j = 0; j < mels; j++) store(to + (i * b->mels + j) * b->out + c, d[j] + bias);
             }
         }
@@ -132,17 +140,18 @@ INLINE void write_y(const convolution *b, float *y, long first, long n, const fl
 }
 
 /* g[k, panel, tile, 16] of a clip's grad. */
-INLINE void read_grad(const convolution *b, const float *grad, long first, long n, float *g, const float *zeros) {
+INLINE void read_grad(const convolution *b, const float *grad, long first, long n, float *g, const float *zeros,
+                      const int e) {
     for (long t = 0; t < n; t++) {
         const float *at[16];
-        positions(b, grad, b->out, (first + t) / across(b) * 4, (first + t) % across(b) * 4, 4, zeros, at);
+        positions(b, grad, b->out, (first + t) / across(b) * e, (first + t) % across(b) * e, e, zeros, at);
         for (long c = 0; c < b->out; c += L) {
             vf d[36], u[36];
-            for (long i = 0; i < 4; i++) {
-                for (long j = 0; j < 4; j++) d[j] = load(at[4 * i + j] + c);
-                turn_grad(d, 1, u + 6 * i, 1);
+            for (long i = 0; i < e; i++) {
+                for (long j = 0; j < e; j++) d[j] = load(at[e * i + j] + c);
+                turn_grad(d, 1, u + 6 * i, 1, e);
             }
-            for (long j = 0; j < 6; j++) turn_grad(u + j, 6, d + j, 6);
+            for (long j = 0; j < 6; j++) turn_grad(u + j, 6, d + j, 6, e);
             float *to = g + (c / PANEL * TILES + t) * PANEL + c % PANEL;
             for (long k = 0; k < K; k++) store(to + k * STEP(b->out), d[k]);
         }
@@ -198,7 +207,10 @@ void convolve(const convolution *b) {
             read_x(b, b->x + i * clip * in, t, n, v, zeros);
             for (long k = 0; k < K; k++)
                 product(v + k * STEP(in), b->kernel + k * in * out, m + k * STEP(out), n, in, out);
-            write_y(b, b->y + i * clip * out, t, n, m);
+            if (b->edge == 4)
+                write_y(b, b->y + i * clip * out, t, n, m, 4);
+            else
+                write_y(b, b->y + i * clip * out, t, n, m, 2);
         }
 }
 
@@ -210,7 +222,10 @@ void convolve_kernel(const convolution *b) {
         for (long t = 0; t < tiles(b); t += TILES) {
             const long n = tiles(b) - t < TILES ? tiles(b) - t : TILES;
             read_x(b, b->x + i * clip * in, t, n, v, zeros);
-            read_grad(b, b->grad + i * clip * out, t, n, g, zeros);
+            if (b->edge == 4)
+                read_grad(b, b->grad + i * clip * out, t, n, g, zeros, 4);
+            else
+                read_grad(b, b->grad + i * clip * out, t, n, g, zeros, 2);
             for (long k = 0; k < K; k++) outer(v + k * STEP(in), g + k * STEP(out), b->sums + k * in * out, n, in, out);
         }
 }
