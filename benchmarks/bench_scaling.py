@@ -26,7 +26,7 @@ BATCHES = {"park2022": (4, 4, 8), "huang2021": (4, 4, 0)}  # clips of a step in 
 PROCESSES = (1, 2, 4)
 
 
-def run(repeats: int = 3) -> dict[str, Any]:
+def run(repeats: int = 2) -> dict[str, Any]:
     """Seconds of a step, of each number of processes."""
     cores = len(os.sched_getaffinity(0))
     taken = {name: {n: timed(name, n, repeats) for n in PROCESSES} for name in BATCHES}
