@@ -262,7 +262,7 @@ def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """``conv(x)`` of a convolution that keeps the map's size: ``[B, C, F, M]`` -> ``[B, C', F, M]``.
 
     In C with a kernel of 3x3 or 5x5, numbers of channels that are multiples of 16, and at most half of the tiles beyond
-    the map; float32's rounding is then some 1e-5 of the largest value, ten times that of torch's plain sums.
+    the map; rounding is then some 1e-5 of the largest value, in a 5x5 kernel's gradient up to 1e-4: ten times torch's.
     """
     (frames, mels), c, edge = x.shape[2:], library(), 7 - conv.kernel_size[0]
     fits = conv.in_channels % LANES == conv.out_channels % LANES == 0 and conv.kernel_size in ((3, 3), (5, 5))

@@ -8,7 +8,7 @@
        y = A' [sum over channels of (G w G') . (B' x B)] A
 
    Products for each of the 36 are of matrices, tiles by channels. The kernel's gradient takes the same way back. Numbers
-   of channels are multiples of 16. Rounding is some ten times that of plain sums: a hundred thousandth of the largest. */
+   of channels are multiples of 16. Rounding is some ten times that of plain sums. */
 
 /* Lanes of a vector, and how many vectors and rows product() and outer() hold in registers at a time. */
 #if defined(__AVX512F__)
