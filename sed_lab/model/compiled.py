@@ -29,6 +29,8 @@ def _turned(size: int) -> torch.Tensor:
 
 
 TURNED = {size: _turned(size) for size in (3, 5)}
+# What torch's convolutions of unchanged size have as kernel, padding, stride, dilation, groups and padding mode.
+SAME = {((size, size), (size // 2, size // 2), (1, 1), (1, 1), 1, "zeros") for size in TURNED}
 
 
 def _fields(longs: str, pointers: str, kept: bool = False) -> list[tuple[str, type]]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.model.compiled import LANES, TILES, TURNED, Convolution, GatedNorm, library, threads
+from sed_lab.model.compiled import LANES, SAME, TILES, TURNED, Convolution, GatedNorm, library, threads
 from sed_lab.types import at_least_float32
 
 _GROUPS = 32  # of clips, that threads take one after another; more threads have nothing to do
@@ -259,19 +259,17 @@ def _ours(x: Tensor) -> bool:
 
 
 def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """``conv(x)`` of a convolution that keeps the map's size: ``[B, C, F, M]`` -> ``[B, C', F, M]``.
+    """``conv(x)``: ``[B, C, F, M]`` -> ``[B, C', F', M']``.
 
-    In C with a kernel of 3x3 or 5x5, numbers of channels that are multiples of 16, and at most half of the tiles beyond
-    the map; rounding is then some 1e-5 of the largest value, in a 5x5 kernel's gradient up to 1e-4: ten times torch's.
+    In C where the map keeps its size, the kernel is 3x3 or 5x5, both numbers of channels are multiples of 16 and at
+    most half of the tiles lies beyond the map. Rounding is some 1e-5 of the largest value, in a 5x5 kernel's gradient
+    up to 1e-4.
     """
     (frames, mels), c, edge = x.shape[2:], library(), 7 - conv.kernel_size[0]
-    fits = conv.in_channels % LANES == conv.out_channels % LANES == 0 and conv.kernel_size in ((3, 3), (5, 5))
+    kind = conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode
+    fits = kind in SAME and conv.in_channels % LANES == conv.out_channels % LANES == 0 and _ours(x)
     plain = x.dtype == conv.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if (
-        c is None
-        or not (fits and plain and _ours(x))
-        or -frames // edge * (-mels // edge) * edge**2 > 2 * frames * mels
-    ):
+    if c is None or not (fits and plain) or -frames // edge * (-mels // edge) * edge**2 > 2 * frames * mels:
         return conv(x)
     return _Convolve.apply(x, conv.weight, conv.bias, c)
 

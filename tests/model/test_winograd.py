@@ -135,6 +135,13 @@ def test_what_is_no_number_stays_in_its_clip(compiled: list[str]) -> None:
         (torch.randn(2, 16, 8, 8), conv_of(16, 24)),
         (torch.randn(2, 16, 8, 1), conv_of(16, 16)),  # three of four tiles' numbers would lie beyond the edge
         (torch.randn(0, 16, 8, 8), conv_of(16, 16)),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, 3)),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, 3, padding=1, stride=2)),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, 3, padding=1, dilation=2)),
+        (torch.randn(2, 32, 8, 8), nn.Conv2d(32, 32, 3, padding=1, groups=2)),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, 3, padding=1, padding_mode="circular")),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, (3, 5), padding=(1, 2))),
+        (torch.randn(2, 16, 8, 8), nn.Conv2d(16, 16, 7, padding=3)),
     ],
 )
 def test_what_the_c_code_cannot_do_torch_does(x: torch.Tensor, conv: nn.Conv2d, compiled: list[str]) -> None:
