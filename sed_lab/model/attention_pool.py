@@ -62,8 +62,7 @@ class AttentionPool(SameFrames):
 
     def encode(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, T, H]``."""
-        x = self.input_norm(feature.transpose(1, 2)).transpose(1, 2)
-        x = x[:, None]
+        x = self.input_norm(feature.transpose(1, 2)).transpose(1, 2)[:, None]
         for layer in self.blocks:
             x = convolve(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
         return x.squeeze(3).transpose(1, 2)

@@ -15,8 +15,7 @@ from functools import cache
 import torch
 
 LANES = 16  # numbers of channels are multiples of it
-TILES = 48  # of winograd.c
-_VERSION = 2  # of both files
+_VERSION = 3  # of both files
 # Which of the compiled ones a processor runs best, by torch's name for what it can.
 _BUILT = {"AVX512": ("avx512", "avx2", "any"), "AVX2": ("avx2", "any")}
 
@@ -33,26 +32,29 @@ TURNED = {size: _turned(size) for size in (3, 5)}
 SAME = {((size, size), (size // 2, size // 2), (1, 1), (1, 1), 1, "zeros") for size in TURNED}
 
 
-def _fields(longs: str, pointers: str, kept: bool = False) -> list[tuple[str, type]]:
-    numbers: list[tuple[str, type]] = [(name, ctypes.c_long) for name in longs.split()]
-    numbers += [("kept", ctypes.c_float)] if kept else []
-    return numbers + [(name, ctypes.c_void_p) for name in pointers.split()]
+def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+    return [(name, kind) for name in names.split()]
 
 
 class GatedNorm(ctypes.Structure):
     """``block`` of gated_norm.c."""
 
-    _fields_ = _fields(
-        "clips frames mels channels pool_frames pool_mels half rows",
-        "scale shift mean weight turned bias y keep out grad grad_y sums scratch offset slope",
-        kept=True,
-    )
+    _fields_ = [
+        *_fields(ctypes.c_long, "clips frames mels channels pool_frames pool_mels half rows"),
+        ("kept", ctypes.c_float),
+        *_fields(
+            ctypes.c_void_p, "scale shift mean weight turned bias y keep out grad grad_y sums scratch offset slope"
+        ),
+    ]
 
 
 class Convolution(ctypes.Structure):
     """``convolution`` of winograd.c."""
 
-    _fields_ = _fields("clips frames mels n_in n_out edge", "x kernel bias y grad sums scratch")
+    _fields_ = [
+        *_fields(ctypes.c_long, "clips frames mels n_in n_out edge"),
+        *_fields(ctypes.c_void_p, "x kernel bias y grad sums scratch"),
+    ]
 
 
 @cache
@@ -76,6 +78,7 @@ def load(path: str) -> ctypes.CDLL | None:
         for name in names:
             function = getattr(found, name)
             function.argtypes, function.restype = [ctypes.POINTER(block)], None
+    found.convolve_scratch.argtypes, found.convolve_scratch.restype = [ctypes.c_long] * 2, ctypes.c_long
     return found
 
 

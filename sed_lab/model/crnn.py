@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sed_lab.errors import InputError
-from sed_lab.model.compiled import LANES, SAME, TILES, TURNED, Convolution, GatedNorm, library, threads
+from sed_lab.model.compiled import LANES, SAME, TURNED, Convolution, GatedNorm, library, threads
 from sed_lab.types import at_least_float32
 
 _GROUPS = 32  # of clips, that threads take one after another; more threads have nothing to do
@@ -208,6 +208,9 @@ def _random_bytes(n: int) -> Tensor:
     return torch.empty(-(-n // 8), dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)[:n]
 
 
+_GIVEN = ("scale", "shift", "mean", "weight", "turned", "bias")  # to each call of gated_norm.c
+
+
 class _NormGatedPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, *given: Any) -> Tensor:
@@ -215,26 +218,25 @@ class _NormGatedPool(torch.autograd.Function):
         y = y.permute(0, 2, 3, 1).contiguous()
         clips, frames, mels, channels = y.shape
         scale = gamma * inverse
-        names = ("scale", "shift", "mean", "weight", "turned", "bias")
         tensors = scale, beta - mean * scale, mean, weight.contiguous(), weight.t().contiguous(), bias
         out = y.new_empty(clips, frames // pool[0], mels // pool[1], channels)
         rows = max(1, 4096 // (pool[0] * mels * channels)) * pool[0] * mels  # 16 kB of each intermediate
         sizes = (*y.shape, *pool, y.dtype == torch.bfloat16, rows, kept)
         own, scratch = {"y": y} | ({} if keep is None else {"keep": keep}), 3 * rows * channels
-        _run(c.forward, GatedNorm(*sizes), own | {"out": out}, dict(zip(names, tensors, strict=True)), scratch)
+        _run(c.forward, GatedNorm(*sizes), own | {"out": out}, dict(zip(_GIVEN, tensors, strict=True)), scratch)
         ctx.save_for_backward(y, inverse, keep, *tensors)
-        ctx.rest = training, c, sizes, scratch, names
+        ctx.rest = training, c, sizes, scratch
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, inverse, keep, *tensors = ctx.saved_tensors
-        training, c, sizes, scratch, names = ctx.rest
+        training, c, sizes, scratch = ctx.rest
         scale, mean, channels = tensors[0], tensors[2], y.shape[3]
         grad_y, grad = torch.empty_like(y), grad.permute(0, 2, 3, 1).to(y.dtype).contiguous()
         own = {"y": y, "grad": grad, "grad_y": grad_y} | ({} if keep is None else {"keep": keep})
-        shared = dict(zip(names, tensors, strict=True))
+        shared = dict(zip(_GIVEN, tensors, strict=True))
         sums = _run(c.backward, GatedNorm(*sizes), own, shared, scratch, (channels + 3, channels))
         grad_bias, grad_beta, product = sums[channels:]
         grad_gamma = product * inverse
@@ -290,7 +292,7 @@ class _Convolve(torch.autograd.Function):
         if need[1]:
             own, shape = {"x": x, "grad": grad}, (36, n_out // LANES, n_in, LANES)
             block = Convolution(*x.shape, n_out, 7 - size)
-            sums = _run(c.convolve_kernel, block, own, {}, _scratch(n_in, n_out), shape, _GROUPS // 2)
+            sums = _run(c.convolve_kernel, block, own, {}, c.convolve_scratch(n_in, n_out), shape, _GROUPS // 2)
             sums = TURNED[size].T @ sums.transpose(1, 2).reshape(36, -1)
             grad_weight = sums.view(size, size, n_in, n_out).permute(3, 2, 0, 1)
         grad_x = _convolved(grad, weight.flip(2, 3).transpose(0, 1), None, c) if need[0] else None
@@ -302,12 +304,8 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, c: ctypes.CDLL) -
     y, kernel = x.new_empty(*x.shape[:3], n_out), TURNED[size] @ weight.permute(2, 3, 1, 0).reshape(size**2, -1)
     kernel = kernel.view(36, n_in, n_out // LANES, LANES)
     shared = {"kernel": kernel.transpose(1, 2).contiguous()} | ({} if bias is None else {"bias": bias})
-    _run(c.convolve, Convolution(*x.shape, n_out, 7 - size), {"x": x, "y": y}, shared, _scratch(n_in, n_out))
+    _run(c.convolve, Convolution(*x.shape, n_out, 7 - size), {"x": x, "y": y}, shared, c.convolve_scratch(n_in, n_out))
     return y.permute(0, 3, 1, 2)
-
-
-def _scratch(n_in: int, n_out: int) -> int:
-    return 36 * (TILES * (n_in + n_out) + 32) + n_in + n_out
 
 
 def _run(

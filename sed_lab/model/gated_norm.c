@@ -23,7 +23,7 @@
 #define ROWS 4
 #define WIDE 2
 #endif
-#define VERSION 2 /* of what the functions here and in winograd.c are given and mean */
+#define VERSION 3 /* of what the functions here and in winograd.c are given and mean */
 typedef float vf __attribute__((vector_size(4 * L)));
 typedef float vfu __attribute__((vector_size(4 * L), aligned(4)));
 typedef int vi __attribute__((vector_size(4 * L)));

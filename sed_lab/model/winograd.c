@@ -44,7 +44,7 @@ typedef struct {
     float *y;                           /* [clips, frames, mels, out] */
     const float *grad;                  /* as y */
     float *sums;                        /* added to: the gradient of kernel */
-    float *scratch;                     /* zeros: 36 STEP(in), 36 STEP(out), in + out */
+    float *scratch;                     /* convolve_scratch() zeros */
 } convolution;
 
 INLINE vf load(const float *p) { return *(const vfu *)p; }
@@ -196,6 +196,9 @@ INLINE void outer(const float *v, const float *g, float *sums, long n, long in, 
                 for (int w = 0; w < WIDE; w++) store(to + r * PANEL + w * L, s[r][w]);
         }
 }
+
+/* How many floats of scratch are needed: the 36 of both sides, and the zeros beyond a map's edge. */
+long convolve_scratch(long in, long out) { return K * (STEP(in) + STEP(out)) + (in > out ? in : out); }
 
 /* y = x * kernel + bias */
 void convolve(const convolution *b) {

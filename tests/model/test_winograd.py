@@ -94,12 +94,12 @@ def test_each_weight_moves_the_map_its_way(size: int, compiled: list[str]) -> No
 
 def test_threads_change_no_bit_of_ours(compiled: list[str]) -> None:
     """The kernel's gradient is turned back by torch's matrix product, whose last bits may depend on threads."""
-    given, results = torch.randn(21, 16, 30, 6), []
+    maps, results = torch.randn(21, 16, 30, 6), []
     conv = conv_of(16, 32)
     for threads in (1, 2, 5, 40):
         torch.set_num_threads(threads)
         conv.zero_grad()
-        x = given.clone().requires_grad_()
+        x = maps.clone().requires_grad_()
         y = convolve(x, conv)
         y.square().sum().backward()
         results.append((y.detach(), x.grad, conv.weight.grad.clone()))
