@@ -49,12 +49,8 @@ HEADLINES = (
 )
 LOWER_IS_BETTER = {"s", "ms", "GB", "MB"}
 NEEDS_GPU = {"gpu"}
-BY_PROCESSOR = {
-    "step",
-    "distance",
-    "inference",
-    "convolution",
-}  # measured on a processor without bfloat16, they are kept apart
+# Measured on a processor without bfloat16, they are kept apart.
+BY_PROCESSOR = {"step", "distance", "inference", "convolution"}
 NOT_SPEED = {"quality"}  # docs/default.md shows it; seeds, not the machine, decide it
 SPREAD = 0.25  # of a ratio from one measurement to the next: what `check` lets pass
 

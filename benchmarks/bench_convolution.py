@@ -1,7 +1,7 @@
 """Convolutions that keep a map's size, forward and backward: ours beside PyTorch's own, and both's rounding.
 
-The layers are those of the DCASE 2021 network behind its first one, and of huang2021's encoder, each in turn on both
-sides. Rounding is the largest difference to double precision, as a share of the largest value, of output and gradients.
+The layers are those of the DCASE 2021 network behind its first one, and of huang2021's encoder, both sides by
+turns. Rounding is the largest difference to double precision, as a share of the largest value, of output and gradients.
 """
 
 from __future__ import annotations
@@ -19,12 +19,8 @@ from benchmarks.sides import processor
 from sed_lab.model.crnn import convolve
 from sed_lab.run.memory import keep_freed_memory
 
-LAYERS = (
-    (3, 16, 32, 313, 64),
-    (3, 32, 64, 156, 32),
-    (3, 128, 128, 156, 8),
-    (5, 160, 160, 500, 40),
-)  # edge, channels, map
+# A kernel's edge, channels in and out, frames and mels.
+LAYERS = ((3, 16, 32, 313, 64), (3, 32, 64, 156, 32), (3, 128, 128, 156, 8), (5, 160, 160, 500, 40))
 
 
 def run(clips: int = 8, repeats: int = 5, threads: int = 2) -> dict[str, Any]:
@@ -38,7 +34,8 @@ def run(clips: int = 8, repeats: int = 5, threads: int = 2) -> dict[str, Any]:
         x, grad = (torch.randn(clips, n, frames, mels).to(memory_format=torch.channels_last) for n in (n_in, n_out))
         x.requires_grad_()
         sides: dict[str, Callable[[Tensor], Tensor]] = {"ours": partial(convolve, conv=conv), "peer": conv}
-        best = {name: min(seconds(side, x, conv, grad) for _ in range(repeats)) for name, side in sides.items()}
+        turns = [{name: seconds(side, x, conv, grad) for name, side in sides.items()} for _ in range(repeats)]
+        best = {name: min(turn[name] for turn in turns) for name in sides}
         what = f"convolution {size}x{size}, {n_in} to {n_out} channels, {frames} x {mels}, {clips} clips{processor()}"
         rows.append({"what": what, **best, "unit": "s", "name": "PyTorch"})
         errors.append({name: rounding(side, x[:1].detach(), conv, grad[:1]) for name, side in sides.items()})
