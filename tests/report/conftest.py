@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,12 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def run_folder(make_run: Callable[..., Path]) -> Path:
-    """One small run, not to be changed."""
-    return make_run()
+def run_folder(make_run: Callable[..., Path]) -> Iterator[Path]:
+    """One small run, not to be changed: what one test wrote into it another would find."""
+    folder = make_run()
+    there = sorted(folder.rglob("*"))
+    yield folder
+    assert sorted(folder.rglob("*")) == there, "a test wrote into the run that all share; let it copy the folder"
 
 
 def _some_events(rng: np.random.Generator, seconds: float) -> tuple[Event, ...]:

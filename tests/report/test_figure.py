@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,8 +88,8 @@ def test_classes_are_told_apart_by_colour_and_line(index: int) -> None:
     assert figure.class_style(index) not in [figure.class_style(other) for other in range(9) if other != index]
 
 
-def test_write_figures_of_a_run(run_folder: Path) -> None:
-    written = figure.write_figures(run_folder, n_clips=3)
+def test_write_figures_of_a_run(run_folder: Path, tmp_path: Path) -> None:
+    written = figure.write_figures(Path(shutil.copytree(run_folder, tmp_path / "run")), n_clips=3)
     names = {path.name for path in written}
     curves = {f"{name}.{kind}" for name in ("learning_curves", "per_class_f1", "psd_roc") for kind in ("png", "svg")}
     assert names == curves | {"clip_01.png", "clip_02.png", "clip_03.png"}
