@@ -124,7 +124,7 @@ def run(clips: int = 64, repeats: int = 2, threads: int = 2) -> dict[str, Any]:
     return {
         "rows": [
             whole | ({} if MIXED in seconds else {"times": 1.6}),
-            {"what": "the same", "ours": ours, "peer": seconds["without"], "name": "without its loss", "unit": "s"},
+            {"what": "that step", "ours": ours, "peer": seconds["without"], "name": "without its loss", "unit": "s"},
             *([mixed] if MIXED in seconds else []),
             {"what": "its loss alone, forward and backward", "ours": loss["seconds"], "unit": "s"},
             {"what": "the loss's memory beyond the inputs", "ours": loss["gb"], "unit": "GB"},

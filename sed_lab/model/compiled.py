@@ -64,6 +64,11 @@ def library() -> ctypes.CDLL | None:
         found = importlib.util.find_spec(f"sed_lab.model._compiled_{kind}")
         if found and found.origin:
             return load(found.origin)
+    warnings.warn(
+        "the C code of convolution blocks is not built, so that PyTorch computes them, slower;"
+        " install sed_lab again where there is a C compiler",
+        stacklevel=2,
+    )
     return None
 
 

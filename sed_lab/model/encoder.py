@@ -38,7 +38,9 @@ class LSTMEncoder(SameFrames):
 
     def forward(self, feature: Tensor) -> Tensor:
         """``[B, F, M]`` -> ``[B, E]``."""
-        _, (state, _) = self.lstm(feature)
+        # On a CPU in float32: oneDNN has no LSTM in bfloat16 for processors with AVX2 alone.
+        with torch.autocast("cpu", enabled=False):
+            _, (state, _) = self.lstm(feature)
         return F.normalize(state[-1])
 
 

@@ -44,3 +44,10 @@ def test_the_lstm_is_its_last_state_of_unit_length() -> None:
     output, _ = encoder.lstm(feature)
     assert torch.allclose(embedding, output[:, -1] / output[:, -1].norm(dim=1, keepdim=True), atol=1e-6)
     assert torch.allclose(encoder(feature[2:3]), embedding[2:3], atol=1e-6)  # clips do not see each other
+
+
+def test_under_autocast_on_a_cpu_the_lstm_is_in_float32() -> None:
+    encoder, feature = LSTMEncoder(8, 3), torch.randn(5, 20, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        embedding = encoder(feature)  # oneDNN, with AVX2 alone, has no LSTM in bfloat16
+    assert torch.equal(embedding, encoder(feature))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from copy import deepcopy
 
 import pytest
@@ -189,6 +190,16 @@ def test_code_of_another_version_is_not_used(library: ctypes.CDLL, monkeypatch: 
     monkeypatch.setattr(compiled_code, "_VERSION", 0)
     with pytest.warns(UserWarning, match="is of another version of sed_lab and not used; install sed_lab again"):
         assert compiled_code.load(library._name) is None
+
+
+def test_code_that_is_not_built_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    compiled_code.library.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="C code of convolution blocks is not built"):
+            assert compiled_code.library() is None
+    finally:
+        compiled_code.library.cache_clear()
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25, 3 / 256, 0.3])
