@@ -33,7 +33,7 @@ from sed_lab.run.assemble import (
     use_cached_features,
 )
 from sed_lab.run.assemble import build as instantiate
-from sed_lab.run.fitting import build_trainer, fit, seconds_before
+from sed_lab.run.fitting import build_trainer, fit, spent_before
 from sed_lab.run.identity import devices, is_complete, notice, provenance
 from sed_lab.run.parts import MEASURED, links_stay, lost_in_words, lost_parts, trains_again
 from sed_lab.run.process import queue_again, rank
@@ -116,7 +116,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
         if record:
             begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
-        started, used = time.monotonic(), time.process_time()
+        started, used = time.monotonic(), run.processor_time()
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
@@ -125,17 +125,18 @@ def train(cfg: DictConfig, folder: Path) -> None:
         run.note_data(folder, record, dataset, cfg.rerun)
         trainer = build_trainer(cfg, folder, objective_of(cfg), data, made.decoder, loggers)
         fit(trainer, method, data, folder, resume=not cfg.rerun)
-        seconds, used = time.monotonic() - started + seconds_before(trainer), time.process_time() - used
+        seconds_before, used_before = spent_before(trainer)
+        seconds, used = time.monotonic() - started + seconds_before, used - used_before
+        record["processor_seconds"] = round(run.processor_time() - used, 2)  # until trained
         best = folder / "checkpoints" / "best.ckpt"
         trainer.test(method, data, ckpt_path=str(best), weights_only=True, verbose=False)
         if trainer.is_global_zero:
             sha256 = save_detector(method, folder)
             record["epochs"] = trainer.current_epoch
-            record["processor_seconds"] = round(used, 2)  # of this process until trained, all threads
             record["best_epoch"] = best_epoch(best)
             score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
             record["objective"] = None if score is None else float(score)
-            finish(cfg, folder, record, data, made, loggers, seconds, sha256)
+            finish(cfg, folder, record, data, made, loggers, seconds, used, sha256)
     except BaseException as error:
         if rank() == 0:
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else describe(error)
@@ -211,9 +212,13 @@ def finish(
     made: Assembly,
     loggers: list[Any],
     seconds: float,
+    used: float,
     sha256: str,
 ) -> None:
-    """Measure from the stored scores, draw, mirror, and close the record: a run is complete when all of it is there."""
+    """Measure from the stored scores, draw, mirror, and close the record: a run is complete when all of it is there.
+
+    Training took ``seconds``; processor time is counted from ``used`` on.
+    """
     from sed_lab.clip.corpus import statistics_rows, training_statistics
     from sed_lab.evaluate import report_run
     from sed_lab.run.track import address, mirror
@@ -238,6 +243,8 @@ def finish(
     page = report_run(folder, cfg.analysis, record=record, **cfg.report)
     with shown("passing results to loggers"):
         mirror(loggers, folder, record)
+    processes = made.method.trainer.world_size  # they do the same work
+    record["core_minutes"] = round((run.processor_time() - used) * processes / 60, 3)
     write_json(folder / "run.json", record)
     print_answer(folder, record, page)
 

@@ -20,7 +20,7 @@ from sed_lab.experiment.reader import read_experiment
 from sed_lab.experiment.table import Table
 from sed_lab.report.claim_text import EVIDENCE, NOT_RUN, Grid, claims_grid, expectation
 from sed_lab.report.table_text import grid, markdown_grid
-from sed_lab.run.record import minutes_of
+from sed_lab.run.record import core_minutes_of
 
 LEARNED = "learned.md"
 CLAIM = re.compile(r"\{(\w+)/([^{}]+)\}")
@@ -110,7 +110,7 @@ def _telling(tables: Sequence[Table], named: Sequence[Table]) -> Table:
 
 
 def counts_of(papers: Sequence[Paper]) -> Grid:
-    """A line a paper, and one for all: tables, runs, claims by verdict, and core-minutes for each that is decided."""
+    """A line a paper, and one for all: tables, runs, claims by verdict, core-hours, and core-minutes a decided claim."""
     lines = []
     for paper in papers:
         lines.append(_counts(paper.title, len(paper.tables), paper.runs, paper.words))
@@ -119,22 +119,16 @@ def counts_of(papers: Sequence[Paper]) -> Grid:
         words = sum((paper.words for paper in papers), Counter[str]())
         lines.append(_counts("all", sum(len(paper.tables) for paper in papers), runs, words))
     head = ["paper", "tables", "runs", "claims that hold", "fail", NO_DIFFERENCE, UNDECIDED, NOT_RUN]
-    return [*head, "core-minutes a decided claim"], lines
+    return [*head, "core-hours", "core-minutes a decided claim"], lines
 
 
 def _counts(title: str, tables: int, runs: Mapping[Path, Mapping[str, Any]], words: Mapping[str, int]) -> list[str]:
     decided = sum(words[word] for word in WORDS if word != UNDECIDED)
-    took = [_core_minutes(record) for record in runs.values()]
+    took = [core_minutes_of(record) for record in runs.values()]
     known = [minutes for minutes in took if minutes is not None]
-    cost = f"{sum(known) / decided:.1f}" if decided and len(known) == len(took) else ""
-    return [title, *map(str, (tables, len(runs), *(words[word] for word in WORDS), words[TO_BE_RUN])), cost]
-
-
-def _core_minutes(record: Mapping[str, Any]) -> float | None:
-    """What a run took, times its threads; None where it ran on a GPU, or its record does not say."""
-    minutes = minutes_of(record)
-    on_gpu = record.get("config", {}).get("trainer", {}).get("accelerator") in ("gpu", "cuda")
-    return None if minutes is None or on_gpu else minutes * record.get("hardware", {}).get("threads", 1)
+    whole = bool(known) and len(known) == len(took)
+    cost = [f"{sum(known) / 60:.1f}" if whole else "", f"{sum(known) / decided:.1f}" if whole and decided else ""]
+    return [title, *map(str, (tables, len(runs), *(words[word] for word in WORDS), words[TO_BE_RUN])), *cost]
 
 
 def refuted(papers: Sequence[Paper]) -> Grid:

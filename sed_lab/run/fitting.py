@@ -124,11 +124,12 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt
 
 
-def seconds_before(trainer: pl.Trainer) -> float:
-    """How long training took before this process went on with it."""
+def spent_before(trainer: pl.Trainer) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, that training took before this process went on with it."""
     from sed_lab.run.progress import History
 
-    return float(_of(trainer, History).before)
+    history = _of(trainer, History)
+    return float(history.before), float(history.used_before)
 
 
 def _of(trainer: pl.Trainer, kind: type) -> Any:

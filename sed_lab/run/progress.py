@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 from sed_lab.files import write_text
 from sed_lab.run.keep import BestWeights, validated
+from sed_lab.run.record import processor_time
 from sed_lab.waiting import EVERY, FIRST, time_in_words
 
 SELDOM = 0.01  # of the time training takes so far: plain lines within an epoch come no closer than that
@@ -182,9 +183,11 @@ class History(pl.Callback):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self.started, self.before = time.monotonic(), 0.0  # seconds of earlier tries
+        self.used, self.used_before = processor_time(), 0.0  # the same of processor time
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self._seconds()}
+        used = round(self.used_before + processor_time() - self.used, 3)
+        return {"rows": self.rows, "seconds": self._seconds(), "processor_seconds": used}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
@@ -192,6 +195,7 @@ class History(pl.Callback):
             row["seconds"] = float(row["seconds"])
         former = self.rows[-1]["seconds"] if self.rows else 0.0
         self.before = state_dict.get("seconds", former)  # a checkpoint of before there were some within epochs has none
+        self.used_before = float(state_dict.get("processor_seconds", self.before))
 
     def _seconds(self) -> float:
         return round(self.before + time.monotonic() - self.started, 3)

@@ -151,12 +151,34 @@ def best_in_words(record: Mapping[str, Any]) -> str:
     )
 
 
+def processor_time() -> float:
+    """Seconds of processor time that this process, all its threads and its children that ended have used."""
+    return sum(os.times()[:4])
+
+
 def minutes_of(record: Mapping[str, Any]) -> float | None:
     """The minutes from the start to the end of a run, its last try; None where its record does not say."""
     if "started" not in record or "finished" not in record:
         return None
     started, finished = (datetime.fromisoformat(record[key]) for key in ("started", "finished"))
     return (finished - started).total_seconds() / 60
+
+
+def core_minutes_of(record: Mapping[str, Any]) -> float | None:
+    """Minutes of processor time that a run took on a CPU, all tries; None on a GPU, or where its record does not say.
+
+    Older records have processor time until trained only, of the last try: what followed counts by the clock, and so
+    does all training of a run that went on from a checkpoint.
+    """
+    on_gpu = record.get("config", {}).get("trainer", {}).get("accelerator") in ("gpu", "cuda")
+    if on_gpu or "core_minutes" in record:
+        return None if on_gpu else float(record["core_minutes"])
+    took, trained, used = minutes_of(record), record.get("training_seconds"), record.get("processor_seconds")
+    if took is None or trained is None or used is None:
+        return None
+    if trained > 60 * took:
+        return float(trained * record.get("hardware", {}).get("threads", 1)) / 60
+    return float(took - trained / 60 + used / 60)
 
 
 def code_version() -> dict[str, Any]:

@@ -184,6 +184,8 @@ def test_best_weights_follow_their_folder(tmp_path: Path) -> None:
     assert torch.equal(first["state_dict"]["weight"], second["state_dict"]["weight"])
     seconds = [row["seconds"] for row in second["callbacks"]["History"]["rows"]]
     assert seconds == sorted(seconds)  # of both tries together
+    (history,) = (one for one in trainer.callbacks if isinstance(one, History))  # type: ignore[attr-defined]
+    assert 0 < history.used_before < second["callbacks"]["History"]["processor_seconds"]
 
 
 def test_a_run_goes_on_from_its_best_weights_to_the_same_end(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -76,6 +80,32 @@ def test_a_run_without_a_checkpoint_takes_the_data_there_is(unfinished: Path) ->
     record = run.start_record(unfinished, cfg, provenance(cfg))
     run.note_data(unfinished, record, {"name": "toy", "fingerprint": "b"}, rerun=False)
     assert read_json(unfinished / "run.json")["dataset"]["fingerprint"] == "b"
+
+
+LASTED = {"started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T10:10:00+00:00"}  # ten minutes
+OLDER = {**LASTED, "training_seconds": 480.0, "processor_seconds": 300.0, "hardware": {"threads": 2}}
+
+
+@pytest.mark.parametrize(
+    ("record", "minutes"),
+    [
+        ({**OLDER, "core_minutes": 6.5}, 6.5),
+        ({**OLDER, "core_minutes": 6.5, "config": {"trainer": {"accelerator": "gpu"}}}, None),
+        (OLDER, 5 + 2),  # five of processor time until trained, two by the clock for what followed
+        ({**OLDER, "training_seconds": 1200.0}, 2 * 20),  # it went on from a checkpoint: 20 minutes of two threads
+        ({key: value for key, value in OLDER.items() if key != "processor_seconds"}, None),
+    ],
+)
+def test_core_minutes_are_processor_time(record: dict[str, Any], minutes: float | None) -> None:
+    assert run.core_minutes_of(record) == minutes
+
+
+def test_processor_time_is_that_of_threads_and_children_not_the_clock_s() -> None:
+    before = run.processor_time()
+    time.sleep(0.3)
+    assert run.processor_time() - before < 0.2
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
+    assert run.processor_time() - before >= 0.5
 
 
 def test_a_second_process_waits_for_the_run_it_wants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
