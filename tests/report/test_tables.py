@@ -62,8 +62,7 @@ def complete(lab: Path, make_run: Callable[..., Path]) -> Path:
             "status": "complete",
             "metrics": {"student/event_f1/macro": round(0.4 + 0.1 * number + number // 3 / 100, 2)},
         }
-        record |= {"started": "2026-01-01T23:45:00+00:00", "finished": "2026-01-02T00:00:00+00:00"}
-        record["hardware"] = {**record["hardware"], "threads": 2}
+        record |= {"started": "2026-01-01T23:45:00+00:00", "finished": "2026-01-02T00:00:00+00:00", "core_minutes": 30}
         record["config"]["paths"] = {"runs": "runs", "cache": str(lab / "cache")}
         record["config"]["dataset"]["folder"] = str(lab / "cache")
         record["command"] = f"train.py hydra.run.dir='{lab / job.folder}'"
@@ -154,7 +153,7 @@ def test_verdicts_are_counted_by_paper_or_listed(complete: Path) -> None:
     assert reproduce(["write", "PAGE.md", "results/README.md"]) == 0
     counts, claims = page.read_text().split("<!-- end -->\n\n")
     link = "[tables and figures](results/README.md#p--q-2020)"
-    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | 0 | 120.0 | {link} |\n" in counts  # 4 runs, 15 min, 2 threads
+    assert f"| P & Q 2020 | 1 | 4 | 1 | 0 | 0 | 0 | 0 | 2.0 | 120.0 | {link} |\n" in counts
     assert counts.count("1 of 1 judged claims are decided.") == claims.count("1 of 1 judged claims are decided.") == 1
     assert "up to 0.1 of these words are expected to be wrong" in counts  # one claim in twenty
     assert "| t | 1. B beats A | holds | b - a: +0.205" in claims
@@ -185,7 +184,7 @@ def test_the_page_says_what_was_learned_and_what_did_not_survive(complete: Path)
     page.write_text("".join(f"<!-- {kind}: mini -->\n<!-- end -->\n" for kind in ("overview", "papers")))
     assert reproduce(["write", "PAGE.md"]) == 0
     overview, papers = page.read_text().split("<!-- end -->\n")[:2]
-    assert "| P & Q 2020 | 2 | 4 | 1 | 2 | 0 | 1 | 2 | 40.0 |  |\n" in overview
+    assert "| P & Q 2020 | 2 | 4 | 1 | 2 | 0 | 1 | 2 | 2.0 | 40.0 |  |\n" in overview
     said = "That B beats A is not tested yet there and holds here; that A beats B fails, that B is above is undecided."
     assert f"- **P & Q 2020.** {said}\n" in overview
     gone = overview.partition("### Printed claims that did not survive\n\n")[2].splitlines()[2:]
