@@ -1,8 +1,10 @@
 """Runs look by look until claims are decided: ``sed-reproduce --until decided --minutes 90``.
 
-First every table gets its first look. Then, step by step, the undecided claim whose next look costs least gets the runs
-that it lacks, and what those decide is judged anew. Which runs there are and what they decided is read from records
-alone, so that a call that is killed and made again goes on where it was.
+First every table gets its first look. Then, step by step, an undecided claim gets the runs that its next look lacks,
+and what those decide is judged anew. Claims go first that this look would decide if mean and spread stayed as they are,
+and of these the ones whose runs decide most for their time, then those that cost least: which claim goes on may depend
+on anything, as levels and looks are fixed. Which runs there are and what they decided is read from records alone, so
+that a call that is killed and made again goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sed_lab.errors import InputError
-from sed_lab.experiment.comparison import WORDS
+from sed_lab.experiment.comparison import UNDECIDED, WORDS, Verdict
 from sed_lab.experiment.look import open_rows
 from sed_lab.experiment.spec import Experiment
 from sed_lab.plan import Job, distinct, minutes_in_words
@@ -32,12 +34,16 @@ Planned = list[tuple[Experiment, list[Job]]]
 
 @dataclass(frozen=True)
 class Step:
-    """The ``jobs`` that take the ``claims`` of a table (none at its first look, which all rows take) to a ``look``."""
+    """The ``jobs`` that take the ``claims`` of a table (none at its first look, which all rows take) to a ``look``.
+
+    ``in_reach``: the claim would be decided there if mean and spread stayed as they are.
+    """
 
     table: str
     look: int
     claims: tuple[str, ...]
     jobs: tuple[Job, ...]
+    in_reach: bool = False
 
     @property
     def minutes(self) -> float:
@@ -89,7 +95,8 @@ def run_until_decided(
 def next_step(
     planned: Planned, tables: Sequence[Table], scale: str, tried: set[Path], left: float = math.inf
 ) -> Step | None:
-    """The cheapest step, first looks first, with a run that takes no more than the minutes ``left``."""
+    """The step that costs least a claim that it may decide, first looks first; it has a run that takes no more than the
+    minutes ``left``."""
     for steps in (first_steps(planned, scale), claim_steps(planned, tables, scale)):
         steps = [
             step
@@ -99,8 +106,15 @@ def next_step(
             and left > 0
         ]
         if steps:
-            return min(steps, key=lambda step: step.minutes)
+            return min(steps, key=lambda step: _minutes_a_claim(step, steps))
     return None
+
+
+def _minutes_a_claim(step: Step, steps: Sequence[Step]) -> tuple[bool, float]:
+    """What sorts steps: whether they decide nothing that is in reach, and their minutes for each claim that is."""
+    folders = {job.folder for job in step.jobs}
+    reached = sum(one.in_reach and folders >= {job.folder for job in one.jobs} for one in steps)
+    return not reached, step.minutes / max(reached, 1)
 
 
 def first_steps(planned: Planned, scale: str) -> list[Step]:
@@ -128,8 +142,16 @@ def claim_steps(planned: Planned, tables: Sequence[Table], scale: str) -> list[S
             asked = [job for job in jobs if job.row in rows and job.seed in size.every[:look]]
             lacking = tuple(job for job in distinct(asked) if not job.complete)
             if lacking:
-                found.append(Step(experiment.name, look, (claim.id,), lacking))
+                reach = _in_reach(table.verdicts[claim.id], look)
+                found.append(Step(experiment.name, look, (claim.id,), lacking, reach))
     return found
+
+
+def _in_reach(verdict: Verdict, look: int) -> bool:
+    """Whether that many seeds decide a claim at today's mean and spread: all that is open of it, or one against it."""
+    still_open = [one for one in verdict.comparisons if one.word == UNDECIDED]
+    reached = [one for one in still_open if one.more is not None and one.seeds + one.more <= look]
+    return len(reached) == len(still_open) or any((one.difference or 0.0) < 0 for one in reached)
 
 
 def with_estimates(planned: Planned) -> Planned:
@@ -157,7 +179,8 @@ def plan_in_words(planned: Planned, tables: Sequence[Table], scale: str, minutes
         elif its:
             jobs = distinct([job for step in its for job in step.jobs])
             looks = ", ".join(str(n) for n in sorted({step.look for step in its}))
-            claims = f"{len(its)} of {len(table.verdicts)} claims undecided"
+            reach = sum(step.in_reach for step in its)
+            claims = f"{len(its)} of {len(table.verdicts)} claims undecided ({reach} in reach)"
             lines.append(f"{experiment.name}: look at {looks} seeds, {claims}, {_cost(jobs)}")
     every = distinct(
         [job for (experiment, jobs), table in zip(planned, tables, strict=True) for job in _all_looks(jobs, table)]

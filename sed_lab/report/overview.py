@@ -110,7 +110,7 @@ def _telling(tables: Sequence[Table], named: Sequence[Table]) -> Table:
 
 
 def counts_of(papers: Sequence[Paper]) -> Grid:
-    """A line a paper, and one for all: tables, runs, claims by verdict, core-hours, and core-minutes a decided claim."""
+    """A line a paper, and one for all: tables, runs, claims by verdict, core-hours, core-minutes a decided claim."""
     lines = []
     for paper in papers:
         lines.append(_counts(paper.title, len(paper.tables), paper.runs, paper.words))

@@ -216,6 +216,26 @@ def test_cheap_tables_come_first_and_then_cheap_claims(lab: Lab, monkeypatch: py
     assert order == [("qq", 12), ("p", 12), ("qq", 6), ("qq", 6), ("p", 6), ("p", 6)]
 
 
+def test_a_claim_in_reach_comes_before_a_cheaper_one_that_is_not(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim = "  - {id: 3, say: alone is better than base, better: alone, than: base, column: f1}\n"
+
+    class Timed(Pretended):
+        def __call__(self, waiting: list[Job], hydra: list[str], end: float | None = None) -> int:
+            for job in waiting:
+                self.minutes = 30 if job.row == "alone" else 2
+                super().__call__([job], hydra, end)
+            return 0
+
+    file = lab({"p": 2.0}) / "experiments/p/t.yaml"
+    file.write_text(file.read_text() + claim)
+    assert until(monkeypatch, Timed()) == 0
+    steps = re.findall(r"p/t, look at (\d) seeds, claim (\d): (\d) runs", capsys.readouterr().out)
+    # At three seeds claim 3 (differences of .14, .22, .24) is nearly decided, claim 2 (-.06, .02, .04) far from it.
+    assert steps == [("6", "3", "6"), ("6", "2", "3"), ("9", "2", "6")]
+
+
 def test_no_run_starts_that_would_end_after_the_budget(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
