@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,16 @@ def config_of(*overrides: str) -> dict[str, Any]:
         return {group: OmegaConf.to_container(cfg[group], resolve=True) for group in groups}
 
 
+@cache
+def model_of(name: str) -> Any:
+    return config_of(f"model={name}")["model"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_network_fits_or_is_refused_with_those_that_do(method: str) -> None:
+    whole = config_of(f"method={method}")
     for model in MODELS:
-        config, chosen = config_of(f"method={method}", f"model={model}"), {"method": method, "model": model}
+        config, chosen = {**whole, "model": model_of(model)}, {"method": method, "model": model}
         if model in FITTING[method]:
             check_fit(config, conf_folder(), chosen)
             continue
