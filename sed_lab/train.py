@@ -116,7 +116,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
         loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
         if record:
             begin(loggers, record["config"], run.choices(), sweep.words_of(HydraConfig.get(), "seed"))
-        started, used = time.monotonic(), run.processor_time()
+        used = run.processor_time()
         data, made = build(cfg)
         method = made.method
         dataset = {"name": data.corpus.name, "fingerprint": data.corpus.fingerprint}
@@ -124,6 +124,7 @@ def train(cfg: DictConfig, folder: Path) -> None:
             record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
         trainer = build_trainer(cfg, folder, objective_of(cfg), data, made.decoder, loggers)
+        started = time.monotonic()  # what was made on first use is no part of training
         fit(trainer, method, data, folder, resume=not cfg.rerun)
         seconds_before, used_before = spent_before(trainer)
         seconds, used = time.monotonic() - started + seconds_before, used - used_before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -90,6 +91,9 @@ def test_a_run_leaves_all_it_promises(smoke: Path) -> None:
     assert record["status"] == "complete"
     assert record["dataset"]["fingerprint"]
     assert record["clips_per_second"] > 0
+    (row,) = csv.DictReader((smoke / "history.csv").read_text().splitlines())
+    assert record["training_seconds"] < float(row["seconds"]) + 5  # making the data, before it, took longer
+    assert 0 < record["processor_seconds"] < 60 * record["core_minutes"]
     assert record["best_epoch"] == record["epochs"] == 1
     assert record["metrics"]["student/event_f1/macro"] >= 0
     dog = record["dataset"]["per_class"]["Dog"]
