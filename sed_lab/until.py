@@ -151,7 +151,7 @@ def _in_reach(verdict: Verdict, look: int) -> bool:
     """Whether that many seeds decide a claim at today's mean and spread: all that is open of it, or one against it."""
     still_open = [one for one in verdict.comparisons if one.word == UNDECIDED]
     reached = [one for one in still_open if one.more is not None and one.seeds + one.more <= look]
-    return len(reached) == len(still_open) or any((one.difference or 0.0) < 0 for one in reached)
+    return 0 < len(reached) == len(still_open) or any((one.difference or 0.0) < 0 for one in reached)
 
 
 def with_estimates(planned: Planned) -> Planned:
