@@ -7,7 +7,6 @@ that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -33,7 +32,7 @@ from sed_lab.run.assemble import (
     use_cached_features,
 )
 from sed_lab.run.assemble import build as instantiate
-from sed_lab.run.fitting import build_trainer, fit, spent_before
+from sed_lab.run.fitting import build_trainer, fit, history_of
 from sed_lab.run.identity import devices, is_complete, notice, provenance
 from sed_lab.run.parts import MEASURED, links_stay, lost_in_words, lost_parts, trains_again
 from sed_lab.run.process import queue_again, rank
@@ -124,10 +123,9 @@ def train(cfg: DictConfig, folder: Path) -> None:
             record["systems"] = list(method.systems)  # the one a run is judged by comes first
         run.note_data(folder, record, dataset, cfg.rerun)
         trainer = build_trainer(cfg, folder, objective_of(cfg), data, made.decoder, loggers)
-        started = time.monotonic()  # what was made on first use is no part of training
         fit(trainer, method, data, folder, resume=not cfg.rerun)
-        seconds_before, used_before = spent_before(trainer)
-        seconds, used = time.monotonic() - started + seconds_before, used - used_before
+        history = history_of(trainer)
+        seconds, used = history.seconds(), used - history.used_before
         record["processor_seconds"] = round(run.processor_time() - used, 2)  # until trained
         best = folder / "checkpoints" / "best.ckpt"
         trainer.test(method, data, ckpt_path=str(best), weights_only=True, verbose=False)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sed_lab.clip.module import SedData
     from sed_lab.decoder.base import Decoder
     from sed_lab.method.base import SedMethod
+    from sed_lab.run.progress import History
 
 
 def build_trainer(
@@ -124,12 +125,12 @@ def fit(trainer: pl.Trainer, method: SedMethod, data: SedData, folder: Path, res
         raise KeyboardInterrupt
 
 
-def spent_before(trainer: pl.Trainer) -> tuple[float, float]:
-    """Seconds, and seconds of processor time, that training took before this process went on with it."""
+def history_of(trainer: pl.Trainer) -> History:
+    """What knows how long training took, earlier tries included."""
     from sed_lab.run.progress import History
 
-    history = _of(trainer, History)
-    return float(history.before), float(history.used_before)
+    history: History = _of(trainer, History)
+    return history
 
 
 def _of(trainer: pl.Trainer, kind: type) -> Any:

@@ -187,17 +187,19 @@ class History(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         used = round(self.used_before + processor_time() - self.used, 3)
-        return {"rows": self.rows, "seconds": self._seconds(), "processor_seconds": used}
+        return {"rows": self.rows, "seconds": self.seconds(), "processor_seconds": used}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
         for row in self.rows:  # what a file holds may be anything
             row["seconds"] = float(row["seconds"])
         former = self.rows[-1]["seconds"] if self.rows else 0.0
-        self.before = state_dict.get("seconds", former)  # a checkpoint of before there were some within epochs has none
+        # A checkpoint of before there were some within epochs has no seconds, an older one no processor time.
+        self.before = float(state_dict.get("seconds", former))
         self.used_before = float(state_dict.get("processor_seconds", self.before))
 
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """How long training took so far, all tries."""
         return round(self.before + time.monotonic() - self.started, 3)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -207,7 +209,7 @@ class History(pl.Callback):
         if not trainer.is_global_zero:
             return
         row: dict[str, Any] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row["seconds"] = self._seconds()
+        row["seconds"] = self.seconds()
         for name, value in trainer.callback_metrics.items():
             if name.startswith(("train/", "val/")):
                 row[name] = float(value) if math.isfinite(value) else ""

@@ -41,7 +41,7 @@ def written(folder: Path, text: str) -> Path:
 
 FILES = experiment_files(EXPERIMENTS)
 NAMES = [f"{path.parent.name}/{path.stem}" for path in FILES]
-LARGE = 4  # rows; each takes a tenth of a second to compose, at every scale
+LARGE = 20  # rows; each takes a tenth of a second to compose, at every scale
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
